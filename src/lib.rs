@@ -1,0 +1,5 @@
+//! pinring: a session-affinity reverse proxy for MCP servers.
+
+pub mod backend;
+pub mod pin;
+pub mod ring;
