@@ -57,6 +57,12 @@ impl fmt::Debug for Name {
     }
 }
 
+/// Names one address of one backend for the life of this process: what connections are kept by.
+///
+/// It survives reloads that leave name and address alone, and is never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendId(pub u64);
+
 /// The host of a backend's address: an IP literal, or a DNS name that is resolved at each connect.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {

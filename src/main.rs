@@ -1,3 +1,38 @@
-//! Process entry.
+//! Process entry: the command line, and an exit code that tells how it went: 0, 64 for a command line or
+//! configuration that cannot be used, 1 for a failed start.
 
-fn main() {}
+use std::process::ExitCode;
+
+use pinring::{
+    cli,
+    commands::{self, BAD_CONFIGURATION, CommandError},
+};
+
+fn main() -> ExitCode {
+    let command = match cli::parse(std::env::args_os(), |name| std::env::var_os(name)) {
+        Ok(command) => command,
+        Err(error) => {
+            let code = if error.use_stderr() {
+                BAD_CONFIGURATION
+            } else {
+                0
+            };
+            drop(error.print()); // nobody is there to be told that it failed
+            return ExitCode::from(code);
+        }
+    };
+    commands::run(command).unwrap_or_else(|error| {
+        report(&error);
+        error.exit_code()
+    })
+}
+
+/// The error with its causes: the one place where a chain is printed.
+fn report(error: &CommandError) {
+    eprintln!("pinring: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        eprintln!("  because: {error}");
+        cause = error.source();
+    }
+}

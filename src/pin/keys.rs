@@ -23,7 +23,7 @@ impl fmt::Display for KeyId {
     }
 }
 
-/// A secret that may be a key: at least 32 bytes, not all zero, or [`Secret::ZERO`]. Never printed.
+/// A secret that may be a key: at least 32 bytes, not all zero, or [`Secret::zero`]. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<[u8]>);
 

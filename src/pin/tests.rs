@@ -89,7 +89,7 @@ fn only_the_last_pin_is_taken_off() {
 fn the_first_key_signs_and_all_verify() {
     let (old, new) = (secret(1), secret(2));
     let text = pinned(
-        &Keys::try_new(&[old.clone()]).unwrap(),
+        &Keys::try_new(std::slice::from_ref(&old)).unwrap(),
         Kind::Session,
         7,
         None,

@@ -1,0 +1,255 @@
+//! Flags and environment: from what the user typed to one [`Command`].
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::config::{Overrides, source::Source};
+
+const EXAMPLES: &str = "\
+Examples:
+  pinring demo                                   three replicas and the proxy, to try
+  pinring --config /etc/pinring/pinring.toml     serve
+  pinring --listen 127.0.0.1:8080 --backend http://127.0.0.1:9001 --backend http://127.0.0.1:9002
+  pinring check pinring.toml                     every fault of a file at once
+  pinring explain 0193c2e6-…-aecq… --config pinring.toml
+  kill -HUP $(pidof pinring)                     reload
+
+Environment: PINRING_CONFIG, PINRING_LISTEN, PINRING_BACKENDS and PINRING_SECRET stand in for the flags
+(lists separated by commas); RUST_LOG filters the log.";
+
+/// Keeps each MCP session on the server replica that holds it.
+#[derive(Debug, Parser)]
+#[command(name = "pinring", version, about, long_about = None, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(subcommand)]
+    command: Option<Subcommands>,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+    /// How log lines look: text on a terminal and JSON elsewhere by default
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Args)]
+struct SourceArgs {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// An address to listen on, in place of server.listen; may be given several times
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// A replica of the MCP server, where no file names any; may be given several times
+    #[arg(long = "backend", value_name = "[NAME=]URL")]
+    backends: Vec<String>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subcommands {
+    /// Check a configuration file: every fault at once; exit code 64 if there is any
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Say what a session id's pin names, and whether this configuration would accept it
+    Explain {
+        /// The session id as a client holds it
+        id: String,
+        #[command(flatten)]
+        source: SourceArgs,
+    },
+    /// Show which share of the ring each backend has
+    Ring {
+        #[command(flatten)]
+        source: SourceArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try it: three small MCP servers in this process, the proxy before them, and commands to paste
+    Demo {
+        /// Where the proxy listens
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+        listen: SocketAddr,
+    },
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Proxy, until a signal.
+    Serve {
+        /// Where the configuration comes from.
+        source: Source,
+        /// A flag's word over the configuration's.
+        log_format: Option<LogFormat>,
+    },
+    /// Check a configuration.
+    Check(Source),
+    /// Explain a session id.
+    Explain {
+        /// The id.
+        id: String,
+        /// With which keys and backends; `None`: as far as can be told without.
+        source: Option<Source>,
+    },
+    /// Show the ring.
+    Ring {
+        /// Of which configuration.
+        source: Source,
+        /// As JSON.
+        json: bool,
+    },
+    /// Demonstrate.
+    Demo {
+        /// Where the proxy listens.
+        listen: SocketAddr,
+    },
+    /// Print completions.
+    Completions(Shell),
+}
+
+/// Reads the command line. `env` gives the environment.
+///
+/// # Errors
+///
+/// When it cannot be understood, and when help or the version was asked for.
+pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<Command, clap::Error> {
+    let cli = Cli::try_parse_from(arguments)?;
+    Ok(match cli.command {
+        None => Command::Serve {
+            source: cli.serve.source.source(&env)?,
+            log_format: cli.serve.log_format,
+        },
+        Some(Subcommands::Check { file }) => {
+            let beside = Overrides::new(&[], &[], &env);
+            Command::Check(Source {
+                file: Some(file),
+                overrides: beside,
+            })
+        }
+        Some(Subcommands::Explain { id, source }) => Command::Explain {
+            id,
+            source: source.source(&env).ok(),
+        },
+        Some(Subcommands::Ring { source, json }) => Command::Ring {
+            source: source.source(&env)?,
+            json,
+        },
+        Some(Subcommands::Demo { listen }) => Command::Demo { listen },
+        Some(Subcommands::Completions { shell }) => Command::Completions(shell),
+    })
+}
+
+impl SourceArgs {
+    fn source(self, env: impl Fn(&str) -> Option<OsString>) -> Result<Source, clap::Error> {
+        let file = self.config.or_else(|| {
+            env("PINRING_CONFIG")
+                .filter(|file| !file.is_empty())
+                .map(PathBuf::from)
+        });
+        let overrides = Overrides::new(&self.listen, &self.backends, &env);
+        if file.is_none() && overrides.backends.is_empty() {
+            let message = "no configuration: name a file with --config FILE, or the replicas with --backend URL (several times).\n\
+                           To see what it does first: pinring demo\n";
+            return Err(
+                Cli::command().error(clap::error::ErrorKind::MissingRequiredArgument, message)
+            );
+        }
+        Ok(Source { file, overrides })
+    }
+}
+
+/// Writes the completions for `shell`.
+pub fn completions(shell: Shell, to: &mut dyn std::io::Write) {
+    clap_complete::generate(shell, &mut Cli::command(), "pinring", to);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str, env: &[(&str, &str)]) -> Result<Command, clap::Error> {
+        let arguments = line.split(' ').map(OsString::from);
+        parse(arguments, |name| {
+            env.iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn replicas_on_the_command_line_need_no_file() {
+        let command = parsed(
+            "pinring --listen 127.0.0.1:1 --backend http://a --backend http://b",
+            &[],
+        )
+        .unwrap();
+        let Command::Serve { source, .. } = command else {
+            panic!("{command:?}")
+        };
+        assert_eq!((source.file, source.overrides.backends.len()), (None, 2));
+    }
+
+    #[test]
+    fn the_environment_stands_in_for_flags_and_flags_win() {
+        let env = [
+            ("PINRING_CONFIG", "x.toml"),
+            ("PINRING_LISTEN", "127.0.0.1:1"),
+        ];
+        let Command::Serve { source, .. } = parsed("pinring", &env).unwrap() else {
+            panic!()
+        };
+        assert_eq!(source.file, Some("x.toml".into()));
+        let Command::Serve { source, .. } =
+            parsed("pinring --config y.toml --listen 127.0.0.1:2", &env).unwrap()
+        else {
+            panic!()
+        };
+        assert_eq!(
+            (source.file, &*source.overrides.listen[0].value),
+            (Some("y.toml".into()), "127.0.0.1:2")
+        );
+    }
+
+    #[test]
+    fn nothing_to_serve_is_an_error_that_says_what_to_do() {
+        let message = parsed("pinring", &[]).unwrap_err().to_string();
+        assert!(
+            message.contains("--config")
+                && message.contains("--backend")
+                && message.contains("demo"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,184 @@
+//! What the subcommands do. Each prints to standard output and gives its exit code.
+
+mod explain;
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    thread,
+};
+
+use serde_json::json;
+use tracing_appender::non_blocking::WorkerGuard;
+
+use crate::{
+    app::{Bound, StartError},
+    cli::{self, Command, LogFormat},
+    config::{self, Config, ConfigErrors, Overrides, source::Source},
+    demo::{self, Replica},
+    observe::logging,
+    ring::{Nodes, Ring},
+};
+
+/// The exit code for a configuration or command line that cannot be used: `EX_USAGE` of sysexits.h.
+pub const BAD_CONFIGURATION: u8 = 64;
+
+const DEMO_REPLICAS: [&str; 3] = ["a", "b", "c"];
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The configuration has faults.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The log's filter cannot be read.
+    #[error("the log filter {0:?} cannot be read; an example is \"info,pinring::access=off\"")]
+    Filter(String),
+    /// The process cannot start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Something else of the system.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+impl CommandError {
+    /// The exit code that tells it.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) | Self::Filter(_) => ExitCode::from(BAD_CONFIGURATION),
+            Self::Start(_) | Self::System(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// Does what the command says.
+///
+/// # Errors
+///
+/// See [`CommandError`].
+pub fn run(command: Command) -> Result<ExitCode, CommandError> {
+    match command {
+        Command::Serve { source, log_format } => serve(source, log_format),
+        Command::Check(source) => check(&source),
+        Command::Explain { id, source } => explain::explain(&id, source.as_ref()),
+        Command::Ring { source, json } => ring(&source, json),
+        Command::Demo { listen } => demo(listen),
+        Command::Completions(shell) => {
+            cli::completions(shell, &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn serve(source: Source, log_format: Option<LogFormat>) -> Result<ExitCode, CommandError> {
+    let config = source.load()?;
+    let _log = start_log(&config, log_format)?;
+    Bound::new(source, config)?.run()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn start_log(config: &Config, format: Option<LogFormat>) -> Result<WorkerGuard, CommandError> {
+    let format = match (format, config.log.format) {
+        (Some(LogFormat::Text), _) | (None, config::LogFormat::Text) => logging::Format::Text,
+        (Some(LogFormat::Json), _) | (None, config::LogFormat::Json) => logging::Format::Json,
+        (None, config::LogFormat::Auto) => logging::Format::Auto,
+    };
+    let from_environment = std::env::var("RUST_LOG")
+        .ok()
+        .filter(|filter| !filter.is_empty());
+    let filter = config
+        .log
+        .filter
+        .clone()
+        .or(from_environment)
+        .unwrap_or_else(|| "info".to_owned());
+    logging::start(format, &filter, config.log.access).map_err(|_| CommandError::Filter(filter))
+}
+
+fn check(source: &Source) -> Result<ExitCode, CommandError> {
+    let config = source.load()?;
+    let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
+    let signed = if config.keys.accept_zero() {
+        "pins are checksums, not signed: see affinity.secrets"
+    } else {
+        "pins are signed"
+    };
+    writeln!(
+        io::stdout(),
+        "good: {} pool(s), {backends} backend(s), {signed}",
+        config.pools.len()
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn ring(source: &Source, as_json: bool) -> Result<ExitCode, CommandError> {
+    let config = source.load()?;
+    let mut text = String::new();
+    let mut pools = Vec::new();
+    for pool in &config.pools {
+        let nodes: Vec<Nodes> = pool
+            .backends
+            .iter()
+            .map(|backend| Nodes::of(&backend.name))
+            .collect();
+        let shares = Ring::try_new((0..).zip(&nodes))
+            .map(|ring| ring.shares(nodes.len()))
+            .unwrap_or_default();
+        let mut backends = Vec::new();
+        // Writing to a string cannot fail.
+        let _ok = writeln!(text, "pool {}", pool.name);
+        for (backend, share) in pool.backends.iter().zip(shares) {
+            let _ok = writeln!(
+                text,
+                "  {:6.2} %  {}  ({})",
+                share * 100.0,
+                backend.name,
+                backend.endpoint
+            );
+            backends.push(json!({ "name": backend.name.as_str(), "endpoint": backend.endpoint.to_string(), "share": share }));
+        }
+        pools.push(json!({ "name": pool.name, "backends": backends }));
+    }
+    if as_json {
+        text = json!({ "pools": pools }).to_string();
+        text.push('\n');
+    }
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn demo(listen: SocketAddr) -> Result<ExitCode, CommandError> {
+    let loopback = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    let replicas: Vec<Replica> = DEMO_REPLICAS
+        .iter()
+        .map(|name| Replica::bind(name, loopback))
+        .collect::<io::Result<_>>()?;
+    let backends: Vec<String> = DEMO_REPLICAS
+        .iter()
+        .zip(&replicas)
+        .map(|(name, replica)| format!("{name}=http://{}", replica.address()))
+        .collect();
+    let source = Source {
+        file: None,
+        overrides: Overrides::new(&[listen.to_string()], &backends, |_| None),
+    };
+    let config = source.load()?;
+    let _log = start_log(&config, None)?;
+    let bound = Bound::new(source, config)?;
+    for replica in replicas {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        thread::Builder::new()
+            .name("replica".to_owned())
+            .spawn(move || runtime.block_on(replica.serve()))?;
+    }
+    let address = bound.addresses().first().copied().unwrap_or(listen);
+    io::stdout().write_all(demo::tour(address).as_bytes())?;
+    bound.run()?;
+    Ok(ExitCode::SUCCESS)
+}

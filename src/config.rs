@@ -1,0 +1,225 @@
+//! What the program runs on: complete and checked, with no `Option` that means "default".
+//!
+//! The values come from a TOML file, flags and the environment. [`source`] reads them, `file` finds
+//! keys and their lines in the text, [`check`] makes a [`Config`] of them or lists every fault at
+//! once, and [`diff`] says what a reload would change. Nothing here knows sockets or threads.
+
+pub mod check;
+pub mod diff;
+pub mod source;
+
+mod backends;
+mod fault;
+mod file;
+mod overrides;
+mod path;
+mod pools;
+mod secrets;
+mod section;
+mod units;
+
+use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+pub use self::{
+    fault::{ConfigErrors, Fault, Place},
+    overrides::{Given, Overrides, SECRET_VARIABLE},
+    path::{InvalidPrefix, PathPrefix},
+};
+use crate::{backend::Backend, pin};
+
+/// A whole configuration. Only [`check::check`] builds one, so that what it holds has been checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The listening side of the process.
+    pub server: Server,
+    /// Every deadline and delay.
+    pub timeouts: Timeouts,
+    /// What one process accepts at most.
+    pub limits: Limits,
+    /// What is written, and how.
+    pub log: Log,
+    /// The keys behind the pins' tags.
+    pub keys: pin::Keys,
+    /// The secrets as configured, the signing one first. Empty where none is: [`Config::keys`] then
+    /// holds the zero key. Kept to tell whether a reload changes them.
+    pub secrets: Vec<pin::Secret>,
+    /// The pools, never empty, in the order of the file.
+    pub pools: Vec<Pool>,
+    /// Every file that was read: a change of any of them is a reason to load again.
+    pub files: Vec<PathBuf>,
+}
+
+/// `[server]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Addresses of the traffic listeners, never empty.
+    pub listen: Vec<SocketAddr>,
+    /// Worker threads.
+    pub threads: NonZeroUsize,
+    /// Whether a changed file is loaded without a signal.
+    pub watch: bool,
+}
+
+/// `[timeouts]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a client to send a request's head.
+    pub request_head: Duration,
+    /// Silence inside a request's body.
+    pub request_body_idle: Duration,
+    /// For a connection to a backend.
+    pub connect: Duration,
+    /// For a backend to begin its answer to a call.
+    pub response_head: Duration,
+    /// The same for requests without a session and for GET streams.
+    pub open_head: Duration,
+    /// Silence of a stream; `None` is for ever.
+    pub stream_idle: Option<Duration>,
+    /// Idle client connections.
+    pub keep_alive: Duration,
+    /// Idle backend connections; zero keeps none.
+    pub upstream_keep_alive: Duration,
+    /// Silence before TCP asks whether the other end is there; `None` never asks.
+    pub tcp_keep_alive: Option<Duration>,
+    /// How long sent bytes may stay unacknowledged; `None` leaves it to the kernel.
+    pub tcp_user_timeout: Option<Duration>,
+    /// After SIGTERM: not ready, still accepting.
+    pub shutdown_delay: Duration,
+    /// After that, for what is under way.
+    pub drain: Duration,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a request's or answer's head.
+    pub header_bytes: usize,
+    /// Header fields of a head.
+    pub headers: usize,
+    /// Client connections at one time.
+    pub connections: usize,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// What is logged, in the syntax of `RUST_LOG`; `None` leaves it to that variable.
+    pub filter: Option<String>,
+    /// Whether each request leaves a line.
+    pub access: bool,
+}
+
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    const WORDS: [(&'static str, Self); 3] = [
+        ("auto", Self::Auto),
+        ("text", Self::Text),
+        ("json", Self::Json),
+    ];
+}
+
+/// One MCP server in several replicas: which requests are its own, and how they are treated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pool {
+    /// Its name, unique: ASCII letters, digits, `.`, `_` and `-`. The home backend derives from it.
+    pub name: String,
+    /// Which requests are its own.
+    pub matcher: Match,
+    /// Taken off the path before a backend sees it.
+    pub strip_prefix: Option<PathPrefix>,
+    /// The `Host` that a backend sees.
+    pub host: HostHeader,
+    /// What becomes of session ids that carry no pin.
+    pub unpinned: Unpinned,
+    /// How long a backend that joins while the process runs gets no new work.
+    pub join_delay: Duration,
+    /// How long the pins of a backend that left the list go on being tried.
+    pub departed: Duration,
+    /// How long a pin whose place nobody here has seen is answered 503 rather than 404.
+    pub unknown_grace: Duration,
+    /// Its replicas, never empty, in the order of the file; names are unique over all pools.
+    pub backends: Vec<Backend>,
+}
+
+/// Which requests belong to a pool. The longest path wins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// The host asked for: lower case, no port, no trailing dot, IPv6 in brackets. `None` is any.
+    pub host: Option<String>,
+    /// The beginning of the path, in whole segments.
+    pub path: PathPrefix,
+}
+
+impl fmt::Display for Match {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = self.host.as_deref().unwrap_or("any host");
+        write!(f, "{host}, {}", self.path)
+    }
+}
+
+/// The `Host` that a backend sees. DNS-rebinding guards of SDK servers want one or the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostHeader {
+    /// What the client sent.
+    Pass,
+    /// The backend's own.
+    Rewrite,
+}
+
+impl HostHeader {
+    const WORDS: [(&'static str, Self); 2] = [("pass", Self::Pass), ("rewrite", Self::Rewrite)];
+}
+
+/// What becomes of a session id that carries no pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unpinned {
+    /// It goes to the backend that owns its hash on the ring.
+    Ring,
+    /// It is answered 404.
+    Reject,
+}
+
+impl Unpinned {
+    const WORDS: [(&'static str, Self); 2] = [("ring", Self::Ring), ("reject", Self::Reject)];
+}
+
+/// The word of a value, as the file has it.
+fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
+    let mut words = words.iter();
+    words
+        .find(|(_, meaning)| meaning == value)
+        .map_or("", |(word, _)| word)
+}
+
+impl fmt::Display for HostHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(word(&Self::WORDS, self))
+    }
+}
+
+impl fmt::Display for Unpinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(word(&Self::WORDS, self))
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(word(&Self::WORDS, self))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! From text to [`Config`]: reads every section with its defaults and ranges, and collects all faults.
+//!
+//! Pure: files, the environment, name resolution and the number of cores come in through [`World`].
+//! A key of a later version is refused with "not yet", never silently accepted. `pools` and
+//! `secrets` have the parts with rules of their own; how values are read is the business of `file`.
+
+use std::{
+    ffi::OsString, io, net::IpAddr, net::SocketAddr, num::NonZeroUsize, ops::RangeInclusive,
+    path::Path, time::Duration,
+};
+
+use super::{
+    Config, ConfigErrors, Limits, Log, LogFormat, Overrides, Server, Timeouts,
+    fault::Spot,
+    file::{self, Report},
+    pools, secrets,
+    section::Section,
+};
+
+/// All that a check may ask of the world outside the text.
+pub trait World {
+    /// A variable of the environment, as [`std::env::var_os`]: a secret need not be text.
+    fn env(&self, name: &str) -> Option<OsString>;
+
+    /// The bytes of a file; a relative path begins at the folder of the configuration file.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+
+    /// The addresses of a DNS name.
+    ///
+    /// # Errors
+    ///
+    /// If it does not resolve now, which is no fault: it is resolved again at each connect.
+    fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>>;
+
+    /// The cores that this process may use.
+    fn cores(&self) -> NonZeroUsize;
+}
+
+/// Checks a whole configuration: the text of the file, empty if there is none, and what stands beside it.
+///
+/// # Errors
+///
+/// Every fault at once; where the text is no TOML, only that.
+pub fn check(text: &str, overrides: &Overrides, world: &dyn World) -> Result<Config, ConfigErrors> {
+    let table = file::parse(text).map_err(ConfigErrors::new)?;
+    let report = Report::new(text);
+    let config = read(report.root(&table), overrides, world);
+    let faults = report.faults();
+    if faults.is_empty() {
+        Ok(config)
+    } else {
+        Err(ConfigErrors::new(faults))
+    }
+}
+
+/// Reads everything. Where there was a fault, a default stands in, so that the reading can go on.
+pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) -> Config {
+    let affinity = root.table("affinity");
+    let secrets = secrets::read(&affinity, overrides.secret.as_ref(), world);
+    let config = Config {
+        server: server(root.table("server"), overrides, world),
+        timeouts: timeouts(root.table("timeouts")),
+        limits: limits(root.table("limits")),
+        log: log(root.table("log")),
+        pools: pools::read(&root, &affinity, &overrides.backends, &secrets.keys, world),
+        keys: secrets.keys,
+        secrets: secrets.list,
+        files: secrets.files,
+    };
+    affinity.finish();
+    let store = root.table("store");
+    store.not_yet("url", Some("\"memory\""));
+    store.finish();
+    for later in ["tls", "cors", "tracing"] {
+        root.not_yet(later, None);
+    }
+    root.finish();
+    config
+}
+
+/// Loopback only: a proxy without a secret is not for every network. The container image says otherwise.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+
+/// More threads than this need to be asked for: in a pod, the cores of the whole machine are seen where
+/// no limit is set.
+const MOST_DEFAULT_THREADS: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not zero");
+
+fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Server {
+    let listen = listen(&section, overrides);
+    let threads = section
+        .integer("threads", 1..=256)
+        .and_then(|threads| NonZeroUsize::new(threads as usize));
+    let server = Server {
+        listen,
+        threads: threads.unwrap_or_else(|| world.cores().min(MOST_DEFAULT_THREADS)),
+        watch: section.bool("watch").unwrap_or(true),
+    };
+    section.not_yet("admin", Some("\"\""));
+    section.not_yet("probes", Some("\"\""));
+    section.not_yet("probes_drain", Some("false"));
+    section.not_yet("admin_token", None);
+    section.not_yet("trusted_proxies", Some("[]"));
+    section.not_yet("allowed_origins", Some("[]"));
+    section.not_yet("health_path", Some("\"\""));
+    section.not_yet("proxy_protocol", Some("false"));
+    section.finish();
+    server
+}
+
+/// The listening addresses: those given outside the file, else the file's, else the default.
+fn listen(section: &Section<'_>, overrides: &Overrides) -> Vec<SocketAddr> {
+    let report = section.report();
+    let parse = |addresses: Vec<(&str, Spot)>| {
+        let mut parsed: Vec<SocketAddr> = Vec::new();
+        for (text, spot) in addresses {
+            match text.parse() {
+                // Port 0 asks the kernel for a free one, so two of them do not collide.
+                Ok(address) if parsed.contains(&address) && address.port() != 0 => {
+                    report.push(spot.fault("the address is in the list twice; remove one"));
+                }
+                Ok(address) => parsed.push(address),
+                Err(_) => report.push(spot.fault(
+                    "no address; write IP and port, such as \"127.0.0.1:8080\", or \"[::]:8080\" for all",
+                )),
+            }
+        }
+        parsed
+    };
+    let file = section.one_or_more("listen").map(|list| {
+        if list.value.is_empty() {
+            report.push(list.spot.fault("write at least one address"));
+        }
+        parse(
+            list.value
+                .into_iter()
+                .map(|found| (found.value, found.spot))
+                .collect(),
+        )
+    });
+    let given = &overrides.listen;
+    if given.is_empty() {
+        return file.unwrap_or_else(|| vec![DEFAULT_LISTEN]);
+    }
+    parse(
+        given
+            .iter()
+            .map(|given| (given.value.as_str(), given.spot()))
+            .collect(),
+    )
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// The bounds of a delay that may be none at all.
+pub(super) const UP_TO_A_DAY: RangeInclusive<Duration> = Duration::ZERO..=DAY;
+/// The bounds of a time in which something must happen.
+const DEADLINE: RangeInclusive<Duration> = MILLISECOND..=WEEK;
+/// Longer than this is a slip, or "for ever" where that can be said.
+pub(super) const WEEK: Duration = Duration::from_secs(7 * 86_400);
+/// Linux takes whole seconds up to 32767 (`MAX_TCP_KEEPIDLE`); 9 hours are 32400.
+const TCP_KEEP_ALIVE: RangeInclusive<Duration> = SECOND..=Duration::from_secs(9 * 3600);
+
+/// Slow heads hold connections for nothing; Apache's `mod_reqtimeout` begins with 20 s, nginx has 60 s.
+const DEFAULT_REQUEST_HEAD: Duration = Duration::from_secs(10);
+/// Between two pieces of a body, not for the whole: large uploads go on (nginx: 60 s).
+const DEFAULT_REQUEST_BODY_IDLE: Duration = Duration::from_secs(30);
+/// Inside one cluster a connection takes milliseconds; one lost SYN is sent again after 1 s.
+const DEFAULT_CONNECT: Duration = Duration::from_secs(2);
+/// Tools may think for minutes before the first byte; clients have deadlines of their own.
+const DEFAULT_RESPONSE_HEAD: Duration = Duration::from_secs(600);
+/// `initialize` and the opening of a stream need no tool to run.
+const DEFAULT_OPEN_HEAD: Duration = Duration::from_secs(30);
+/// Longer than load balancers in front keep theirs (Google's: 600 s), so that they close first and no
+/// request meets a connection that is just being closed.
+const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(620);
+/// Shorter than servers behind keep theirs: uvicorn closes after 5 s, node after 6.
+const DEFAULT_UPSTREAM_KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// A laptop that sleeps must not hold a stream: asked after 30 s of silence …
+const DEFAULT_TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// … and given up after a minute without an acknowledgement.
+const DEFAULT_TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Outside Kubernetes nobody needs time to notice. The container image waits 5 s.
+const DEFAULT_SHUTDOWN_DELAY: Duration = Duration::ZERO;
+/// Less than the 30 s after which Kubernetes kills (`terminationGracePeriodSeconds`).
+const DEFAULT_DRAIN: Duration = Duration::from_secs(20);
+
+fn timeouts(section: Section<'_>) -> Timeouts {
+    let deadline = |key, default| section.duration(key, DEADLINE).unwrap_or(default);
+    let delay = |key, default| section.duration(key, UP_TO_A_DAY).unwrap_or(default);
+    let timeouts = Timeouts {
+        request_head: deadline("request_head", DEFAULT_REQUEST_HEAD),
+        request_body_idle: deadline("request_body_idle", DEFAULT_REQUEST_BODY_IDLE),
+        connect: deadline("connect", DEFAULT_CONNECT),
+        response_head: deadline("response_head", DEFAULT_RESPONSE_HEAD),
+        open_head: deadline("open_head", DEFAULT_OPEN_HEAD),
+        stream_idle: section
+            .duration_or_zero("stream_idle", SECOND..=WEEK, "for ever")
+            .unwrap_or(None),
+        keep_alive: deadline("keep_alive", DEFAULT_KEEP_ALIVE),
+        upstream_keep_alive: delay("upstream_keep_alive", DEFAULT_UPSTREAM_KEEP_ALIVE),
+        tcp_keep_alive: section
+            .duration_or_zero("tcp_keep_alive", TCP_KEEP_ALIVE, "never")
+            .unwrap_or(Some(DEFAULT_TCP_KEEP_ALIVE)),
+        tcp_user_timeout: section
+            .duration_or_zero("tcp_user_timeout", SECOND..=DAY, "the kernel's own")
+            .unwrap_or(Some(DEFAULT_TCP_USER_TIMEOUT)),
+        shutdown_delay: delay("shutdown_delay", DEFAULT_SHUTDOWN_DELAY),
+        drain: delay("drain", DEFAULT_DRAIN),
+    };
+    section.not_yet("stream_comment", Some("\"0s\""));
+    section.finish();
+    timeouts
+}
+
+/// Room for large tokens and cookies; node's servers accept 16 KiB, nginx 4 × 8 KiB.
+const DEFAULT_HEADER_BYTES: usize = 64 * 1024;
+/// hyper panics with a read buffer of less than 8 KiB.
+const HEADER_BYTES: RangeInclusive<usize> = 8 * 1024..=1024 * 1024;
+/// As hyper's own default and Apache's `LimitRequestFields`.
+const DEFAULT_HEADERS: usize = 100;
+/// One descriptor for each client and one for its backend, below the usual hard limit of descriptors.
+const DEFAULT_CONNECTIONS: usize = 20_000;
+
+fn limits(section: Section<'_>) -> Limits {
+    let count = |key, range, default| {
+        let found = section.integer(key, range);
+        found.map_or(default, |count| count as usize)
+    };
+    let limits = Limits {
+        header_bytes: section
+            .size("header_bytes", HEADER_BYTES)
+            .unwrap_or(DEFAULT_HEADER_BYTES),
+        headers: count("headers", 1..=1000, DEFAULT_HEADERS),
+        connections: count("connections", 1..=1_000_000, DEFAULT_CONNECTIONS),
+    };
+    section.not_yet("body_bytes", None);
+    section.not_yet("replay_bytes", None);
+    section.finish();
+    limits
+}
+
+fn log(section: Section<'_>) -> Log {
+    let filter = section.string("filter").and_then(|found| {
+        match tracing_subscriber::EnvFilter::try_new(found.value) {
+            Ok(_) => Some(found.value.to_owned()),
+            Err(_) => {
+                section.report().push(found.spot.fault(
+                    "no filter; write levels as RUST_LOG has them, such as \"info\" or \"warn,pinring=debug\"",
+                ));
+                None
+            }
+        }
+    });
+    let log = Log {
+        format: section
+            .choice("format", &LogFormat::WORDS)
+            .unwrap_or(LogFormat::Auto),
+        filter,
+        access: section.bool("access").unwrap_or(true),
+    };
+    section.finish();
+    log
+}

@@ -1,0 +1,336 @@
+//! What a reload would change: which of it needs a restart, and the rest in words for the log.
+//!
+//! Pure. The order of pools and of backends means nothing and is no change.
+
+use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
+
+use super::{
+    Config, Limits, Log, PathPrefix, Pool, Server, Timeouts,
+    units::{format_duration, format_size},
+};
+use crate::{
+    backend::{Admission, Backend, Name},
+    pin::KeyId,
+};
+
+/// The difference between two configurations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Diff {
+    /// Key paths that changed and that only a restart can change. Where there are any, the new
+    /// configuration must not be taken.
+    pub restart: Vec<&'static str>,
+    /// Options that changed, pools' options among them.
+    pub options: Vec<Change>,
+    /// The keys before and after, where they changed.
+    pub keys: Option<KeysChange>,
+    /// Names of pools that are new.
+    pub pools_added: Vec<String>,
+    /// Names of pools that are gone.
+    pub pools_removed: Vec<String>,
+    /// Backends that are new.
+    pub backends_added: Vec<Name>,
+    /// Backends that are gone.
+    pub backends_removed: Vec<Name>,
+    /// What changed about backends that stay, keys being `NAME.url` and the like.
+    pub backends_changed: Vec<Change>,
+}
+
+/// One value before and after, as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The key path.
+    pub key: String,
+    /// The value before.
+    pub old: String,
+    /// The value after.
+    pub new: String,
+}
+
+/// Ids of all keys before and after, the signing one first. Equal lists mean that a secret was
+/// replaced by another of the same id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeysChange {
+    /// Before.
+    pub old: Vec<KeyId>,
+    /// After.
+    pub new: Vec<KeyId>,
+}
+
+impl Diff {
+    /// Whether nothing changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Compares the configuration that runs with another.
+#[must_use]
+pub fn diff(old: &Config, new: &Config) -> Diff {
+    let mut diff = Diff {
+        restart: restart(old, new),
+        keys: keys(old, new),
+        ..Diff::default()
+    };
+    let before = timeouts(&old.timeouts)
+        .into_iter()
+        .chain(limits(&old.limits));
+    let after = timeouts(&new.timeouts)
+        .into_iter()
+        .chain(limits(&new.limits));
+    changes("", before, after, &mut diff.options);
+    pools(old, new, &mut diff);
+    backends(old, new, &mut diff);
+    diff
+}
+
+/// Sockets, threads, the watcher and the log are made once, at the start.
+fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let Server {
+        listen,
+        threads,
+        watch,
+    } = &old.server;
+    let Log {
+        format,
+        filter,
+        access,
+    } = &old.log;
+    let sorted = |addresses: &[SocketAddr]| {
+        let mut addresses = addresses.to_vec();
+        addresses.sort_unstable();
+        addresses
+    };
+    [
+        (
+            "server.listen",
+            sorted(listen) == sorted(&new.server.listen),
+        ),
+        ("server.threads", *threads == new.server.threads),
+        ("server.watch", *watch == new.server.watch),
+        ("log.format", *format == new.log.format),
+        ("log.filter", *filter == new.log.filter),
+        ("log.access", *access == new.log.access),
+    ]
+    .into_iter()
+    .filter_map(|(key, same)| (!same).then_some(key))
+    .collect()
+}
+
+fn keys(old: &Config, new: &Config) -> Option<KeysChange> {
+    // No secret at all and "none" alone are the same zero key.
+    let same = old.secrets == new.secrets
+        || (old.secrets.len().max(new.secrets.len()) <= 1
+            && old.keys.accept_zero()
+            && new.keys.accept_zero());
+    (!same).then(|| KeysChange {
+        old: old.keys.ids().collect(),
+        new: new.keys.ids().collect(),
+    })
+}
+
+type Listing = Vec<(&'static str, String)>;
+
+fn timeouts(timeouts: &Timeouts) -> Listing {
+    let Timeouts {
+        request_head,
+        request_body_idle,
+        connect,
+        response_head,
+        open_head,
+        stream_idle,
+        keep_alive,
+        upstream_keep_alive,
+        tcp_keep_alive,
+        tcp_user_timeout,
+        shutdown_delay,
+        drain,
+    } = timeouts;
+    let or_zero = |duration: &Option<Duration>| duration.unwrap_or_default();
+    [
+        ("timeouts.request_head", *request_head),
+        ("timeouts.request_body_idle", *request_body_idle),
+        ("timeouts.connect", *connect),
+        ("timeouts.response_head", *response_head),
+        ("timeouts.open_head", *open_head),
+        ("timeouts.stream_idle", or_zero(stream_idle)),
+        ("timeouts.keep_alive", *keep_alive),
+        ("timeouts.upstream_keep_alive", *upstream_keep_alive),
+        ("timeouts.tcp_keep_alive", or_zero(tcp_keep_alive)),
+        ("timeouts.tcp_user_timeout", or_zero(tcp_user_timeout)),
+        ("timeouts.shutdown_delay", *shutdown_delay),
+        ("timeouts.drain", *drain),
+    ]
+    .into_iter()
+    .map(|(key, duration)| (key, format_duration(duration)))
+    .collect()
+}
+
+fn limits(limits: &Limits) -> Listing {
+    let Limits {
+        header_bytes,
+        headers,
+        connections,
+    } = limits;
+    vec![
+        ("limits.header_bytes", format_size(*header_bytes)),
+        ("limits.headers", headers.to_string()),
+        ("limits.connections", connections.to_string()),
+    ]
+}
+
+fn options(pool: &Pool) -> Listing {
+    let Pool {
+        name: _,
+        matcher,
+        strip_prefix,
+        host,
+        unpinned,
+        join_delay,
+        departed,
+        unknown_grace,
+        backends: _,
+    } = pool;
+    let strip = strip_prefix.as_ref().map_or("", PathPrefix::as_str);
+    vec![
+        ("match", matcher.to_string()),
+        ("strip_prefix", format!("\"{strip}\"")),
+        ("host", host.to_string()),
+        ("unpinned", unpinned.to_string()),
+        ("join_delay", format_duration(*join_delay)),
+        ("departed", format_duration(*departed)),
+        ("unknown_grace", format_duration(*unknown_grace)),
+    ]
+}
+
+fn description(pool: &Pool, backend: &Backend) -> Listing {
+    let Backend {
+        name: _,
+        endpoint,
+        weight,
+        admission,
+    } = backend;
+    vec![
+        ("url", format!("http://{endpoint}")),
+        ("weight", weight.0.to_string()),
+        ("draining", (*admission == Admission::Draining).to_string()),
+        ("pool", pool.name.clone()),
+    ]
+}
+
+/// Puts what differs between two listings of the same keys into `into`.
+fn changes(
+    prefix: &str,
+    old: impl IntoIterator<Item = (&'static str, String)>,
+    new: impl IntoIterator<Item = (&'static str, String)>,
+    into: &mut Vec<Change>,
+) {
+    for ((key, old), (_, new)) in old.into_iter().zip(new) {
+        if old != new {
+            let key = format!("{prefix}{key}");
+            into.push(Change { key, old, new });
+        }
+    }
+}
+
+fn pools(old: &Config, new: &Config, diff: &mut Diff) {
+    let by_name = |config: &Config| -> BTreeMap<String, Pool> {
+        let pools = config.pools.iter();
+        pools
+            .map(|pool| (pool.name.clone(), pool.clone()))
+            .collect()
+    };
+    let (old, new) = (by_name(old), by_name(new));
+    for (name, before) in &old {
+        match new.get(name) {
+            Some(after) => {
+                let prefix = format!("pools.{name}.");
+                changes(&prefix, options(before), options(after), &mut diff.options);
+            }
+            None => diff.pools_removed.push(name.clone()),
+        }
+    }
+    let added = new.into_keys().filter(|name| !old.contains_key(name));
+    diff.pools_added.extend(added);
+}
+
+fn backends(old: &Config, new: &Config, diff: &mut Diff) {
+    let by_name = |config: &Config| -> BTreeMap<Name, Listing> {
+        let pools = config.pools.iter();
+        pools
+            .flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
+            .map(|(pool, backend)| (backend.name.clone(), description(pool, backend)))
+            .collect()
+    };
+    let (mut old, new) = (by_name(old), by_name(new));
+    for (name, after) in new {
+        match old.remove(&name) {
+            Some(before) => {
+                changes(
+                    &format!("{name}."),
+                    before,
+                    after,
+                    &mut diff.backends_changed,
+                );
+            }
+            None => diff.backends_added.push(name),
+        }
+    }
+    diff.backends_removed.extend(old.into_keys());
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, old, new } = self;
+        write!(f, "{key} {old} → {new}")
+    }
+}
+
+impl fmt::Display for KeysChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |ids: &[KeyId]| {
+            let ids: Vec<String> = ids.iter().map(KeyId::to_string).collect();
+            ids.join(", ")
+        };
+        write!(f, "keys {} → {}", list(&self.old), list(&self.new))
+    }
+}
+
+/// One line: `pools added: b; backends removed: a; timeouts.drain 20s → 30s`, or `nothing`.
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        let mut list = |what: &str, names: Vec<&str>| {
+            if !names.is_empty() {
+                parts.push(format!("{what}: {}", names.join(", ")));
+            }
+        };
+        list("needs a restart", self.restart.clone());
+        list(
+            "pools added",
+            self.pools_added.iter().map(String::as_str).collect(),
+        );
+        list(
+            "pools removed",
+            self.pools_removed.iter().map(String::as_str).collect(),
+        );
+        list(
+            "backends added",
+            self.backends_added.iter().map(Name::as_str).collect(),
+        );
+        list(
+            "backends removed",
+            self.backends_removed.iter().map(Name::as_str).collect(),
+        );
+        let changes = self.backends_changed.iter().chain(&self.options);
+        parts.extend(changes.map(Change::to_string));
+        parts.extend(self.keys.iter().map(KeysChange::to_string));
+        if parts.is_empty() {
+            return f.write_str("nothing");
+        }
+        f.write_str(&parts.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,291 @@
+//! Pools: the options of `[pool]`, `[[pools]]` and `[affinity]`, what each pool matches, and the rules
+//! that hold over all pools. Their backends are the business of `backends`.
+
+use std::{collections::HashMap, time::Duration};
+
+use super::{
+    HostHeader, Match, PathPrefix, Pool, Unpinned,
+    backends::{self, Backends},
+    check::{UP_TO_A_DAY, WEEK, World},
+    fault::Spot,
+    file::Report,
+    overrides::Given,
+    section::Section,
+};
+use crate::{
+    backend::{Endpoint, Host},
+    pin::Keys,
+};
+
+/// The name of the one pool of a simple set-up.
+const DEFAULT_POOL: &str = "default";
+
+/// Other proxies learn of a new backend in this time, by DNS or a mounted file; until then they would
+/// answer 404 to its pins.
+const DEFAULT_JOIN_DELAY: Duration = Duration::from_secs(10);
+/// As long as a rolling update may let an old pod finish.
+const DEFAULT_DEPARTED: Duration = Duration::from_secs(15 * 60);
+/// As long as another proxy may be ahead of this one: the kubelet brings a ConfigMap within a minute.
+const DEFAULT_UNKNOWN_GRACE: Duration = Duration::from_secs(60);
+
+/// The options that may stand in `[affinity]` and in a pool; the pool's win.
+#[derive(Debug, Clone, Copy)]
+struct Affinity {
+    unpinned: Option<Unpinned>,
+    join_delay: Option<Duration>,
+    departed: Option<Duration>,
+    unknown_grace: Option<Duration>,
+}
+
+impl Affinity {
+    fn read(section: &Section<'_>) -> Self {
+        section.not_yet("bind", None);
+        section.not_yet("accept_unbound", Some("false"));
+        section.not_yet("on_loss", Some("\"not-found\""));
+        section.not_yet("loss_after", None);
+        section.not_yet("unreachable_after", None);
+        section.not_yet("session_idle", None);
+        Self {
+            unpinned: section.choice("unpinned", &Unpinned::WORDS),
+            join_delay: section.duration("join_delay", UP_TO_A_DAY),
+            departed: section.duration("departed", Duration::ZERO..=WEEK),
+            unknown_grace: section.duration("unknown_grace", UP_TO_A_DAY),
+        }
+    }
+
+    fn over(self, below: Self) -> Self {
+        Self {
+            unpinned: self.unpinned.or(below.unpinned),
+            join_delay: self.join_delay.or(below.join_delay),
+            departed: self.departed.or(below.departed),
+            unknown_grace: self.unknown_grace.or(below.unknown_grace),
+        }
+    }
+}
+
+/// Reads all pools. `given` are the backends from outside the file.
+pub(super) fn read(
+    root: &Section<'_>,
+    affinity: &Section<'_>,
+    given: &[Given],
+    keys: &Keys,
+    world: &dyn World,
+) -> Vec<Pool> {
+    let mut reader = Reader {
+        report: root.report(),
+        defaults: Affinity::read(affinity),
+        keys,
+        names: HashMap::new(),
+        matches: Vec::new(),
+    };
+    let single = root.table("pool");
+    let listed = backends::tables(root);
+    let pools = root.tables("pools", "{ name = \"…\", … }");
+    let mut backends = Backends::new(root.report(), world);
+    refuse_mixtures(root, &single, given);
+    if !root.has("pools") {
+        if given.is_empty() && root.lacks("backends") {
+            backends.refuse_none();
+        }
+        return vec![reader.one(single, listed, given, &mut backends)];
+    }
+    if given.is_empty() && root.lacks("pools") {
+        backends.refuse_none();
+    }
+    let pools = pools.unwrap_or_default().into_iter();
+    pools
+        .map(|section| reader.several(section, &mut backends))
+        .collect()
+}
+
+/// Two ways to say the same thing: whichever won, somebody would be surprised.
+fn refuse_mixtures(root: &Section<'_>, single: &Section<'_>, given: &[Given]) {
+    let (listed, pools) = (root.has("backends"), root.has("pools"));
+    if pools && listed {
+        let message = "stands beside [[pools]]; move each entry to [[pools.backends]] of its pool";
+        root.refuse("backends", message);
+    }
+    if pools && single.exists() {
+        let message = "stands beside [[pools]]; move its keys to the pools that they are for";
+        root.refuse("pool", message);
+    }
+    if let (Some(first), true) = (given.first(), pools || listed) {
+        let key = if pools { "pools" } else { "backends" };
+        let message = format!("{} gives backends too; remove one of the two", first.label);
+        root.refuse(key, &message);
+    }
+}
+
+struct Reader<'a> {
+    report: &'a Report<'a>,
+    defaults: Affinity,
+    keys: &'a Keys,
+    names: HashMap<String, Spot>,
+    matches: Vec<(Match, Spot)>,
+}
+
+impl Reader<'_> {
+    /// The one pool of the top-level `[[backends]]` or of the flags.
+    fn one(
+        &self,
+        section: Section<'_>,
+        listed: Option<Vec<Section<'_>>>,
+        given: &[Given],
+        backends: &mut Backends<'_>,
+    ) -> Pool {
+        let everything = Match {
+            host: None,
+            path: PathPrefix::root(),
+        };
+        let mut pool = self.options(&section, DEFAULT_POOL, everything);
+        section.finish();
+        pool.backends = backends.read(listed.unwrap_or_default(), "[[backends]]");
+        pool.backends.extend(backends.given(given));
+        pool
+    }
+
+    /// One of `[[pools]]`.
+    fn several(&mut self, section: Section<'_>, backends: &mut Backends<'_>) -> Pool {
+        let name = self.name(&section);
+        let matcher = self.matcher(section.table("match"));
+        let mut pool = self.options(&section, &name, matcher);
+        let listed = backends::tables(&section);
+        if section.lacks("backends") {
+            section.missing(
+                "backends",
+                "the pool has none; write [[pools.backends]] below it, with a url",
+            );
+        }
+        pool.backends = backends.read(listed.unwrap_or_default(), "[[pools.backends]]");
+        section.finish();
+        pool
+    }
+
+    fn options(&self, section: &Section<'_>, name: &str, matcher: Match) -> Pool {
+        let affinity = Affinity::read(section).over(self.defaults);
+        let by_keys = if self.keys.accept_zero() {
+            Unpinned::Ring
+        } else {
+            Unpinned::Reject // the ring would be a way around the tag
+        };
+        let pool = Pool {
+            name: name.to_owned(),
+            strip_prefix: self.strip_prefix(section, &matcher.path),
+            matcher,
+            host: section
+                .choice("host", &HostHeader::WORDS)
+                .unwrap_or(HostHeader::Pass),
+            unpinned: affinity.unpinned.unwrap_or(by_keys),
+            join_delay: affinity.join_delay.unwrap_or(DEFAULT_JOIN_DELAY),
+            departed: affinity.departed.unwrap_or(DEFAULT_DEPARTED),
+            unknown_grace: affinity.unknown_grace.unwrap_or(DEFAULT_UNKNOWN_GRACE),
+            backends: Vec::new(),
+        };
+        section.not_yet("placement", Some("\"two-choices\""));
+        section.not_yet("local", None);
+        section.not_yet("stateless_affinity", Some("[]"));
+        section.not_yet("listen_streams", Some("\"one\""));
+        section.not_yet("read_bodies", Some("false"));
+        section.not_yet("normalize_lost_session", Some("false"));
+        section.not_yet("probe_path", Some("\"\""));
+        section.not_yet("http2", Some("false"));
+        pool
+    }
+
+    fn name(&mut self, section: &Section<'_>) -> String {
+        let Some(found) = section.string("name") else {
+            if !section.has("name") {
+                section.missing("name", "is missing; write name = \"…\"");
+            }
+            return String::new();
+        };
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let fits = (1..=255).contains(&found.value.len()) && found.value.bytes().all(allowed);
+        if !fits {
+            let message = "a pool's name is ASCII letters, digits, \".\", \"_\" and \"-\"";
+            self.report.push(found.spot.fault(message));
+        } else if let Some(first) = self.names.get(found.value) {
+            let message = format!("the name is taken by {}; give another", first.reference());
+            self.report.push(found.spot.fault(message));
+        } else {
+            self.names.insert(found.value.to_owned(), found.spot);
+        }
+        found.value.to_owned()
+    }
+
+    fn matcher(&mut self, section: Section<'_>) -> Match {
+        let spot = section.spot().clone();
+        let matcher = self.read_matcher(section);
+        let same = self.matches.iter().find(|(known, _)| *known == matcher);
+        if let Some((_, first)) = same {
+            self.report.push(spot.fault(format!(
+                "matches the same requests as {} ({matcher}); give one of them another host or path",
+                first.reference()
+            )));
+        } else {
+            self.matches.push((matcher.clone(), spot));
+        }
+        matcher
+    }
+
+    fn read_matcher(&self, section: Section<'_>) -> Match {
+        let host = section.string("host").and_then(|found| {
+            let host = canonical_host(found.value);
+            if host.is_none() {
+                let message = "write one host name or IP address, without scheme, port, path or \"*\"; leave it out for any host";
+                self.report.push(found.spot.fault(message));
+            }
+            host
+        });
+        let path = self.path(&section, "path");
+        section.finish();
+        Match {
+            host,
+            path: path.map_or_else(PathPrefix::root, |(path, _)| path),
+        }
+    }
+
+    fn strip_prefix(&self, section: &Section<'_>, matched: &PathPrefix) -> Option<PathPrefix> {
+        let (strip, spot) = self.path(section, "strip_prefix")?;
+        let applies = matched.strip(strip.as_str()).is_some();
+        if !applies && strip.strip(matched.as_str()).is_none() {
+            self.report.push(spot.fault(format!(
+                "no path of this pool begins with it: they begin with \"{matched}\""
+            )));
+        }
+        Some(strip)
+    }
+
+    /// A path; an empty one is none.
+    fn path(&self, section: &Section<'_>, key: &'static str) -> Option<(PathPrefix, Spot)> {
+        let found = section
+            .string(key)
+            .filter(|found| !found.value.is_empty())?;
+        match PathPrefix::try_new(found.value) {
+            Ok(path) => Some((path, found.spot)),
+            Err(error) => {
+                self.report.push(found.spot.fault(error.to_string()));
+                None
+            }
+        }
+    }
+}
+
+/// The host as requests are compared with it: lower case, no trailing dot, IPv6 in brackets.
+fn canonical_host(host: &str) -> Option<String> {
+    let bare_v6 = host.parse::<std::net::Ipv6Addr>().is_ok();
+    let bracketed = host.starts_with('[') && host.ends_with(']');
+    if host.contains(['/', '*']) || (host.contains(':') && !bare_v6 && !bracketed) {
+        return None;
+    }
+    let url = if bare_v6 {
+        format!("http://[{host}]")
+    } else {
+        format!("http://{host}")
+    };
+    match url.parse::<Endpoint>().ok()?.host {
+        Host::Dns(name) => Some(name.into()),
+        Host::Ip(std::net::IpAddr::V4(address)) => Some(address.to_string()),
+        Host::Ip(std::net::IpAddr::V6(address)) => Some(format!("[{address}]")),
+    }
+}

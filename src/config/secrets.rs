@@ -1,0 +1,158 @@
+//! `affinity.secrets`: from the list in the file, or the one secret given beside it, to keys.
+//!
+//! No fault shows a value: what stands where a secret belongs may be one.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    check::World,
+    fault::Spot,
+    file::Report,
+    overrides::{Given, SECRET_VARIABLE},
+    section::{Found, Section},
+};
+use crate::pin::{Keys, Secret};
+
+/// What was read.
+#[derive(Debug)]
+pub(super) struct Secrets {
+    pub(super) list: Vec<Secret>,
+    pub(super) keys: Keys,
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// Reads `secrets` of `affinity`; `given` is the secret from outside the file.
+pub(super) fn read(
+    affinity: &Section<'_>,
+    given: Option<&Given<OsString>>,
+    world: &dyn World,
+) -> Secrets {
+    let report = affinity.report();
+    let mut reader = Reader {
+        report,
+        world,
+        files: Vec::new(),
+    };
+    let written = affinity.strings("secrets");
+    if let (Some(written), Some(given)) = (&written, given) {
+        refuse_both(report, written, given);
+    }
+    let (list, complete) = match (&written, given) {
+        (Some(written), _) => {
+            let secrets = written.value.iter().map(|entry| reader.entry(entry));
+            let list: Vec<Secret> = secrets.flatten().collect();
+            let complete = list.len() == written.value.len();
+            (list, complete)
+        }
+        (None, Some(given)) => {
+            let bytes = given.value.as_encoded_bytes();
+            let secret = reader.checked(bytes, given.spot());
+            let complete = secret.is_some();
+            (Vec::from_iter(secret), complete)
+        }
+        (None, None) => (Vec::new(), true),
+    };
+    let keys = match (Keys::try_new(&list), written) {
+        (Ok(keys), _) => keys,
+        (Err(error), Some(written)) if complete => {
+            let (first, second) = (&list[error.first - 1], &list[error.second - 1]);
+            let message = if first == second {
+                format!(
+                    "entries {} and {} are the same secret; remove one",
+                    error.first, error.second
+                )
+            } else {
+                error.to_string()
+            };
+            report.push(written.spot.fault(message));
+            Keys::default()
+        }
+        // One entry is missing, and its own fault says so: the numbers here would be wrong.
+        (Err(_), _) => Keys::default(),
+    };
+    Secrets {
+        list,
+        keys,
+        files: reader.files,
+    }
+}
+
+fn refuse_both(report: &Report<'_>, written: &Found<Vec<Found<&str>>>, given: &Given<OsString>) {
+    let variable = format!("env:{SECRET_VARIABLE}");
+    if written.value.iter().all(|entry| entry.value != variable) {
+        let label = given.label;
+        let message = format!(
+            "{label} is set too, and would be ignored; add \"{variable}\" to the list, or unset {label}"
+        );
+        report.push(written.spot.clone().fault(message));
+    }
+}
+
+struct Reader<'a> {
+    report: &'a Report<'a>,
+    world: &'a dyn World,
+    files: Vec<PathBuf>,
+}
+
+impl Reader<'_> {
+    fn entry(&mut self, entry: &Found<&str>) -> Option<Secret> {
+        let spot = entry.spot.clone();
+        match entry.value.split_once(':') {
+            None if entry.value == "none" => Some(Secret::zero()),
+            Some(("file", path)) if !path.is_empty() => self.file(Path::new(path), spot),
+            Some(("env", name)) if is_variable(name) => self.variable(name, spot),
+            _ => {
+                self.report.push(spot.fault(
+                    "write \"file:PATH\", \"env:NAME\" or \"none\"; a secret itself never stands in the file",
+                ));
+                None
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path, spot: Spot) -> Option<Secret> {
+        self.files.push(path.to_owned());
+        match self.world.read(path) {
+            Ok(bytes) => self.checked(&bytes, spot),
+            Err(error) => {
+                let message = format!("{} cannot be read: {error}", path.display());
+                self.report.push(spot.fault(message));
+                None
+            }
+        }
+    }
+
+    fn variable(&self, name: &str, spot: Spot) -> Option<Secret> {
+        if let Some(value) = self.world.env(name) {
+            return self.checked(value.as_encoded_bytes(), spot);
+        }
+        let message = format!("the variable {name} is not set");
+        self.report.push(spot.fault(message));
+        None
+    }
+
+    /// Takes the bytes as they stand, without trailing line ends: editors and `echo` add them.
+    fn checked(&self, bytes: &[u8], spot: Spot) -> Option<Secret> {
+        let line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let end = bytes.iter().rposition(|byte| !line_end(byte));
+        let (bytes, _) = bytes.split_at(end.map_or(0, |last| last + 1));
+        match Secret::try_new(bytes) {
+            Ok(secret) => Some(secret),
+            Err(weak) => {
+                self.report.push(spot.fault(weak.to_string()));
+                None
+            }
+        }
+    }
+}
+
+/// What a shell takes as a name; anything else behind `env:` may be the secret itself.
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}

@@ -1,0 +1,100 @@
+//! Where a configuration comes from: reads the file, the environment and names for `check`.
+//!
+//! [`Source::load`] does file and DNS I/O and blocks: a caller inside a runtime hands it to a thread of
+//! its own. The same source is loaded again at each reload.
+
+use std::{
+    ffi::OsString,
+    io,
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    Config, ConfigErrors, Fault, Overrides, Place,
+    check::{World, check},
+};
+
+/// A file, or none, and what flags and the environment gave beside it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Source {
+    /// The configuration file.
+    pub file: Option<PathBuf>,
+    /// What stands beside it.
+    pub overrides: Overrides,
+}
+
+impl Source {
+    /// Reads and checks everything. [`Config::files`] begins with the configuration file.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, or anything in it is wrong.
+    pub fn load(&self) -> Result<Config, ConfigErrors> {
+        let Some(file) = &self.file else {
+            let world = Process {
+                folder: PathBuf::new(),
+            };
+            return check("", &self.overrides, &world)
+                .map_err(|errors| errors.named("command line"));
+        };
+        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+        let world = Process { folder };
+        let named = |errors: ConfigErrors| errors.named(file.display().to_string());
+        let text = read_text(file).map_err(named)?;
+        let mut config = check(&text, &self.overrides, &world).map_err(named)?;
+        let beside = config.files.iter().map(|path| world.folder.join(path));
+        config.files = std::iter::once(file.clone()).chain(beside).collect();
+        Ok(config)
+    }
+}
+
+fn read_text(file: &Path) -> Result<String, ConfigErrors> {
+    let fault = |place, message| {
+        ConfigErrors::new(vec![Fault {
+            place,
+            key: String::new(),
+            value: None,
+            message,
+        }])
+    };
+    let bytes = std::fs::read(file)
+        .map_err(|error| fault(Place::File, format!("cannot be read: {error}")))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let lines = error.as_bytes().iter().take(good);
+        let line = lines.filter(|byte| **byte == b'\n').count() + 1;
+        fault(
+            Place::Line(line),
+            "is not UTF-8; save the file as UTF-8".to_owned(),
+        )
+    })
+}
+
+/// The world of this process.
+struct Process {
+    folder: PathBuf,
+}
+
+impl World for Process {
+    fn env(&self, name: &str) -> Option<OsString> {
+        std::env::var_os(name)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(self.folder.join(path))
+    }
+
+    fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        let addresses = (host, 0).to_socket_addrs()?;
+        Ok(addresses.map(|address: SocketAddr| address.ip()).collect())
+    }
+
+    fn cores(&self) -> NonZeroUsize {
+        std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+#[cfg(test)]
+mod tests;

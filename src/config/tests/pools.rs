@@ -1,0 +1,301 @@
+use super::*;
+
+const TWO_POOLS: &str = "\
+[affinity]
+departed = \"1m\"
+
+[[pools]]
+name = \"files\"
+match = { host = \"MCP.Example.com.\", path = \"/files\" }
+strip_prefix = \"/files\"
+departed = \"2m\"
+[[pools.backends]]
+name = \"f1\"
+url = \"http://127.0.0.1:9001\"
+weight = 3
+draining = true
+
+[[pools]]
+name = \"rest\"
+host = \"rewrite\"
+backends = [{ url = \"http://10.0.0.1\" }]
+";
+
+#[test]
+fn several_pools_have_their_own_options() {
+    let config = checked(TWO_POOLS).unwrap_or_else(|errors| panic!("{errors}"));
+    let [files, rest] = &config.pools[..] else {
+        panic!("two pools");
+    };
+    assert_eq!(files.name, "files");
+    assert_eq!(files.matcher.host.as_deref(), Some("mcp.example.com"));
+    assert_eq!(files.matcher.path.as_str(), "/files");
+    assert_eq!(files.strip_prefix, Some(files.matcher.path.clone()));
+    assert_eq!(files.departed, Duration::from_secs(120));
+    assert_eq!(files.backends[0].weight.0.get(), 3);
+    assert_eq!(files.backends[0].admission, Admission::Draining);
+    assert_eq!(rest.host, HostHeader::Rewrite);
+    assert_eq!(rest.departed, Duration::from_secs(60));
+    assert_eq!(rest.matcher.host, None);
+    assert_eq!(rest.matcher.path, PathPrefix::root());
+    assert_eq!(rest.backends[0].name.as_str(), "10.0.0.1:80");
+}
+
+/// The faults of `TWO_POOLS` with one text replaced.
+fn with(old: &str, new: &str) -> Vec<String> {
+    assert!(TWO_POOLS.contains(old));
+    faults(&TWO_POOLS.replacen(old, new, 1))
+}
+
+#[test]
+fn pools_are_told_apart() {
+    for (old, new, expected) in [
+        (
+            "\"rest\"",
+            "\"files\"",
+            "16: pools[1].name = \"files\": the name is taken by pools[0].name (line 5); give another",
+        ),
+        (
+            "\"rest\"",
+            "\"a b\"",
+            "16: pools[1].name = \"a b\": a pool's name is ASCII letters",
+        ),
+        (
+            "\"rest\"",
+            "\"\"",
+            "16: pools[1].name = \"\": a pool's name is ASCII letters",
+        ),
+        (
+            "name = \"rest\"\n",
+            "",
+            "15: pools[1].name: is missing; write name = \"…\"",
+        ),
+        (
+            "host = \"rewrite\"",
+            "match = { host = \"mcp.example.com\", path = \"/files\" }",
+            "17: pools[1].match: matches the same requests as pools[0].match (line 6) (mcp.example.com, /files)",
+        ),
+        (
+            "{ url = \"http://10.0.0.1\" }",
+            "",
+            "15: pools[1].backends: the pool has none; write [[pools.backends]]",
+        ),
+        (
+            "backends = [{ url = \"http://10.0.0.1\" }]",
+            "",
+            "15: pools[1].backends: the pool has none",
+        ),
+        (
+            "{ url = \"http://10.0.0.1\" }",
+            "{ name = \"f1\", url = \"http://10.0.0.1\" }",
+            "18: pools[1].backends[0].name = \"f1\": the name \"f1\" is taken by pools[0].backends[0].name (line 10); names are unique over all pools",
+        ),
+    ] {
+        let faults = with(old, new);
+        assert_eq!(faults.len(), 1, "{new}: {faults:#?}");
+        assert!(faults[0].starts_with(expected), "{}", faults[0]);
+    }
+}
+
+#[test]
+fn what_could_never_match_is_refused() {
+    for host in [
+        "*.example.com",
+        "example.com:80",
+        "http://example.com",
+        "a b",
+        "",
+        "::1:80x",
+        "h/",
+        "[::1]:80",
+    ] {
+        let faults = with("MCP.Example.com.", host);
+        assert_eq!(faults.len(), 1, "{host}: {faults:#?}");
+        assert!(faults[0].contains("pools[0].match.host = "), "{faults:?}");
+        assert!(
+            faults[0].contains("write one host name or IP address"),
+            "{faults:?}"
+        );
+    }
+    let faults = with("path = \"/files\"", "path = \"files/\"");
+    assert!(
+        faults[0].contains("pools[0].match.path = \"files/\": a path begins with \"/\""),
+        "{faults:?}"
+    );
+    let faults = with("strip_prefix = \"/files\"", "strip_prefix = \"/file\"");
+    assert_eq!(
+        faults,
+        [
+            "7: pools[0].strip_prefix = \"/file\": no path of this pool begins with it: they begin with \"/files\""
+        ]
+    );
+    assert!(with("strip_prefix = \"/files\"", "strip_prefix = \"/files/v1\"").is_empty());
+}
+
+#[test]
+fn hosts_are_compared_in_one_form() {
+    for (written, canonical) in [
+        ("127.0.0.1", "127.0.0.1"),
+        ("::1", "[::1]"),
+        ("[0:0::1]", "[::1]"),
+        ("LOCALHOST", "localhost"),
+    ] {
+        let config = checked(&TWO_POOLS.replacen("MCP.Example.com.", written, 1)).unwrap();
+        assert_eq!(config.pools[0].matcher.host.as_deref(), Some(canonical));
+    }
+}
+
+#[test]
+fn one_pool_and_several_are_not_mixed() {
+    assert_eq!(
+        faults(&format!("{BACKEND}{TWO_POOLS}").replace(":9001\"\nweight", ":9002\"\nweight")),
+        ["1: backends: stands beside [[pools]]; move each entry to [[pools.backends]] of its pool"]
+    );
+    assert_eq!(
+        faults(&format!("[pool]\nhost = \"pass\"\n{TWO_POOLS}")),
+        ["1: pool: stands beside [[pools]]; move its keys to the pools that they are for"]
+    );
+}
+
+#[test]
+fn flags_alone_are_a_configuration() {
+    let overrides = Overrides {
+        listen: given("--listen", &["127.0.0.1:0"]),
+        backends: given("--backend", &["http://127.0.0.1:1", "http://[::1]:2"]),
+        secret: None,
+    };
+    let config = check("", &overrides, &TestWorld::default()).unwrap();
+    let backends = config.pools[0].backends.iter();
+    let names: Vec<&str> = backends.map(|backend| backend.name.as_str()).collect();
+    assert_eq!(names, ["127.0.0.1:1", "[::1]:2"]);
+    let text = "[pool]\nhost = \"rewrite\"";
+    let config = check(text, &overrides, &TestWorld::default()).unwrap();
+    assert_eq!(config.pools[0].host, HostHeader::Rewrite);
+}
+
+#[test]
+fn flags_and_file_do_not_both_give_backends() {
+    let overrides = Overrides {
+        backends: given(
+            "--backend",
+            &["http://127.0.0.1:1", "ftp://h", "http://127.0.0.1:1"],
+        ),
+        ..Overrides::default()
+    };
+    let faults = |text: &str| lines(check(text, &overrides, &TestWorld::default()));
+    assert_eq!(
+        faults(BACKEND),
+        [
+            "--backend \"ftp://h\": a backend's URL begins with http://, as in \"http://127.0.0.1:9001\"",
+            "--backend \"http://127.0.0.1:1\": the name \"127.0.0.1:1\" is taken by --backend; names are unique over all pools, give one of the two another name",
+            "1: backends: --backend gives backends too; remove one of the two",
+        ]
+    );
+    assert_eq!(
+        faults(TWO_POOLS),
+        ["4: pools: --backend gives backends too; remove one of the two"]
+    );
+}
+
+#[test]
+fn without_backends_the_lines_to_write_are_shown() {
+    for text in ["", "backends = []", "pools = []", "[pool]\nhost = \"pass\""] {
+        let faults = faults(text);
+        assert_eq!(faults.len(), 1, "{text:?}: {faults:#?}");
+        assert!(
+            faults[0].contains(
+                "\n    [[backends]]\n    name = \"a\"\n    url = \"http://127.0.0.1:9001\""
+            )
+        );
+    }
+}
+
+#[test]
+fn entries_of_the_wrong_form_show_the_right_one() {
+    for (text, expected) in [
+        (
+            "[backends]\nurl = \"http://h\"",
+            "1: backends: write [[backends]] and its keys below, with two pairs of brackets",
+        ),
+        (
+            "backends = [\"http://h\"]",
+            "1: backends[0] = \"http://h\": write [[backends]] and its keys below, or { url = \"http://…\" } in the list",
+        ),
+        (
+            "[[backends]]\nname = \"a\"",
+            "1: backends[0].url: is missing; write url = \"http://HOST:PORT\"",
+        ),
+        (
+            "[[backends]]\nname = \"a b\"\nurl = \"http://h\"",
+            "2: backends[0].name = \"a b\": a backend's name is 1 to 255 visible ASCII",
+        ),
+        (
+            "[[backends]]\nurl = \"http://h\"\nweight = 0",
+            "3: backends[0].weight = 0: write a whole number from 1 to 65535",
+        ),
+        (
+            "[[backends]]\nurl = \"http://h\"\ndraining = \"no\"",
+            "3: backends[0].draining = \"no\": write true or false",
+        ),
+        (
+            "[[backends]]\nurl = \"https://h\"",
+            "2: backends[0].url = \"https://h\": https:// is not yet supported",
+        ),
+        (
+            "[[backends]]\nurl = \"http://h\"\n[[backends]]\nurl = \"http://H:80\"",
+            "4: backends[1].url = \"http://H:80\": the name \"h:80\" is taken by backends[0].url (line 2)",
+        ),
+    ] {
+        let faults = faults(text);
+        assert_eq!(faults.len(), 1, "{text}: {faults:#?}");
+        assert!(faults[0].starts_with(expected), "{}", faults[0]);
+    }
+}
+
+#[test]
+fn a_pool_may_drain_as_a_whole() {
+    assert!(faults(&format!("{BACKEND}draining = true")).is_empty());
+}
+
+fn resolving() -> TestWorld {
+    TestWorld {
+        hosts: [
+            ("localhost", vec!["127.0.0.1", "::1", "127.0.0.1"]),
+            ("mcp", vec!["10.0.0.2", "10.0.0.1", "10.0.0.2"]),
+        ]
+        .into(),
+        ..TestWorld::default()
+    }
+}
+
+#[test]
+fn a_host_name_with_several_addresses_is_refused_with_the_lines_to_paste() {
+    let text = "[[backends]]\nname = \"a\"\nurl = \"http://mcp:9001\"\n";
+    let faults = lines(check(text, &Overrides::default(), &resolving()));
+    assert_eq!(
+        faults,
+        [
+            "3: backends[0].url = \"http://mcp:9001\": mcp resolves to 2 addresses: 10.0.0.1, 10.0.0.2; a backend is one replica. \
+          Discovery, url = \"dns+http://mcp:9001\", is not yet supported by this version; write one entry for each address:\
+          \n    [[backends]]\n    url = \"http://10.0.0.1:9001\"\n    [[backends]]\n    url = \"http://10.0.0.2:9001\""
+        ]
+    );
+    let overrides = Overrides {
+        backends: given("--backend", &["http://mcp:9001"]),
+        ..Overrides::default()
+    };
+    let faults = lines(check("", &overrides, &resolving()));
+    assert!(
+        faults[0]
+            .ends_with("\n    --backend http://10.0.0.1:9001\n    --backend http://10.0.0.2:9001")
+    );
+}
+
+#[test]
+fn one_address_of_each_family_is_one_replica_and_none_may_come_later() {
+    for host in ["localhost", "not-yet-there"] {
+        let text = format!("[[backends]]\nurl = \"http://{host}:9001\"\n");
+        let config = check(&text, &Overrides::default(), &resolving()).unwrap();
+        assert_eq!(config.pools[0].backends.len(), 1);
+    }
+}

@@ -1,0 +1,333 @@
+//! Accepts connections and serves HTTP/1.1 on them with a service that is given.
+//!
+//! It keeps the pace of each connection (time for a head, idle time), the number of connections, and the end
+//! of them all when the process drains. What a request means is the service's business.
+
+mod pace;
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, Version, header};
+use hyper::{
+    body::{Body, Frame, Incoming, SizeHint},
+    rt::{Read, ReadBufCursor, Write},
+    server::conn::http1,
+    service::service_fn,
+};
+
+use self::pace::{Busy, Pace};
+use crate::{
+    net::{self, Listener, Liveness, Stream, Ticker},
+    shutdown::{Phase, Watch, Watcher},
+};
+
+/// After a failed accept; doubled up to the longest while failures go on.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
+const ACCEPT_AGAIN_LONGEST: Duration = Duration::from_millis(500);
+
+/// hyper reads bodies into a buffer of at least this size.
+const MIN_BUFFER: usize = 64 * 1024;
+
+/// What a connection is served by. Read anew for each connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// For a request's head, from its first byte; for the first head, from the connection's beginning.
+    pub request_head: Duration,
+    /// For an idle connection.
+    pub keep_alive: Duration,
+    /// What the kernel watches for.
+    pub liveness: Liveness,
+    /// Most bytes of a head.
+    pub header_bytes: usize,
+    /// Most header lines.
+    pub headers: usize,
+    /// Most connections of the process.
+    pub connections: usize,
+}
+
+/// Connections of the whole process, over all threads and listeners.
+#[derive(Debug, Clone, Default)]
+pub struct Connections(Arc<AtomicUsize>);
+
+impl Connections {
+    fn try_enter(&self, limit: usize) -> Option<Connected> {
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        let connected = Connected(self.clone());
+        (before < limit).then_some(connected)
+    }
+}
+
+struct Connected(Connections);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What serves requests: called with the request and what is known of its client.
+pub trait Handler: 'static {
+    /// The answer's body.
+    type Body: Body<Data = Bytes, Error: std::error::Error + Send + Sync + 'static>
+        + Unpin
+        + 'static;
+
+    /// The options of this moment.
+    fn options(&self) -> Options;
+
+    /// Answers one request.
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        client: &Downstream,
+    ) -> impl Future<Output = Response<Self::Body>>;
+}
+
+/// The client side of one connection.
+#[derive(Debug)]
+pub struct Downstream {
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// Its IP address as `X-Forwarded-For` has it.
+    pub forwarded_for: HeaderValue,
+}
+
+impl Downstream {
+    fn new(peer: SocketAddr) -> Self {
+        // A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d.
+        let address = peer.ip().to_canonical().to_string();
+        Self {
+            peer,
+            forwarded_for: HeaderValue::try_from(address).expect("an IP address is visible ASCII"),
+        }
+    }
+}
+
+/// Everything that the connections of one thread share.
+#[derive(Debug)]
+pub struct Server<H> {
+    /// What answers.
+    pub handler: H,
+    /// The deadlines of this thread.
+    pub ticker: Ticker,
+    /// The phase of the process.
+    pub watch: Watch,
+    /// How many connections there are.
+    pub connections: Connections,
+}
+
+impl<H: Handler> Server<H> {
+    /// Accepts and serves until draining begins, then closes the socket. Runs within a local task set.
+    pub async fn accept(self: Rc<Self>, listener: Listener, mut watcher: Watcher) {
+        let mut pause = ACCEPT_AGAIN;
+        loop {
+            let options = self.handler.options();
+            let accepted = tokio::select! {
+                biased;
+                () = watcher.draining() => return,
+                accepted = listener.accept(options.liveness) => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    pause = ACCEPT_AGAIN;
+                    self.admit(stream, peer, options);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection; if descriptors have run out, raise `ulimit -n`");
+                    net::sleep(pause).await;
+                    pause = (pause * 2).min(ACCEPT_AGAIN_LONGEST);
+                }
+            }
+        }
+    }
+
+    fn admit(self: &Rc<Self>, stream: Stream, peer: SocketAddr, options: Options) {
+        let Some(connected) = self.connections.try_enter(options.connections) else {
+            tracing::warn!(%peer, limit = options.connections, "too many connections: this one is closed; see limits.connections");
+            return;
+        };
+        let server = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            server.serve(stream, peer, options).await;
+            drop(connected);
+        });
+    }
+
+    async fn serve(self: &Rc<Self>, stream: Stream, peer: SocketAddr, options: Options) {
+        let pace = Rc::new(Pace::new(
+            self.ticker.deadline(),
+            options.request_head,
+            options.keep_alive,
+        ));
+        let connection = Rc::new(Connection {
+            server: Rc::clone(self),
+            client: Downstream::new(peer),
+            pace: Rc::clone(&pace),
+        });
+        let service = service_fn(move |request| Rc::clone(&connection).answer(request));
+        let mut connection = pin!(
+            http1::Builder::new()
+                // Small messages leave in one plain write: CPU per request ×0.8 against writev.
+                .writev(false)
+                // hyper's own timer would be made anew for each request; `Pace` keeps the time.
+                .header_read_timeout(None)
+                .max_headers(options.headers)
+                .max_header_size(options.header_bytes)
+                .max_buf_size(options.header_bytes.max(MIN_BUFFER))
+                .serve_connection(
+                    Metered {
+                        stream,
+                        pace: Rc::clone(&pace)
+                    },
+                    service
+                )
+        );
+        let mut subscription = None;
+        let mut closing = false;
+        poll_fn(|cx| {
+            subscription.get_or_insert_with(|| self.watch.subscribe(cx));
+            match self.watch.phase() {
+                Phase::Running | Phase::Leaving => {}
+                Phase::Draining { .. } if closing => {}
+                Phase::Draining { .. } => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                Phase::Forced => return Poll::Ready(()),
+            }
+            match connection.as_mut().poll(cx) {
+                Poll::Ready(Ok(())) => return Poll::Ready(()),
+                Poll::Ready(Err(error)) => {
+                    pace.failed(&error);
+                    log_end(peer, &error);
+                    return Poll::Ready(());
+                }
+                Poll::Pending => {}
+            }
+            pace.poll_expired(cx) // nothing is under way then: closing it loses nothing
+        })
+        .await;
+    }
+}
+
+/// Most ends are a client's affair: one that leaves, or sends garbage, which hyper has answered with 400,
+/// 414 or 431.
+fn log_end(peer: SocketAddr, error: &hyper::Error) {
+    if error.is_parse() {
+        tracing::info!(%peer, %error, "a client sent what is not valid HTTP/1.1; it was answered 4xx");
+    } else {
+        tracing::debug!(%peer, %error, "a connection ended");
+    }
+}
+
+/// One connection: who is at its other end, and its pace.
+struct Connection<H> {
+    server: Rc<Server<H>>,
+    client: Downstream,
+    pace: Rc<Pace>,
+}
+
+impl<H: Handler> Connection<H> {
+    async fn answer(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Held<H::Body>>, Infallible> {
+        let busy = Pace::begin(&self.pace, request.version() == Version::HTTP_10);
+        let mut response = self.server.handler.handle(request, &self.client).await;
+        if self.server.watch.phase() != Phase::Running {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response.map(|body| Held { body, _busy: busy }))
+    }
+}
+
+/// An answer's body, which keeps its connection busy until it ends.
+#[derive(Debug)]
+pub struct Held<B> {
+    body: B,
+    _busy: Busy,
+}
+
+impl<B: Body + Unpin> Body for Held<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A connection's bytes, watched for when the client begins a head.
+struct Metered {
+    stream: Stream,
+    pace: Rc<Pace>,
+}
+
+impl Read for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if polled.is_ready() {
+            self.pace.read(); // bytes, or the end, after which the pace does not matter
+        }
+        polled
+    }
+}
+
+impl Write for Metered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        if self.pace.must_reset()
+            && let Err(error) = self.stream.reset_on_close()
+        {
+            tracing::debug!(%error, "cannot reset a connection"); // it is gone already
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Session ids: the one that a server issued and the one that its client sees are two types.
+//!
+//! Only [`crate::pin`] knows how to turn one into the other. Neither shows itself in `Debug`.
+
+use std::fmt;
+
+use http::HeaderValue;
+
+/// Longest session id, in bytes, at either side. The specification sets no limit; other gateways take 128
+/// characters, JWTs as ids reach a few hundred.
+pub const MAX_LEN: usize = 4096;
+
+/// Why a header's value cannot be a session id.
+///
+/// MCP 2025-11-25, Transports, "Session Management": an id MUST hold only visible ASCII, 0x21 to 0x7E.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a session id is 1 to 4096 visible ASCII characters")]
+pub struct InvalidSessionId;
+
+fn check(value: HeaderValue) -> Result<HeaderValue, InvalidSessionId> {
+    let fits = (1..=MAX_LEN).contains(&value.len());
+    if fits && value.as_bytes().iter().all(u8::is_ascii_graphic) {
+        Ok(value)
+    } else {
+        Err(InvalidSessionId)
+    }
+}
+
+macro_rules! session_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq)]
+        pub struct $name(HeaderValue);
+
+        impl $name {
+            /// The id's bytes: visible ASCII.
+            #[must_use]
+            pub fn as_bytes(&self) -> &[u8] {
+                self.0.as_bytes()
+            }
+
+            /// The id as a header's value.
+            #[must_use]
+            pub fn into_value(self) -> HeaderValue {
+                self.0
+            }
+        }
+
+        impl TryFrom<HeaderValue> for $name {
+            type Error = InvalidSessionId;
+
+            fn try_from(value: HeaderValue) -> Result<Self, InvalidSessionId> {
+                check(value).map(Self)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({} bytes)"), self.0.len())
+            }
+        }
+    };
+}
+
+session_id! {
+    /// The id that a backend issued.
+    ServerSessionId
+}
+
+session_id! {
+    /// The id that a client holds: a backend's, with a pin, or without one from before pinring came.
+    ClientSessionId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_visible_ascii_of_a_sane_length_is_an_id() {
+        let id = |bytes: &[u8]| ServerSessionId::try_from(HeaderValue::from_bytes(bytes).unwrap());
+        assert!(id(b"!~").is_ok() && id(&[b'a'; MAX_LEN]).is_ok());
+        for bad in [&b""[..], b"a b", b"a\tb", b"\xff", &[b'a'; MAX_LEN + 1]] {
+            assert_eq!(id(bad), Err(InvalidSessionId));
+        }
+    }
+
+    #[test]
+    fn an_id_never_shows_itself() {
+        let id = ClientSessionId::try_from(HeaderValue::from_static("sesame")).unwrap();
+        assert_eq!(format!("{id:?}"), "ClientSessionId(6 bytes)");
+    }
+}

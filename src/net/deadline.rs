@@ -1,0 +1,219 @@
+//! Deadlines that cost a store to arm: one coarse tick for all deadlines of a thread.
+//!
+//! A timer of the runtime for each request would be taken out of its wheel again, unexpired, by
+//! almost every request. Here a deadline is a number in a slot, and one task looks over all slots
+//! every [`TICK`]. So a deadline fires up to one tick late, never early.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use slab::Slab;
+
+use super::Instant;
+
+/// How late a deadline may fire.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Makes the deadlines of one thread and watches over them.
+#[derive(Clone)]
+pub struct Ticker(Rc<Slots>);
+
+struct Slots {
+    slots: RefCell<Slab<Rc<Slot>>>,
+    /// Wakes the watching task when the first deadline is made.
+    filled: tokio::sync::Notify,
+}
+
+struct Slot {
+    at: Cell<Option<Instant>>,
+    /// Set by the tick, so that polling costs no look at the clock.
+    expired: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Ticker {
+    /// A ticker without deadlines. Deadlines fire only while [`Ticker::run`] is polled.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Rc::new(Slots {
+            slots: RefCell::default(),
+            filled: tokio::sync::Notify::new(),
+        }))
+    }
+
+    /// A deadline that is not armed.
+    #[must_use]
+    pub fn deadline(&self) -> Deadline {
+        let slot = Rc::new(Slot {
+            at: Cell::new(None),
+            expired: Cell::new(false),
+            waker: RefCell::new(None),
+        });
+        let mut slots = self.0.slots.borrow_mut();
+        if slots.is_empty() {
+            self.0.filled.notify_one();
+        }
+        let key = slots.insert(Rc::clone(&slot));
+        Deadline {
+            slot,
+            key,
+            ticker: self.clone(),
+        }
+    }
+
+    /// Wakes whoever waits for an expired deadline, for ever. One task of the thread runs this.
+    pub async fn run(&self) {
+        loop {
+            while self.0.slots.borrow().is_empty() {
+                self.0.filled.notified().await;
+            }
+            super::sleep(TICK).await;
+            self.wake_expired(super::now());
+        }
+    }
+
+    fn wake_expired(&self, now: Instant) {
+        // Waking runs no foreign code but the runtime's scheduler, which makes no deadlines.
+        for (_, slot) in self.0.slots.borrow().iter() {
+            if slot.at.get().is_some_and(|at| at <= now) {
+                slot.at.set(None);
+                slot.expired.set(true);
+                if let Some(waker) = slot.waker.borrow_mut().take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+}
+
+impl Default for Ticker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Ticker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticker")
+            .field("deadlines", &self.0.slots.borrow().len())
+            .finish()
+    }
+}
+
+/// A point in time that may be moved at will. Belongs to one task.
+pub struct Deadline {
+    slot: Rc<Slot>,
+    key: usize,
+    ticker: Ticker,
+}
+
+impl Deadline {
+    /// Arms it to expire after `duration`, whatever it was set to before.
+    pub fn set(&self, duration: Duration) {
+        self.slot.expired.set(false);
+        self.slot.at.set(super::now().checked_add(duration));
+    }
+
+    /// Disarms it.
+    pub fn clear(&self) {
+        self.slot.expired.set(false);
+        self.slot.at.set(None);
+    }
+
+    /// Ready once the deadline has passed, until it is set anew; one that is not armed never is.
+    pub fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.slot.expired.get() {
+            return Poll::Ready(());
+        }
+        self.remember(cx.waker()); // also where it is not armed: that may come before the next poll
+        Poll::Pending
+    }
+
+    fn remember(&self, waker: &Waker) {
+        let mut slot = self.slot.waker.borrow_mut();
+        match slot.as_mut() {
+            Some(known) => known.clone_from(waker),
+            None => *slot = Some(waker.clone()),
+        }
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        self.ticker.0.slots.borrow_mut().remove(self.key);
+    }
+}
+
+impl fmt::Debug for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Deadline")
+            .field(&self.slot.at.get())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    fn run(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap()
+            .block_on(test);
+    }
+
+    async fn ticking<T>(ticker: &Ticker, future: impl Future<Output = T>) -> T {
+        tokio::select! {
+            value = future => value,
+            () = ticker.run() => unreachable!("runs for ever"),
+        }
+    }
+
+    #[test]
+    fn a_deadline_fires_within_a_tick_and_never_early() {
+        run(async {
+            let ticker = Ticker::new();
+            let deadline = ticker.deadline();
+            let begin = super::super::now();
+            deadline.set(Duration::from_secs(3));
+            ticking(&ticker, poll_fn(|cx| deadline.poll_expired(cx))).await;
+            let late = super::super::now() - begin - Duration::from_secs(3);
+            assert!(late <= 2 * TICK, "{late:?} late");
+        });
+    }
+
+    #[test]
+    fn a_deadline_that_moves_on_does_not_fire() {
+        run(async {
+            let ticker = Ticker::new();
+            let deadline = ticker.deadline();
+            for _ in 0..5 {
+                deadline.set(Duration::from_secs(1));
+                let expired = ticking(&ticker, async {
+                    super::super::within(
+                        Duration::from_millis(800),
+                        poll_fn(|cx| deadline.poll_expired(cx)),
+                    )
+                    .await
+                });
+                assert_eq!(expired.await, None);
+            }
+            deadline.clear();
+            let expired = super::super::within(
+                Duration::from_secs(60),
+                poll_fn(|cx| deadline.poll_expired(cx)),
+            );
+            assert_eq!(ticking(&ticker, expired).await, None);
+        });
+    }
+}

@@ -1,0 +1,434 @@
+//! One request, from its head to its answer's last byte, in six phases: classify, route, rewrite, send,
+//! answer, observe. And nothing else.
+//!
+//! [`Proxy::handle`] is the place to begin reading. Each thread has one [`Proxy`]; a request holds one
+//! routing table from beginning to end.
+
+pub mod body;
+pub mod error;
+pub mod headers;
+mod unknown;
+
+use std::{cell::RefCell, net::SocketAddr, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, header, request};
+use hyper::body::{Body as _, Incoming};
+
+pub use self::unknown::Unknowns;
+use self::{
+    body::{Answer, Departure, Relay, RequestBody, StreamEnd},
+    error::ProxyError,
+    headers::Exchanged,
+};
+use crate::{
+    mcp::{self, Era, RequestKind, session::ServerSessionId, sse},
+    net::{self, Liveness, Ticker},
+    observe::Exchange,
+    pin::{Kind, PIN_LEN},
+    ring::Member,
+    router::{
+        self, Decision, Why,
+        placement::InFlight,
+        table::{Pool, Reader, RoutingTable, Snapshot},
+    },
+    shutdown::Watch,
+    upstream::{self, Client, Options, Target, Unanswered},
+};
+
+/// Between two connects to a backend that refuses: it may be about to listen again.
+const CONNECT_AGAIN: Duration = Duration::from_millis(100);
+
+/// What one thread serves requests with.
+#[derive(Debug)]
+pub struct Proxy {
+    tables: Reader,
+    client: Client<RequestBody>,
+    unknowns: Unknowns,
+    ticker: Ticker,
+    watch: Watch,
+    random: RefCell<fastrand::Rng>,
+}
+
+/// What of a request its answer depends on.
+struct Asked {
+    era: Era,
+    method: Method,
+    has_session: bool,
+    client_id: Option<HeaderValue>,
+}
+
+impl Proxy {
+    /// The proxy of this thread.
+    #[must_use]
+    pub fn new(tables: Reader, unknowns: Unknowns, ticker: Ticker, watch: Watch) -> Self {
+        let client = Client::new(ticker.clone());
+        Self {
+            tables,
+            client,
+            unknowns,
+            ticker,
+            watch,
+            random: RefCell::new(fastrand::Rng::new()),
+        }
+    }
+
+    /// Tends to pooled connections, for ever.
+    pub async fn tend(&self) {
+        self.client.sweep().await;
+    }
+
+    /// Answers `request` of a client at `peer`, whose address is written out in `forwarded_for`.
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, because the client left, the backend's side is closed, and the log gets its line.
+    pub async fn handle(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+        forwarded_for: &HeaderValue,
+    ) -> Response<Answer> {
+        let exchange = Exchange::begin(request.method(), request.uri());
+        let expects_continue = request.headers().contains_key(header::EXPECT);
+        let (head, body) = request.into_parts();
+        let mut body = Some(body);
+        match self
+            .forward(head, &mut body, forwarded_for, &exchange)
+            .await
+        {
+            Ok(response) => response,
+            Err(error) => {
+                // A client that waits for 100-continue sends nothing until the body is asked for.
+                if let Some(unread) = body.filter(|body| !body.is_end_stream() && !expects_continue)
+                {
+                    tokio::task::spawn_local(body::discard(unread));
+                }
+                refuse(&error, peer, exchange)
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        mut head: request::Parts,
+        body: &mut Option<Incoming>,
+        forwarded_for: &HeaderValue,
+        exchange: &Exchange,
+    ) -> Result<Response<Answer>, ProxyError> {
+        let mut table = self.tables.snapshot();
+
+        // 1 classify: from here on a refusal says which header is at fault.
+        let scan = headers::scan(&head)?;
+        let kind = mcp::classify(&head)?;
+        let asked = Asked::of(&head, &kind);
+
+        // 2 route: a refusal says whether the session is gone or will be known.
+        let decision = self.route(&mut table, &head, kind).await?;
+        let pool = pool_of(&table, &head)?;
+
+        // 3 rewrite: cannot fail.
+        let exchanged = exchanged(&asked, &decision);
+        if let Some(session) = &decision.session {
+            exchange.session(|| table.keys.log_hash(session.as_bytes()).to_string());
+        }
+        headers::to_backend(
+            &mut head,
+            scan,
+            forwarded_for,
+            pool.options.strip_prefix.as_ref(),
+            decision.session.clone(),
+        );
+        let incoming = body.take().expect("a request is forwarded once");
+        let body = RequestBody::new(
+            incoming,
+            exchange.clone(),
+            table.timeouts.request_body_idle,
+            self.ticker.clone(),
+        );
+
+        // 4 send: again, or elsewhere, only as long as no backend has seen it.
+        let request = Request::from_parts(head, body);
+        let (member, in_flight, response) = self
+            .send(&table, pool, decision, request, &asked, exchange)
+            .await?;
+
+        // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.
+        self.answer(
+            &table, pool, member, in_flight, response, exchanged, &asked, exchange,
+        )
+    }
+
+    /// Routes, and waits a little where the table may be about to learn what the pin names.
+    async fn route(
+        &self,
+        table: &mut Snapshot,
+        head: &request::Parts,
+        kind: RequestKind,
+    ) -> Result<Decision, ProxyError> {
+        let random = self.random.borrow_mut().u64(..);
+        let pool = pool_of(table, head)?;
+        let refusal = match router::route(table, pool, &kind, random) {
+            Ok(decision) => return Ok(decision),
+            Err(refusal) => refusal,
+        };
+        let RequestKind::Session(id) = &kind else {
+            return Err(ProxyError::Refused(refusal));
+        };
+        let again = |table: &RoutingTable| {
+            let pool = table.pool_for(headers::host_of(head), head.uri.path());
+            pool.map(|pool| router::route(table, pool, &kind, random))
+        };
+        let grace = pool.options.unknown_grace;
+        self.unknowns
+            .judge(&self.tables, table, refusal, id, grace, again)
+            .await
+    }
+
+    async fn send(
+        &self,
+        table: &RoutingTable,
+        pool: &Pool,
+        mut decision: Decision,
+        mut request: Request<RequestBody>,
+        asked: &Asked,
+        exchange: &Exchange,
+    ) -> Result<(Member, InFlight, Response<upstream::Body<RequestBody>>), ProxyError> {
+        let options = options(table);
+        let mut tried = Vec::new();
+        let patience = net::now() + table.timeouts.connect;
+        loop {
+            let entry = pool.entry(decision.member);
+            headers::set_host(request.headers_mut(), pool.options.host, || {
+                entry.backend.endpoint.to_string()
+            });
+            let in_flight = entry.load.enter();
+            let target = Target {
+                id: entry.id,
+                endpoint: &entry.backend.endpoint,
+            };
+            let failed = match self
+                .client
+                .send(target, request, options, asked.head_limit(table))
+                .await
+            {
+                Ok(response) => {
+                    exchange.routed(
+                        &pool.options.name,
+                        entry.backend.name.as_str(),
+                        decision.why.as_str(),
+                    );
+                    return Ok((decision.member, in_flight, response));
+                }
+                Err(failed) => failed,
+            };
+            drop(in_flight);
+            let (failure, unsent) = match failed {
+                Unanswered {
+                    failure,
+                    unsent: Some(unsent),
+                } => (failure, unsent),
+                Unanswered {
+                    failure,
+                    unsent: None,
+                } => {
+                    exchange.routed(
+                        &pool.options.name,
+                        entry.backend.name.as_str(),
+                        decision.why.as_str(),
+                    );
+                    return Err(failure.into());
+                }
+            };
+            request = unsent;
+            if decision.why.may_move() {
+                tried.push(decision.member);
+                let random = self.random.borrow_mut().u64(..);
+                match router::reroute(pool, &decision, random, &tried) {
+                    Ok(next) => decision = next,
+                    Err(_) => return Err(failure.into()),
+                }
+                tracing::debug!(backend = %entry.backend.name, error = %failure, "goes to another backend");
+            } else if failure.may_pass() && net::now() + CONNECT_AGAIN < patience {
+                net::sleep(CONNECT_AGAIN).await;
+            } else {
+                exchange.routed(
+                    &pool.options.name,
+                    entry.backend.name.as_str(),
+                    decision.why.as_str(),
+                );
+                return Err(failure.into());
+            }
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one phase of `forward`, called once, with all that the others made"
+    )]
+    fn answer(
+        &self,
+        table: &RoutingTable,
+        pool: &Pool,
+        member: Member,
+        in_flight: InFlight,
+        response: Response<upstream::Body<RequestBody>>,
+        exchanged: Option<Exchanged>,
+        asked: &Asked,
+        exchange: &Exchange,
+    ) -> Result<Response<Answer>, ProxyError> {
+        let (mut head, upstream) = response.into_parts();
+        if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            return Err(ProxyError::Switched); // nobody asked: Upgrade stops here
+        }
+        let pin = |id: &ServerSessionId| pinned(table, pool, member, id);
+        let issued = headers::to_client(&mut head.headers, exchanged.as_ref(), pin)
+            .map_err(ProxyError::BrokenSessionId)?;
+        if let Some(id) = issued {
+            exchange.session(|| table.keys.log_hash(id.as_bytes()).to_string());
+        }
+        exchange.answered(head.status, "");
+        let stream_end = (asked.method == Method::GET
+            && sse::announced(&head.headers)
+            && upstream.size_hint().exact().is_none())
+        .then(|| StreamEnd::new(self.ticker.clone(), self.random.borrow_mut().f32()));
+        let idle = table
+            .timeouts
+            .stream_idle
+            .map(|limit| (limit, self.ticker.deadline()));
+        let relay = Relay::new(
+            upstream,
+            exchange.clone(),
+            asked.departure(),
+            idle,
+            stream_end,
+            self.watch.clone(),
+            in_flight,
+        );
+        Ok(Response::from_parts(head, Answer::Relay(relay)))
+    }
+}
+
+impl Asked {
+    fn of(head: &request::Parts, kind: &RequestKind) -> Self {
+        let (era, session) = match kind {
+            RequestKind::Modern { session } => (Era::Modern, session.clone()),
+            RequestKind::Session(session) => (Era::Legacy, Some(session.clone())),
+            RequestKind::NewWork | RequestKind::Other => (Era::Legacy, None),
+        };
+        let client_id = session.map(mcp::session::ClientSessionId::into_value);
+        Self {
+            era,
+            method: head.method.clone(),
+            has_session: client_id.is_some(),
+            client_id,
+        }
+    }
+
+    /// How long the backend may take to begin: long for a call of a session, which may be at work, short for
+    /// what opens something.
+    fn head_limit(&self, table: &RoutingTable) -> Duration {
+        let is_call = match self.era {
+            Era::Legacy => self.has_session && self.method != Method::GET,
+            Era::Modern => self.method == Method::POST,
+        };
+        if is_call {
+            table.timeouts.response_head
+        } else {
+            table.timeouts.open_head
+        }
+    }
+
+    fn departure(&self) -> Departure {
+        match self.era {
+            Era::Legacy if self.method == Method::POST => Departure::ReadOn,
+            Era::Legacy | Era::Modern => Departure::Close,
+        }
+    }
+}
+
+fn pool_of<'a>(table: &'a RoutingTable, head: &request::Parts) -> Result<&'a Pool, ProxyError> {
+    table
+        .pool_for(headers::host_of(head), head.uri.path())
+        .ok_or(ProxyError::NoPool)
+}
+
+/// The ids of a request whose pin was verified. The contract wants its answers to carry the client's id again.
+fn exchanged(asked: &Asked, decision: &Decision) -> Option<Exchanged> {
+    match (decision.why, &asked.client_id, &decision.session) {
+        (Why::Pinned, Some(client), Some(server)) => Some(Exchanged {
+            client: client.clone(),
+            server: server.clone().into_value(),
+        }),
+        (Why::Pinned | Why::Ring | Why::Placed | Why::Home, _, _) => None,
+    }
+}
+
+/// The client's id for a backend's: with a pin to one of that backend's own virtual nodes.
+fn pinned(table: &RoutingTable, pool: &Pool, member: Member, id: &ServerSessionId) -> HeaderValue {
+    let coordinate = pool.coordinate_for(member, id.as_bytes());
+    let pin = table
+        .keys
+        .mint(Kind::Session, coordinate, None, id.as_bytes());
+    let mut text = Vec::with_capacity(id.as_bytes().len() + PIN_LEN);
+    text.extend_from_slice(id.as_bytes());
+    text.push(b'-');
+    text.extend_from_slice(&pin);
+    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("an id and a pin are visible ASCII")
+}
+
+fn options(table: &RoutingTable) -> Options {
+    Options {
+        connect: table.timeouts.connect,
+        keep_alive: table.timeouts.upstream_keep_alive,
+        liveness: liveness(table),
+        header_bytes: table.limits.header_bytes,
+        headers: table.limits.headers,
+    }
+}
+
+/// What the kernel watches for on both sides.
+#[must_use]
+pub fn liveness(table: &RoutingTable) -> Liveness {
+    Liveness {
+        keep_alive: table.timeouts.tcp_keep_alive,
+        user_timeout: table.timeouts.tcp_user_timeout,
+    }
+}
+
+fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<Answer> {
+    let verdict = error.verdict();
+    let chain = chain(error);
+    match error {
+        // The log's only trace of a route that was forgotten in the configuration.
+        ProxyError::NoPool => {
+            tracing::warn!(%peer, "a request matches no pool: see `match` of [[pools]]")
+        }
+        ProxyError::Upstream(_) | ProxyError::BrokenSessionId(_) | ProxyError::Switched => {
+            tracing::warn!(
+                reason = verdict.reason,
+                error = chain,
+                "no usable answer from the backend"
+            );
+        }
+        ProxyError::Ambiguous(_)
+        | ProxyError::Unclassifiable(_)
+        | ProxyError::Refused(_)
+        | ProxyError::StayedUnknown(_) => {
+            tracing::debug!(%peer, reason = verdict.reason, error = chain, "refused")
+        }
+    }
+    exchange.answered(verdict.status, verdict.reason);
+    error
+        .response()
+        .map(|body| Answer::Own(Some(body), exchange))
+}
+
+/// An error with its causes, for one log line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}

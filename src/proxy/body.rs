@@ -1,0 +1,44 @@
+//! Bodies on their way through: streams with a deadline, a count and a guard, never collected.
+//!
+//! A frame leaves the moment it arrives, and nothing is read that the other side does not take: hyper
+//! asks for the next frame only when there is room. Trailers stop here.
+
+mod request;
+mod response;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Incoming};
+
+pub use self::{
+    request::{RequestBody, RequestBodyError},
+    response::{Answer, BrokenOff, Departure, Relay, StreamEnd},
+};
+use crate::net;
+
+/// What is read of a request's body that nobody wants, so that its client reads the answer.
+const DISCARD_BYTES: usize = 256 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(2);
+
+/// Reads the rest of a body and drops it, within limits: a client that is still sending would get a reset
+/// instead of the answer that says why. Beyond them hyper closes the connection.
+pub async fn discard(body: Incoming) {
+    read_on(body, DISCARD_BYTES, DISCARD_TIME).await;
+}
+
+/// Reads `body` to its end, for at most `time` and `bytes`. Dropping it unread ends its connection.
+async fn read_on<B: Body<Data = Bytes> + Unpin>(mut body: B, mut bytes: usize, time: Duration) {
+    let read = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            bytes = match bytes.checked_sub(length) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    };
+    // Out of time, the rest is given up as well.
+    let _in_time = net::within(time, read).await;
+}

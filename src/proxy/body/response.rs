@@ -1,0 +1,272 @@
+//! An answer's body on its way to the client: a backend's, or pinring's own.
+
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+
+use super::{read_on, request::RequestBody};
+use crate::{
+    mcp::sse,
+    net::{self, Deadline, Ticker},
+    observe::{Exchange, Outcome},
+    router::placement::InFlight,
+    shutdown::{Phase, Watch},
+    upstream,
+};
+
+/// What is read of a legacy POST's answer after its client has left: the Python client leaves after each
+/// event that it waited for, and the rest, often one empty chunk, saves a connection for every call.
+const READ_ON_BYTES: usize = 16 * 1024;
+const READ_ON_TIME: Duration = Duration::from_millis(20);
+
+/// What becomes of the backend's side when the client leaves before the end (design, section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Departure {
+    /// It is closed at once. A server answers 409 to a second stream while it thinks that the first lives,
+    /// and in the modern era closing *is* the cancellation.
+    Close,
+    /// The short rest is read, so that the connection can be used again.
+    ReadOn,
+}
+
+/// Why an answer's body broke off: the client sees it truncated, never as complete.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokenOff {
+    /// The backend went away.
+    #[error("the backend's answer broke off")]
+    Backend(#[source] hyper::Error),
+    /// The stream was silent for longer than `stream_idle`.
+    #[error("the stream was silent for {0:?}")]
+    Idle(Duration),
+}
+
+/// An answer's body.
+#[derive(Debug)]
+pub enum Answer {
+    /// Of pinring itself.
+    Own(Option<Bytes>, Exchange),
+    /// Of a backend.
+    Relay(Relay),
+}
+
+/// A backend's body, passed on frame by frame.
+pub struct Relay {
+    /// `None` once the end was reached.
+    upstream: Option<upstream::Body<RequestBody>>,
+    exchange: Exchange,
+    departure: Departure,
+    idle: Option<(Duration, Deadline)>,
+    stream_end: Option<StreamEnd>,
+    watch: Watch,
+    _in_flight: InFlight,
+}
+
+/// Ends a GET stream early when the process drains: quiet ones at a moment of their own, so that the
+/// clients do not all come back at once, and only between two events.
+#[derive(Debug)]
+pub struct StreamEnd {
+    boundary: sse::Boundary,
+    ticker: Ticker,
+    /// From 0 to 1: this stream's place among all.
+    place: f32,
+    deadline: Option<Deadline>,
+}
+
+impl StreamEnd {
+    /// For a stream that begins now. `place` is a random number from 0 to 1.
+    #[must_use]
+    pub fn new(ticker: Ticker, place: f32) -> Self {
+        Self {
+            boundary: sse::Boundary::new(),
+            ticker,
+            place,
+            deadline: None,
+        }
+    }
+
+    fn poll_end(&mut self, phase: Phase, cx: &mut Context<'_>) -> Poll<()> {
+        let Phase::Draining { since, until } = phase else {
+            return Poll::Pending;
+        };
+        let deadline = self.deadline.get_or_insert_with(|| {
+            let deadline = self.ticker.deadline();
+            // The first half of the time is theirs, so that the second is left for those that were busy.
+            let moment = since
+                + until
+                    .saturating_duration_since(since)
+                    .mul_f32(self.place / 2.0);
+            deadline.set(moment.saturating_duration_since(net::now()));
+            deadline
+        });
+        ready!(deadline.poll_expired(cx));
+        if self.boundary.between_events() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl Relay {
+    /// Passes `upstream` on.
+    #[must_use]
+    pub fn new(
+        upstream: upstream::Body<RequestBody>,
+        exchange: Exchange,
+        departure: Departure,
+        idle: Option<(Duration, Deadline)>,
+        stream_end: Option<StreamEnd>,
+        watch: Watch,
+        in_flight: InFlight,
+    ) -> Self {
+        if let Some((limit, deadline)) = &idle {
+            deadline.set(*limit);
+        }
+        Self {
+            upstream: Some(upstream),
+            exchange,
+            departure,
+            idle,
+            stream_end,
+            watch,
+            _in_flight: in_flight,
+        }
+    }
+
+    fn passed(&mut self, data: &Bytes) {
+        self.exchange.sent(data.len());
+        if let Some((limit, deadline)) = &self.idle {
+            deadline.set(*limit);
+        }
+        if let Some(end) = &mut self.stream_end {
+            end.boundary.push(data);
+        }
+        if self.upstream.as_ref().is_some_and(Body::is_end_stream) {
+            self.finish(Outcome::Complete);
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome) {
+        self.upstream = None;
+        self.exchange.end(outcome);
+    }
+
+    /// Nothing has come from the backend: is it time to end all the same?
+    fn poll_silence(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if let Some(end) = &mut self.stream_end
+            && end.poll_end(self.watch.phase(), cx).is_ready()
+        {
+            self.finish(Outcome::Drained);
+            return Poll::Ready(None);
+        }
+        let Some((limit, deadline)) = &self.idle else {
+            return Poll::Pending;
+        };
+        ready!(deadline.poll_expired(cx));
+        let limit = *limit;
+        self.finish(Outcome::Idle);
+        Poll::Ready(Some(Err(BrokenOff::Idle(limit))))
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        loop {
+            let Some(upstream) = &mut self.upstream else {
+                return Poll::Ready(None);
+            };
+            match Pin::new(upstream).poll_frame(cx) {
+                Poll::Pending => return self.poll_silence(cx),
+                Poll::Ready(None) => {
+                    self.finish(Outcome::Complete);
+                    return Poll::Ready(None);
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.finish(Outcome::BackendGone);
+                    return Poll::Ready(Some(Err(BrokenOff::Backend(error))));
+                }
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.passed(data);
+                        return Poll::Ready(Some(Ok(frame)));
+                    } // else a trailer: dropped
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let Some(upstream) = self.upstream.take() else {
+            return;
+        };
+        if upstream.is_end_stream() {
+            self.exchange.end(Outcome::Complete); // an answer without a body is never polled
+            return;
+        }
+        let cut = self.watch.phase() == Phase::Forced;
+        self.exchange.end(if cut {
+            Outcome::Drained
+        } else {
+            Outcome::ClientLeft
+        });
+        if self.departure == Departure::ReadOn && !cut {
+            tokio::task::spawn_local(read_on(upstream, READ_ON_BYTES, READ_ON_TIME));
+        }
+    }
+}
+
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay")
+            .field("departure", &self.departure)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match &mut *self {
+            Self::Own(body, exchange) => {
+                let body = body.take();
+                if let Some(body) = &body {
+                    exchange.sent(body.len());
+                }
+                exchange.end(Outcome::Complete);
+                Poll::Ready(body.map(|body| Ok(Frame::data(body))))
+            }
+            Self::Relay(relay) => relay.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(body, _) => body.is_none(),
+            Self::Relay(relay) => relay.upstream.as_ref().is_none_or(Body::is_end_stream),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Own(body, _) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
+            Self::Relay(relay) => relay
+                .upstream
+                .as_ref()
+                .map_or_else(|| SizeHint::with_exact(0), Body::size_hint),
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Turns every error into its answer: status, JSON-RPC body, reason, and what the client may do.
+//!
+//! One place, one exhaustive match. What a client is told decides whether it heals (design, section 4):
+//! 404 for a session that is lost, forged or never was, and for nothing else about sessions; 503 with
+//! `Retry-After` for what will pass; never 401 or 403 for a session that exists or existed.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::{body::RequestBodyError, headers::Ambiguous};
+use crate::{
+    mcp::{Unclassifiable, jsonrpc, session::InvalidSessionId},
+    router::Refusal,
+    upstream::{Failure, connect::ConnectError},
+};
+
+/// Seconds after which a client may try again what will pass.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// Why a request gets an answer of pinring's own.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// The head could mean different things to different servers.
+    #[error(transparent)]
+    Ambiguous(#[from] Ambiguous),
+    /// The headers that MCP routes by are unusable.
+    #[error(transparent)]
+    Unclassifiable(#[from] Unclassifiable),
+    /// No pool serves this host and path.
+    #[error("no pool is configured for this host and path")]
+    NoPool,
+    /// The router refuses, for good or for now.
+    #[error(transparent)]
+    Refused(Refusal),
+    /// The pin stayed unknown for longer than its grace.
+    #[error(transparent)]
+    StayedUnknown(Refusal),
+    /// The backend gave no answer.
+    #[error(transparent)]
+    Upstream(#[from] Failure),
+    /// The backend's answer has a session id that no client can send back.
+    #[error("the backend issued an unusable Mcp-Session-Id")]
+    BrokenSessionId(#[source] InvalidSessionId),
+    /// The backend answered 101, though nobody asked for another protocol.
+    #[error("the backend switched protocols unasked")]
+    Switched,
+}
+
+/// What a client is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// The status.
+    pub status: StatusCode,
+    /// The word for body, log and metrics.
+    pub reason: &'static str,
+    /// Whether this is about a session that is gone, in the words that SDK clients know.
+    pub session_gone: bool,
+    /// Whether to try again soon.
+    pub retry: bool,
+    /// Whether the connection is in doubt.
+    pub close: bool,
+}
+
+impl Verdict {
+    const fn of(status: StatusCode, reason: &'static str) -> Self {
+        Self {
+            status,
+            reason,
+            session_gone: false,
+            retry: false,
+            close: false,
+        }
+    }
+
+    const fn bad_request(reason: &'static str) -> Self {
+        Self {
+            close: true,
+            ..Self::of(StatusCode::BAD_REQUEST, reason)
+        }
+    }
+
+    const fn gone(reason: &'static str) -> Self {
+        Self {
+            session_gone: true,
+            ..Self::of(StatusCode::NOT_FOUND, reason)
+        }
+    }
+
+    const fn for_now(reason: &'static str) -> Self {
+        Self {
+            retry: true,
+            ..Self::of(StatusCode::SERVICE_UNAVAILABLE, reason)
+        }
+    }
+}
+
+impl ProxyError {
+    /// What the client is told.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Self::Ambiguous(Ambiguous::Connect) => Verdict {
+                status: StatusCode::METHOD_NOT_ALLOWED,
+                ..Verdict::bad_request("connect_method")
+            },
+            Self::Ambiguous(
+                Ambiguous::HostMissing
+                | Ambiguous::SeveralHosts
+                | Ambiguous::HostMalformed
+                | Ambiguous::HostDisagrees,
+            ) => Verdict::bad_request("host_invalid"),
+            Self::Ambiguous(Ambiguous::Underscore(_) | Ambiguous::Nominated(_)) => {
+                Verdict::bad_request("header_ambiguous")
+            }
+            Self::Unclassifiable(Unclassifiable::SeveralSessionIds) => {
+                Verdict::bad_request("several_session_ids")
+            }
+            Self::Unclassifiable(Unclassifiable::SeveralVersions) => {
+                Verdict::bad_request("several_versions")
+            }
+            Self::Unclassifiable(Unclassifiable::SessionId(_)) => {
+                Verdict::gone("session_id_invalid")
+            }
+            Self::NoPool => Verdict::of(StatusCode::NOT_FOUND, "no_pool"),
+            Self::Refused(refusal) => refused(*refusal),
+            Self::StayedUnknown(refusal) => Verdict::gone(refused(*refusal).reason),
+            Self::Upstream(failure) => upstream(failure),
+            Self::BrokenSessionId(_) => {
+                Verdict::of(StatusCode::BAD_GATEWAY, "backend_session_id_invalid")
+            }
+            Self::Switched => Verdict::of(StatusCode::BAD_GATEWAY, "backend_answer_invalid"),
+        }
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn response(&self) -> Response<Bytes> {
+        let verdict = self.verdict();
+        let body = if verdict.session_gone {
+            jsonrpc::error_body(
+                jsonrpc::SESSION_NOT_FOUND,
+                "Session not found",
+                verdict.reason,
+            )
+        } else {
+            jsonrpc::error_body(
+                jsonrpc::code_of(verdict.status),
+                &self.to_string(),
+                verdict.reason,
+            )
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = verdict.status;
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        if verdict.retry {
+            headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        if verdict.close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+fn refused(refusal: Refusal) -> Verdict {
+    match refusal {
+        Refusal::Forged => Verdict::gone("tag_invalid"),
+        Refusal::WrongPool => Verdict::gone("wrong_pool"),
+        Refusal::KeyRemoved => Verdict::gone("key_removed"),
+        Refusal::BackendRemoved => Verdict::gone("backend_lost"),
+        Refusal::Unpinned => Verdict::gone("unpinned"),
+        Refusal::UnknownCoordinate => Verdict::for_now("unknown_coordinate"),
+        Refusal::UnknownKey => Verdict::for_now("unknown_key"),
+        Refusal::NoBackend => Verdict::for_now("no_backend"),
+    }
+}
+
+fn upstream(failure: &Failure) -> Verdict {
+    match failure {
+        Failure::Connect(ConnectError::Refused { .. }) => Verdict::for_now("connect_refused"),
+        Failure::Connect(ConnectError::TimedOut { .. }) => Verdict::for_now("connect_timeout"),
+        Failure::Connect(ConnectError::Failed { .. } | ConnectError::Handshake(_)) => {
+            Verdict::for_now("connect_failed")
+        }
+        Failure::Connect(ConnectError::Unresolved { .. }) => Verdict::for_now("host_unresolved"),
+        Failure::Connect(ConnectError::SeveralAddresses { .. }) => {
+            Verdict::for_now("host_several_addresses")
+        }
+        Failure::Closed(_) => Verdict::of(StatusCode::BAD_GATEWAY, "backend_closed"),
+        Failure::Malformed(_) => Verdict::of(StatusCode::BAD_GATEWAY, "backend_answer_invalid"),
+        Failure::HeadTimeout(_) => Verdict::of(StatusCode::GATEWAY_TIMEOUT, "backend_timeout"),
+        Failure::RequestBody(error) => match RequestBodyError::behind(error) {
+            Some(RequestBodyError::Idle(_)) => Verdict {
+                close: true,
+                ..Verdict::of(StatusCode::REQUEST_TIMEOUT, "request_body_timeout")
+            },
+            Some(RequestBodyError::Broken(_)) | None => {
+                Verdict::bad_request("request_body_invalid")
+            }
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gone_session_is_told_in_the_words_that_clients_know() {
+        let response = ProxyError::Refused(Refusal::BackendRemoved).response();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(
+            (&body["error"]["code"], &body["error"]["message"]),
+            (&(-32001).into(), &"Session not found".into())
+        );
+        assert_eq!(body["error"]["data"]["reason"], "backend_lost");
+    }
+
+    #[test]
+    fn what_will_pass_may_be_tried_again() {
+        let unknown = ProxyError::Refused(Refusal::UnknownCoordinate).response();
+        assert_eq!(unknown.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(unknown.headers()[header::RETRY_AFTER], "1");
+        let stayed = ProxyError::StayedUnknown(Refusal::UnknownCoordinate).verdict();
+        assert_eq!(
+            (stayed.status, stayed.reason),
+            (StatusCode::NOT_FOUND, "unknown_coordinate")
+        );
+    }
+
+    #[test]
+    fn a_connection_in_doubt_is_closed() {
+        let response = ProxyError::Ambiguous(Ambiguous::SeveralHosts).response();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(response.headers()[header::CONNECTION], "close");
+    }
+}

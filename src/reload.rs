@@ -1,0 +1,186 @@
+//! The routing table's only writer: configuration and time in, a new table out, all or nothing.
+//!
+//! It reads the configuration again on SIGHUP, when a watched file changes, and when a request names a
+//! backend that is not known yet. A faulty file changes nothing and says so; what needs a restart is
+//! refused by name. Open streams are not touched: each request keeps the table that it began with.
+
+pub mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::{
+    config::{
+        Config, ConfigErrors,
+        diff::{Diff, diff},
+        source::Source,
+    },
+    net::{self, Instant},
+    router::{
+        membership::Membership,
+        table::{Publisher, RoutingTable},
+    },
+};
+
+/// Between two looks at the configuration because requests name unknown backends.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A point in time that is never reached.
+const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Why the configuration is read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// SIGHUP.
+    Signal,
+    /// A watched file changed.
+    Watch,
+    /// A request carries a good pin of a backend that was never seen.
+    UnknownPin,
+}
+
+impl Reason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Signal => "SIGHUP",
+            Self::Watch => "a file changed",
+            Self::UnknownPin => "a request names an unknown backend",
+        }
+    }
+}
+
+/// What the writer knows: the configuration in force and who belongs to its pools.
+#[derive(Debug)]
+pub struct Reload {
+    source: Source,
+    config: Config,
+    membership: Membership,
+}
+
+impl Reload {
+    /// Begins with a configuration that was checked, and makes the first table of it.
+    #[must_use]
+    pub fn new(source: Source, config: Config) -> (Self, RoutingTable) {
+        let mut membership = Membership::new();
+        membership.update(&config, None, net::now());
+        let table = membership.table(&config);
+        (
+            Self {
+                source,
+                config,
+                membership,
+            },
+            table,
+        )
+    }
+
+    /// Publishes tables for ever. `news` is notified by requests that name unknown backends.
+    pub async fn run(
+        mut self,
+        publisher: Publisher,
+        mut reasons: mpsc::Receiver<Reason>,
+        news: Arc<Notify>,
+    ) {
+        let mut asked = net::now();
+        loop {
+            let next_change = self.membership.next_change();
+            let reason = tokio::select! {
+                Some(reason) = reasons.recv() => reason,
+                () = news.notified() => {
+                    net::sleep_until(asked + ASK_AGAIN).await; // rate-limited; the requests wait longer
+                    asked = net::now();
+                    Reason::UnknownPin
+                }
+                () = until(next_change) => {
+                    self.advance(&publisher);
+                    continue;
+                }
+            };
+            self.reload(reason, &publisher).await;
+        }
+    }
+
+    fn advance(&mut self, publisher: &Publisher) {
+        for name in self.membership.advance(net::now()) {
+            tracing::info!(backend = %name, "departed long ago: its sessions are lost from now on");
+        }
+        publisher.replace(self.membership.table(&self.config));
+    }
+
+    async fn reload(&mut self, reason: Reason, publisher: &Publisher) {
+        let source = self.source.clone();
+        let loading = tokio::task::spawn_blocking(move || source.load());
+        let loaded = loading
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        match loaded {
+            Ok(config) => self.take(config, reason, publisher),
+            Err(errors) => log_faults(&errors, reason),
+        }
+    }
+
+    fn take(&mut self, config: Config, reason: Reason, publisher: &Publisher) {
+        let diff = diff(&self.config, &config);
+        if !diff.restart.is_empty() {
+            let keys = diff.restart.join(", ");
+            tracing::error!(
+                reason = reason.as_str(),
+                keys,
+                "not reloaded: these keys need a restart; the configuration before stays in force"
+            );
+            return;
+        }
+        if diff.is_empty() {
+            match reason {
+                Reason::Signal => {
+                    tracing::info!(reason = reason.as_str(), "reloaded: nothing has changed")
+                }
+                Reason::Watch | Reason::UnknownPin => {
+                    tracing::debug!(reason = reason.as_str(), "nothing has changed")
+                }
+            }
+            return;
+        }
+        self.membership
+            .update(&config, Some(&self.config), net::now());
+        self.config = config;
+        publisher.replace(self.membership.table(&self.config));
+        log_changes(&diff, reason);
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => net::sleep_until(at).await,
+        None => net::sleep(NEVER).await,
+    }
+}
+
+fn log_faults(errors: &ConfigErrors, reason: Reason) {
+    let source = errors.source_name();
+    for fault in errors.faults() {
+        tracing::error!(reason = reason.as_str(), fault = %fault.display(source), "not reloaded; the configuration before stays in force");
+    }
+}
+
+fn log_changes(diff: &Diff, reason: Reason) {
+    tracing::info!(
+        reason = reason.as_str(),
+        pools_added = ?diff.pools_added,
+        pools_removed = ?diff.pools_removed,
+        backends_added = ?diff.backends_added,
+        backends_removed = ?diff.backends_removed,
+        backends_changed = diff.backends_changed.len(),
+        keys_changed = diff.keys.is_some(),
+        "reloaded"
+    );
+    for change in diff.options.iter().chain(&diff.backends_changed) {
+        tracing::info!(
+            key = change.key,
+            old = change.old,
+            new = change.new,
+            "changed"
+        );
+    }
+}

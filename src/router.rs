@@ -1,0 +1,230 @@
+//! Where a request goes: its kind and one routing table give a decision or a refusal.
+//!
+//! Second of the six phases of a request, and the only place with routing rules (design, section 3, the
+//! table). Pure: the table, the random number and the time are arguments. What a refusal is answered
+//! with is `proxy::error`'s business.
+
+pub mod membership;
+pub mod placement;
+pub mod table;
+pub mod unknown;
+
+use crate::{
+    config::Unpinned,
+    mcp::{
+        RequestKind,
+        session::{ClientSessionId, ServerSessionId},
+    },
+    pin::{Keys, Kind, Pin, Verdict},
+    ring::{Member, hash},
+    router::table::{Pool, RoutingTable},
+};
+
+/// Why a backend was chosen. Its text is the `route` of logs and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// A pin names it.
+    Pinned,
+    /// The id has no pin, and its hash is on this backend's part of the ring.
+    Ring,
+    /// New work, of which this backend has less.
+    Placed,
+    /// It is the pool's home.
+    Home,
+}
+
+impl Why {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pinned => "pinned",
+            Self::Ring => "ring",
+            Self::Placed => "placed",
+            Self::Home => "home",
+        }
+    }
+
+    /// Whether the request may go to another backend as well, as long as this one has seen nothing of it.
+    #[must_use]
+    pub fn may_move(self) -> bool {
+        match self {
+            Self::Placed | Self::Home => true,
+            Self::Pinned | Self::Ring => false,
+        }
+    }
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Which of the pool's members.
+    pub member: Member,
+    /// By what rule.
+    pub why: Why,
+    /// The session id for the backend, its own; `None`: the header is not sent.
+    pub session: Option<ServerSessionId>,
+}
+
+/// Why a request goes nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The pin's tag does not verify.
+    #[error("the session id's pin does not verify: it was altered, or made for somebody else")]
+    Forged,
+    /// The pin names a backend of another pool.
+    #[error("the session belongs to another pool than this host and path")]
+    WrongPool,
+    /// The pin was signed with a key that was taken out of the configuration.
+    #[error("the session's pin was signed with a secret that has been removed")]
+    KeyRemoved,
+    /// The backend was taken out of the configuration, and its time has run out.
+    #[error("the session's backend has been removed")]
+    BackendRemoved,
+    /// The pin is good, but no backend with this coordinate was ever known here.
+    #[error("the session's backend is not known to this proxy yet")]
+    UnknownCoordinate,
+    /// No key of this process can verify the pin.
+    #[error("the session's pin is signed with a secret that this proxy does not have yet")]
+    UnknownKey,
+    /// The id has no pin, and such ids are not accepted.
+    #[error("the session id was not issued through this proxy")]
+    Unpinned,
+    /// Nobody takes new work.
+    #[error("no backend takes new work")]
+    NoBackend,
+}
+
+/// Decides where a request of `pool` goes. `random` is any number, a new one for each request.
+///
+/// # Errors
+///
+/// When it goes nowhere.
+pub fn route(
+    table: &RoutingTable,
+    pool: &Pool,
+    kind: &RequestKind,
+    random: u64,
+) -> Result<Decision, Refusal> {
+    match kind {
+        RequestKind::Session(id) => session(table, pool, id),
+        RequestKind::Modern { session: id } => {
+            // An id never costs a modern request its answer: servers are to ignore it.
+            let pinned = id
+                .as_ref()
+                .and_then(|id| pinned(table, pool, id).ok().flatten());
+            pinned.map_or_else(|| place(pool, random, &[]), Ok)
+        }
+        RequestKind::NewWork => place(pool, random, &[]),
+        RequestKind::Other => home(pool, &[]),
+    }
+}
+
+/// Decides where a request goes that `earlier` could not be delivered to, nor to the others in `tried`.
+///
+/// # Errors
+///
+/// When nobody is left, or the request may not move.
+pub fn reroute(
+    pool: &Pool,
+    earlier: &Decision,
+    random: u64,
+    tried: &[Member],
+) -> Result<Decision, Refusal> {
+    match earlier.why {
+        Why::Placed => place(pool, random, tried),
+        Why::Home => home(pool, tried),
+        Why::Pinned | Why::Ring => Err(Refusal::NoBackend),
+    }
+}
+
+fn session(table: &RoutingTable, pool: &Pool, id: &ClientSessionId) -> Result<Decision, Refusal> {
+    if let Some(decision) = pinned(table, pool, id)? {
+        return Ok(decision);
+    }
+    match pool.options.unpinned {
+        Unpinned::Reject => Err(Refusal::Unpinned),
+        Unpinned::Ring => {
+            let member = pool.unpinned_owner(hash::position(id.as_bytes()));
+            let session = ServerSessionId::try_from(id.clone().into_value()).ok();
+            Ok(Decision {
+                member,
+                why: Why::Ring,
+                session,
+            })
+        }
+    }
+}
+
+/// Routes by the id's pin; `None` if it has none.
+fn pinned(
+    table: &RoutingTable,
+    pool: &Pool,
+    id: &ClientSessionId,
+) -> Result<Option<Decision>, Refusal> {
+    let Some(pin) = Pin::parse(Kind::Session, id.as_bytes()) else {
+        return Ok(None);
+    };
+    verify(&table.keys, table, &pin)?;
+    let member = locate(table, pool, &pin)?;
+    // A part of a valid id is one too: the shape leaves at least one byte.
+    let session = http::HeaderValue::from_bytes(pin.string)
+        .ok()
+        .and_then(|value| value.try_into().ok());
+    Ok(Some(Decision {
+        member,
+        why: Why::Pinned,
+        session,
+    }))
+}
+
+fn verify(keys: &Keys, table: &RoutingTable, pin: &Pin<'_>) -> Result<(), Refusal> {
+    match keys.verify(pin, None) {
+        Verdict::Good => Ok(()),
+        Verdict::Forged => Err(Refusal::Forged),
+        Verdict::UnknownKey if table.has_retired(pin.key) => Err(Refusal::KeyRemoved),
+        Verdict::UnknownKey => Err(Refusal::UnknownKey),
+    }
+}
+
+/// The backend whose virtual node the pin names, by exact match: never a successor, which would answer
+/// for a session that it does not know.
+fn locate(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<Member, Refusal> {
+    if let Some(member) = pool.exact(pin.coordinate) {
+        return Ok(member);
+    }
+    if pool.has_lost(pin.coordinate) {
+        return Err(Refusal::BackendRemoved);
+    }
+    let elsewhere = table
+        .pools
+        .iter()
+        .any(|other| other.exact(pin.coordinate).is_some());
+    Err(if elsewhere {
+        Refusal::WrongPool
+    } else {
+        Refusal::UnknownCoordinate
+    })
+}
+
+fn place(pool: &Pool, random: u64, tried: &[Member]) -> Result<Decision, Refusal> {
+    let member =
+        placement::two_choices(pool.candidates(), random, tried).ok_or(Refusal::NoBackend)?;
+    Ok(Decision {
+        member,
+        why: Why::Placed,
+        session: None,
+    })
+}
+
+fn home(pool: &Pool, tried: &[Member]) -> Result<Decision, Refusal> {
+    let member = pool.home(tried).ok_or(Refusal::NoBackend)?;
+    Ok(Decision {
+        member,
+        why: Why::Home,
+        session: None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

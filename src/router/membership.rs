@@ -1,0 +1,261 @@
+//! Who belongs to each pool, and since when: joining, listed, departed, lost.
+//!
+//! The memory behind the routing tables. It takes configurations and the time and builds tables; it knows
+//! no file and no clock. Design, section 2, "known before used, kept after gone".
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    backend::{Backend, BackendId, Name},
+    config::{self, Config},
+    pin::KeyId,
+    ring::Nodes,
+    router::{
+        placement::Load,
+        table::{Entry, Pool, RoutingTable, Standing},
+    },
+};
+
+/// Backends of one pool that are gone for good and still remembered, so that their sessions are *lost*
+/// and not *unknown*: 1.3 KiB each.
+const LOST_CAPACITY: usize = 1024;
+
+/// Who belongs to each pool of this process.
+#[derive(Debug, Default)]
+pub struct Membership {
+    pools: HashMap<String, Members>,
+    retired: Vec<KeyId>,
+    ids: u64,
+    started: bool,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    // In the order of the list, the departed behind: a table's member numbers mean nothing else.
+    known: Vec<Known>,
+    lost: Vec<Arc<Nodes>>,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    id: BackendId,
+    backend: Backend,
+    nodes: Arc<Nodes>,
+    load: Arc<Load>,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Listed,
+    Joining { until: Instant },
+    Departed { until: Instant },
+}
+
+impl State {
+    fn standing(self) -> Standing {
+        match self {
+            Self::Listed => Standing::Listed,
+            Self::Joining { .. } => Standing::Joining,
+            Self::Departed { .. } => Standing::Departed,
+        }
+    }
+
+    fn until(self) -> Option<Instant> {
+        match self {
+            Self::Listed => None,
+            Self::Joining { until } | Self::Departed { until } => Some(until),
+        }
+    }
+}
+
+impl Membership {
+    /// Nobody, before the first configuration.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a configuration over that holds from `now` on. `before` is the one that held until now.
+    ///
+    /// Backends of the first configuration are listed at once, later ones join.
+    pub fn update(&mut self, config: &Config, before: Option<&Config>, now: Instant) {
+        self.retire(config, before);
+        let mut earlier = std::mem::take(&mut self.pools);
+        for pool in &config.pools {
+            let members = earlier.remove(&pool.name).unwrap_or_default();
+            let members = self.updated(members, pool, now);
+            self.pools.insert(pool.name.clone(), members);
+        }
+        self.started = true;
+    }
+
+    fn retire(&mut self, config: &Config, before: Option<&Config>) {
+        if let Some(before) = before {
+            self.retired.extend(before.keys.ids());
+        }
+        let configured: Vec<KeyId> = config.keys.ids().collect();
+        self.retired.retain(|id| !configured.contains(id));
+        self.retired.sort_unstable_by_key(|id| id.0);
+        self.retired.dedup();
+    }
+
+    fn updated(&mut self, mut members: Members, pool: &config::Pool, now: Instant) -> Members {
+        let mut known = Vec::new();
+        for backend in &pool.backends {
+            let earlier = take(&mut members.known, &backend.name);
+            members.lost.retain(|nodes| *nodes.name() != backend.name);
+            known.push(self.listed(backend, earlier, pool.join_delay, now));
+        }
+        for mut gone in members.known {
+            if !matches!(gone.state, State::Departed { .. }) {
+                gone.state = State::Departed {
+                    until: after(now, pool.departed),
+                };
+            }
+            known.push(gone);
+        }
+        Members {
+            known,
+            lost: members.lost,
+        }
+    }
+
+    fn listed(
+        &mut self,
+        backend: &Backend,
+        earlier: Option<Known>,
+        join_delay: Duration,
+        now: Instant,
+    ) -> Known {
+        let joining = if self.started && !join_delay.is_zero() {
+            State::Joining {
+                until: after(now, join_delay),
+            }
+        } else {
+            State::Listed
+        };
+        match earlier {
+            Some(known) => Known {
+                id: if known.backend.endpoint == backend.endpoint {
+                    known.id
+                } else {
+                    self.next_id()
+                },
+                backend: backend.clone(),
+                // One that departed and is back joins anew: other proxies may still hold it for departed.
+                state: if matches!(known.state, State::Departed { .. }) {
+                    joining
+                } else {
+                    known.state
+                },
+                ..known
+            },
+            None => Known {
+                id: self.next_id(),
+                backend: backend.clone(),
+                nodes: Arc::new(Nodes::of(&backend.name)),
+                load: Arc::default(),
+                state: joining,
+            },
+        }
+    }
+
+    fn next_id(&mut self) -> BackendId {
+        self.ids += 1;
+        BackendId(self.ids)
+    }
+
+    /// Lets the time come to `now`: who has joined long enough is listed, who departed long ago is lost.
+    /// Tells who was lost.
+    pub fn advance(&mut self, now: Instant) -> Vec<Name> {
+        let mut newly_lost = Vec::new();
+        for members in self.pools.values_mut() {
+            for known in &mut members.known {
+                if matches!(known.state, State::Joining { until } if until <= now) {
+                    known.state = State::Listed;
+                }
+            }
+            let over = |known: &mut Known| matches!(known.state, State::Departed { until } if until <= now);
+            for gone in members.known.extract_if(.., over) {
+                newly_lost.push(gone.backend.name);
+                members.lost.push(gone.nodes);
+            }
+            let surplus = members.lost.len().saturating_sub(LOST_CAPACITY);
+            members.lost.drain(..surplus);
+        }
+        newly_lost
+    }
+
+    /// When [`Membership::advance`] will next change something.
+    #[must_use]
+    pub fn next_change(&self) -> Option<Instant> {
+        let states = self
+            .pools
+            .values()
+            .flat_map(|members| &members.known)
+            .map(|known| known.state);
+        states.filter_map(State::until).min()
+    }
+
+    /// The routing table of this moment. `config` is the one of the last [`Membership::update`].
+    #[must_use]
+    pub fn table(&self, config: &Config) -> RoutingTable {
+        let pool = |options: &config::Pool| {
+            self.pools
+                .get(&options.name)
+                .map(|members| members.pool(options))
+        };
+        let mut pools: Vec<Pool> = config.pools.iter().filter_map(pool).collect();
+        // Matched from the front: named hosts before any host, long paths before short ones.
+        pools.sort_by_key(|pool| {
+            let wanted = &pool.options.matcher;
+            (
+                wanted.host.is_none(),
+                std::cmp::Reverse(wanted.path.as_str().len()),
+            )
+        });
+        RoutingTable {
+            pools,
+            keys: config.keys.clone(),
+            retired: self.retired.clone(),
+            timeouts: config.timeouts.clone(),
+            limits: config.limits.clone(),
+        }
+    }
+}
+
+impl Members {
+    fn pool(&self, options: &config::Pool) -> Pool {
+        let entry = |known: &Known| Entry {
+            id: known.id,
+            backend: known.backend.clone(),
+            nodes: Arc::clone(&known.nodes),
+            load: Arc::clone(&known.load),
+            standing: known.state.standing(),
+        };
+        Pool::new(
+            options.clone(),
+            self.known.iter().map(entry).collect(),
+            &self.lost,
+        )
+    }
+}
+
+fn take(known: &mut Vec<Known>, name: &Name) -> Option<Known> {
+    let index = known.iter().position(|known| known.backend.name == *name)?;
+    Some(known.swap_remove(index))
+}
+
+/// `now` plus `duration`, or a time that never comes.
+fn after(now: Instant, duration: Duration) -> Instant {
+    const A_CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    now.checked_add(duration).unwrap_or(now + A_CENTURY)
+}
+
+#[cfg(test)]
+mod tests;

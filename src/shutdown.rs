@@ -1,0 +1,220 @@
+//! The end of the process: signals, the phases of a drain, and what tells every connection of them.
+//!
+//! One [`Trigger`] moves all threads from phase to phase. Each thread has a [`Watch`], which keeps the
+//! phase in a plain cell, so that a connection asks for it at every poll for nothing.
+
+use std::{
+    cell::{Cell, RefCell},
+    fmt,
+    rc::Rc,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use slab::Slab;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
+
+use crate::net::{self, Instant};
+
+/// How far the end of the process has come. It only ever moves forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Serving.
+    Running,
+    /// Not ready for balancers, but still accepting; every answer asks the client to go elsewhere.
+    Leaving,
+    /// No longer accepting; what is under way may end until `until`.
+    Draining {
+        /// When draining began.
+        since: Instant,
+        /// When what is left will be cut.
+        until: Instant,
+    },
+    /// What is left is cut now.
+    Forced,
+}
+
+/// Moves the process to its end. There is one.
+#[derive(Debug)]
+pub struct Trigger(watch::Sender<Phase>);
+
+/// Sees the phases from any thread.
+#[derive(Debug, Clone)]
+pub struct Watcher(watch::Receiver<Phase>);
+
+/// Makes the trigger and its first watcher.
+#[must_use]
+pub fn channel() -> (Trigger, Watcher) {
+    let (sender, receiver) = watch::channel(Phase::Running);
+    (Trigger(sender), Watcher(receiver))
+}
+
+impl Trigger {
+    /// Leads through all phases. Ends when what is left is to be cut.
+    pub async fn drain(&self, delay: Duration, limit: Duration) {
+        self.0.send_replace(Phase::Leaving);
+        net::sleep(delay).await;
+        let since = net::now();
+        let until = since + limit;
+        self.0.send_replace(Phase::Draining { since, until });
+        tokio::select! {
+            () = net::sleep_until(until) => {}
+            () = self.0.closed() => {} // nobody is left
+        }
+        self.force();
+    }
+
+    /// Cuts what is left, now.
+    pub fn force(&self) {
+        self.0.send_replace(Phase::Forced);
+    }
+}
+
+impl Watcher {
+    /// The phase of this moment.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        *self.0.borrow()
+    }
+
+    /// Waits until draining has begun, or worse. Cancel safe.
+    pub async fn draining(&mut self) {
+        let begun = |phase: &Phase| matches!(phase, Phase::Draining { .. } | Phase::Forced);
+        // An error means that the trigger is gone: the process ends anyway.
+        drop(self.0.wait_for(begun).await);
+    }
+
+    /// Waits until what is left is to be cut. Cancel safe.
+    pub async fn forced(&mut self) {
+        drop(self.0.wait_for(|phase| *phase == Phase::Forced).await);
+    }
+}
+
+/// The phase as one thread sees it.
+#[derive(Clone)]
+pub struct Watch(Rc<Seen>);
+
+struct Seen {
+    phase: Cell<Phase>,
+    waiting: RefCell<Slab<Waker>>,
+    left: tokio::sync::Notify,
+}
+
+impl Watch {
+    /// A watch that shows [`Phase::Running`] until [`Watch::follow`] is polled.
+    #[must_use]
+    pub fn new() -> Self {
+        let seen = Seen {
+            phase: Cell::new(Phase::Running),
+            waiting: RefCell::default(),
+            left: tokio::sync::Notify::new(),
+        };
+        Self(Rc::new(seen))
+    }
+
+    /// The phase of this moment.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.0.phase.get()
+    }
+
+    /// Copies the phases of `watcher` to this thread, for ever, and wakes those who subscribed.
+    pub async fn follow(&self, mut watcher: Watcher) {
+        loop {
+            self.0.phase.set(*watcher.0.borrow_and_update());
+            for (_, waker) in self.0.waiting.borrow().iter() {
+                waker.wake_by_ref();
+            }
+            if watcher.0.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Has the task behind `cx` woken at every change, until the subscription is dropped.
+    #[must_use]
+    pub fn subscribe(&self, cx: &Context<'_>) -> Subscription {
+        let key = self.0.waiting.borrow_mut().insert(cx.waker().clone());
+        Subscription {
+            watch: self.clone(),
+            key,
+        }
+    }
+
+    /// Waits until no subscription is left. Cancel safe.
+    pub async fn idle(&self) {
+        while !self.0.waiting.borrow().is_empty() {
+            self.0.left.notified().await;
+        }
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watch").field(&self.phase()).finish()
+    }
+}
+
+/// One task that is woken when the phase changes, and that the drain waits for.
+#[derive(Debug)]
+pub struct Subscription {
+    watch: Watch,
+    key: usize,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.watch.0.waiting.borrow_mut().remove(self.key);
+        self.watch.0.left.notify_one();
+    }
+}
+
+/// The signals that pinring acts upon.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Request {
+    /// SIGTERM or SIGINT: drain; a second one: end at once.
+    Stop,
+    /// SIGHUP: read the configuration again.
+    Reload,
+}
+
+impl Signals {
+    /// Takes the signals over from their default actions.
+    ///
+    /// # Errors
+    ///
+    /// When the handlers cannot be installed.
+    pub fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next request. Cancel safe.
+    pub async fn next(&mut self) -> Request {
+        tokio::select! {
+            _ = self.terminate.recv() => Request::Stop,
+            _ = self.interrupt.recv() => Request::Stop,
+            _ = self.hang_up.recv() => Request::Reload,
+        }
+    }
+}

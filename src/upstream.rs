@@ -1,0 +1,314 @@
+//! Sends one request to one named backend over a pooled HTTP/1.1 connection.
+//!
+//! Fourth of the six phases of a request. Each thread has its own [`Client`], so that no lock and no other
+//! thread is involved. It chooses nothing: the backend is given. It tells for every failure whether the
+//! backend can have seen the request, and gives an unseen one back.
+
+pub mod connect;
+mod pool;
+
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::{
+    body::{Body as HttpBody, Frame, Incoming, SizeHint},
+    client::conn::http1::SendRequest,
+};
+
+use self::{connect::ConnectError, pool::Pool};
+use crate::{
+    backend::{BackendId, Endpoint},
+    net::{self, Deadline, Liveness, Ticker},
+};
+
+/// What a client's connections are made with. Read anew for each request.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Longest time for one connect.
+    pub connect: Duration,
+    /// Longest idle time of a pooled connection.
+    pub keep_alive: Duration,
+    /// What the kernel watches for.
+    pub liveness: Liveness,
+    /// Most bytes of an answer's head.
+    pub header_bytes: usize,
+    /// Most header lines of an answer.
+    pub headers: usize,
+}
+
+/// Why a backend gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// No connection could be made: the backend has seen nothing.
+    #[error("cannot connect")]
+    Connect(#[source] ConnectError),
+    /// The backend closed or reset the connection before it answered. It may have seen the request.
+    #[error("the backend closed the connection before it answered")]
+    Closed(#[source] hyper::Error),
+    /// What came is not HTTP/1.1.
+    #[error("the backend's answer is not valid HTTP/1.1")]
+    Malformed(#[source] hyper::Error),
+    /// The request's body ended early: the client left, or fell silent.
+    #[error("the request's body broke off")]
+    RequestBody(#[source] hyper::Error),
+    /// No answer began in time.
+    #[error("the backend did not begin to answer within {0:?}")]
+    HeadTimeout(Duration),
+}
+
+impl Failure {
+    /// Whether the same backend may soon be there again: nobody listens, as while a process restarts, or it
+    /// closed a connection that was just made.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect(error) => error.is_refused(),
+            Self::Closed(_) => true,
+            Self::Malformed(_) | Self::RequestBody(_) | Self::HeadTimeout(_) => false,
+        }
+    }
+}
+
+/// A failure, and the request if the backend has seen nothing of it.
+#[derive(Debug)]
+pub struct Unanswered<B> {
+    /// What went wrong.
+    pub failure: Failure,
+    /// The request, to be sent elsewhere or again.
+    pub unsent: Option<Request<B>>,
+}
+
+/// Which backend, for connections and for messages.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// What its connections are kept by.
+    pub id: BackendId,
+    /// Where it listens.
+    pub endpoint: &'a Endpoint,
+}
+
+/// The connections of one thread to all backends. Cheap to clone.
+pub struct Client<B> {
+    pool: Rc<Pool<B>>,
+    ticker: Ticker,
+}
+
+impl<B> Client<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    /// A client without connections.
+    #[must_use]
+    pub fn new(ticker: Ticker) -> Self {
+        Self {
+            pool: Rc::new(Pool::new()),
+            ticker,
+        }
+    }
+
+    /// Closes connections that were idle too long, for ever. One task of the thread runs this, for nobody
+    /// polls an idle connection.
+    pub async fn sweep(&self) {
+        loop {
+            net::sleep(pool::SWEEP_INTERVAL).await;
+            self.pool.sweep(net::now());
+        }
+    }
+
+    /// Sends `request` and waits for the head of its answer, `head_limit` at most from now.
+    ///
+    /// A pooled connection that the backend has closed meanwhile is replaced by a fresh one without
+    /// the caller noticing, as long as nothing was sent.
+    ///
+    /// # Errors
+    ///
+    /// See [`Failure`].
+    ///
+    /// # Cancel safety
+    ///
+    /// When dropped, the connection is closed, and the backend may or may not have seen the request.
+    pub async fn send(
+        &self,
+        target: Target<'_>,
+        request: Request<B>,
+        options: Options,
+        head_limit: Duration,
+    ) -> Result<Response<Body<B>>, Unanswered<B>> {
+        let deadline = self.ticker.deadline();
+        deadline.set(head_limit);
+        let mut request = request;
+        if let Some(pooled) = self.pool.checkout(target.id) {
+            match self
+                .exchange(pooled, target.id, request, options, &deadline, head_limit)
+                .await
+            {
+                Err(Unanswered {
+                    unsent: Some(unsent),
+                    ..
+                }) => request = unsent,
+                answered_or_sent => return answered_or_sent,
+            }
+        }
+        match connect::connect(target.endpoint, options).await {
+            Ok(fresh) => {
+                self.exchange(fresh, target.id, request, options, &deadline, head_limit)
+                    .await
+            }
+            Err(error) => Err(Unanswered {
+                failure: Failure::Connect(error),
+                unsent: Some(request),
+            }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        mut sender: SendRequest<B>,
+        id: BackendId,
+        request: Request<B>,
+        options: Options,
+        deadline: &Deadline,
+        head_limit: Duration,
+    ) -> Result<Response<Body<B>>, Unanswered<B>> {
+        let mut answer = pin!(sender.try_send_request(request));
+        let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(answered) => Poll::Ready(Some(answered)),
+            Poll::Pending => deadline.poll_expired(cx).map(|()| None),
+        });
+        match answered.await {
+            Some(Ok(response)) => {
+                let lease = Lease {
+                    sender,
+                    id,
+                    pool: Rc::clone(&self.pool),
+                    keep_alive: options.keep_alive,
+                };
+                Ok(response.map(|incoming| Body::new(incoming, lease)))
+            }
+            Some(Err(mut error)) => {
+                let unsent = error.take_message();
+                Err(Unanswered {
+                    failure: failure_of(error.into_error()),
+                    unsent,
+                })
+            }
+            None => Err(Unanswered {
+                failure: Failure::HeadTimeout(head_limit),
+                unsent: None,
+            }),
+        }
+    }
+}
+
+impl<B> Clone for Client<B> {
+    fn clone(&self) -> Self {
+        Self {
+            pool: Rc::clone(&self.pool),
+            ticker: self.ticker.clone(),
+        }
+    }
+}
+
+impl<B> fmt::Debug for Client<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+fn failure_of(error: hyper::Error) -> Failure {
+    if error.is_user() {
+        Failure::RequestBody(error)
+    } else if error.is_parse() {
+        Failure::Malformed(error)
+    } else {
+        Failure::Closed(error)
+    }
+}
+
+/// A connection in use, which goes back to the pool when both messages have ended.
+struct Lease<B> {
+    sender: SendRequest<B>,
+    id: BackendId,
+    pool: Rc<Pool<B>>,
+    keep_alive: Duration,
+}
+
+impl<B> Lease<B> {
+    fn give_back(self) {
+        if !self.sender.is_closed() {
+            self.pool.give_back(self.id, self.sender, self.keep_alive);
+        }
+    }
+}
+
+/// The body of a backend's answer. Dropped before its end, it closes the backend's connection at once.
+pub struct Body<B> {
+    incoming: Incoming,
+    lease: Option<Lease<B>>,
+}
+
+impl<B> Body<B> {
+    fn new(incoming: Incoming, lease: Lease<B>) -> Self {
+        let mut body = Self {
+            incoming,
+            lease: Some(lease),
+        };
+        body.give_back_at_the_end();
+        body
+    }
+
+    /// The connection is free as soon as the last byte is read. A reader that knows the length does not ask
+    /// again after it, so that waiting for the end of the stream would close every such connection.
+    fn give_back_at_the_end(&mut self) {
+        if self.incoming.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
+        }
+    }
+}
+
+impl<B> HttpBody for Body<B> {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        match &frame {
+            Some(Ok(_)) => self.give_back_at_the_end(),
+            Some(Err(_)) => self.lease = None,
+            None => {
+                if let Some(lease) = self.lease.take() {
+                    lease.give_back();
+                }
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl<B> fmt::Debug for Body<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Body").field(&self.incoming).finish()
+    }
+}

@@ -1,0 +1,65 @@
+//! Idle connections of one thread, by backend.
+//!
+//! Last in, first out: the connection used last is the one that the backend is least likely to be closing.
+
+use std::{cell::RefCell, collections::HashMap, time::Duration};
+
+use hyper::client::conn::http1::SendRequest;
+
+use crate::{
+    backend::BackendId,
+    net::{self, Instant},
+};
+
+/// How often idle connections are looked through.
+pub(super) const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+
+pub(super) struct Pool<B>(RefCell<HashMap<BackendId, Vec<Idle<B>>>>);
+
+struct Idle<B> {
+    sender: SendRequest<B>,
+    until: Instant,
+}
+
+impl<B> Pool<B> {
+    pub(super) fn new() -> Self {
+        Self(RefCell::new(HashMap::new()))
+    }
+
+    /// A connection that can take a request now, as far as is known.
+    pub(super) fn checkout(&self, id: BackendId) -> Option<SendRequest<B>> {
+        let mut pool = self.0.borrow_mut();
+        let idle = pool.get_mut(&id)?;
+        // One whose request's body is still going out is not ready yet, and not closed either.
+        while let Some(last) = idle
+            .iter()
+            .rposition(|idle| idle.sender.is_ready() || idle.sender.is_closed())
+        {
+            let connection = idle.swap_remove(last);
+            if connection.sender.is_ready()
+                && !connection.sender.is_closed()
+                && connection.until > net::now()
+            {
+                return Some(connection.sender);
+            }
+        }
+        None
+    }
+
+    pub(super) fn give_back(&self, id: BackendId, sender: SendRequest<B>, keep_alive: Duration) {
+        let until = net::now() + keep_alive;
+        self.0
+            .borrow_mut()
+            .entry(id)
+            .or_default()
+            .push(Idle { sender, until });
+    }
+
+    /// Closes what was idle too long or was closed by the backend.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.0.borrow_mut().retain(|_, idle| {
+            idle.retain(|idle| idle.until > now && !idle.sender.is_closed());
+            !idle.is_empty()
+        });
+    }
+}
