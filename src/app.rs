@@ -330,12 +330,8 @@ async fn control(
     limit: std::time::Duration,
     reloads: mpsc::Sender<Reason>,
 ) {
-    loop {
-        match signals.next().await {
-            // Full: several are waiting already.
-            shutdown::Request::Reload => drop(reloads.try_send(Reason::Signal)),
-            shutdown::Request::Stop => break,
-        }
+    while signals.next().await == shutdown::Request::Reload {
+        let _full = reloads.try_send(Reason::Signal); // then several are waiting already
     }
     tracing::info!(
         ?delay,

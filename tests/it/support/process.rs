@@ -1,0 +1,147 @@
+//! The pinring process.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use serde_json::Value;
+
+use super::{Backend, eventually};
+
+/// A running pinring with a configuration file of its own. Killed when dropped.
+pub(crate) struct Pinring {
+    child: Child,
+    folder: tempfile::TempDir,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Pinring {
+    /// Starts it with `toml`, to which a free port to listen on is added where `[server]` is absent.
+    pub(crate) fn start(toml: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pinring.toml");
+        std::fs::write(&file, with_server(toml)).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pinring"))
+            .args(["--log-format", "json", "--config"])
+            .arg(&file)
+            .env("RUST_LOG", "debug")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&lines);
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                sink.lock().unwrap().push(line);
+            }
+        });
+        let pinring = Self {
+            child,
+            folder,
+            lines,
+        };
+        eventually("pinring listens", || pinring.find_log("listen").is_some());
+        pinring
+    }
+
+    /// Starts it in front of `backends`, named a, b, c …, with nothing else configured but `toml`.
+    pub(crate) fn before(backends: &[&Backend], toml: &str) -> Self {
+        Self::start(&format!("{}\n{toml}", Self::backends(backends)))
+    }
+
+    /// The `backends` key for `backends`, named a, b, c …
+    pub(crate) fn backends(backends: &[&Backend]) -> String {
+        let entry = |(name, backend): (char, &&Backend)| {
+            format!(
+                "{{ name = \"{name}\", url = \"http://{}\" }}",
+                backend.address()
+            )
+        };
+        let entries: Vec<String> = ('a'..).zip(backends).map(entry).collect();
+        format!("backends = [{}]", entries.join(", "))
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        let line = self.find_log("listen").unwrap();
+        line["listen"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Replaces the configuration file, keeping the port, and does not reload.
+    pub(crate) fn write(&self, toml: &str) {
+        std::fs::write(self.file(), with_server(toml)).unwrap();
+    }
+
+    /// The configuration file.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("pinring.toml")
+    }
+
+    /// Sends a signal by name, such as `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("pinring ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// All log lines so far.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// The first log line that has the field `key`.
+    pub(crate) fn find_log(&self, key: &str) -> Option<Value> {
+        self.find_logs(key).into_iter().next()
+    }
+
+    /// All log lines that have the field `key`.
+    pub(crate) fn find_logs(&self, key: &str) -> Vec<Value> {
+        let lines = self.log();
+        let parsed = lines
+            .iter()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        parsed.filter(|line| line.get(key).is_some()).collect()
+    }
+
+    /// Waits for a log line that contains `text`.
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        eventually(text, || self.log().iter().any(|line| line.contains(text)));
+    }
+}
+
+fn with_server(toml: &str) -> String {
+    let server = if toml.contains("[server]") {
+        ""
+    } else {
+        "[server]\nlisten = \"127.0.0.1:0\"\n"
+    };
+    format!("{toml}\n{server}")
+}
+
+impl Drop for Pinring {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the log of pinring:\n{}", self.log().join("\n"));
+        }
+    }
+}
