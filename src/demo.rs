@@ -7,7 +7,6 @@
 //! eras fall back. No resumption: `Last-Event-ID` is ignored, as by the Ruby SDK.
 
 mod events;
-mod io;
 mod reply;
 mod rpc;
 mod sessions;
@@ -38,6 +37,7 @@ use self::events::{Body, Events};
 use self::reply::{Accept, Refusal};
 use self::rpc::{Message, Reply};
 use self::sessions::{Session, Sessions};
+use crate::net::{self, Liveness, Stream};
 
 pub use self::tour::tour;
 
@@ -63,7 +63,7 @@ const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration:
 #[derive(Debug)]
 pub struct Replica {
     name: String,
-    listener: std::net::TcpListener,
+    socket: net::Bound,
     address: SocketAddr,
 }
 
@@ -74,11 +74,11 @@ impl Replica {
     ///
     /// When the address cannot be bound.
     pub fn bind(name: &str, address: SocketAddr) -> std::io::Result<Self> {
-        let listener = io::listen(address)?;
-        let address = listener.local_addr()?;
+        let socket = net::Bound::bind(address)?;
+        let address = socket.address()?;
         Ok(Self {
             name: name.to_owned(),
-            listener,
+            socket,
             address,
         })
     }
@@ -100,13 +100,13 @@ impl Replica {
             sessions: RefCell::new(Sessions::new(SESSIONS)),
         });
         LocalSet::new()
-            .run_until(accept_loop(self.listener, server))
+            .run_until(accept_loop(self.socket, server))
             .await;
     }
 }
 
-async fn accept_loop(listener: std::net::TcpListener, server: Rc<Server>) {
-    let listener = match io::register(listener) {
+async fn accept_loop(socket: net::Bound, server: Rc<Server>) {
+    let listener = match socket.into_listener() {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%error, replica = %server.name, "demo replica cannot listen");
@@ -115,28 +115,28 @@ async fn accept_loop(listener: std::net::TcpListener, server: Rc<Server>) {
     };
     let mut pause = ACCEPT_PAUSE.0;
     loop {
-        match io::accept(&listener).await {
-            Ok(connection) => {
+        match listener.accept(Liveness::default()).await {
+            Ok((stream, _)) => {
                 pause = ACCEPT_PAUSE.0;
-                spawn_local(serve_connection(connection, Rc::clone(&server)));
+                spawn_local(serve_connection(stream, Rc::clone(&server)));
             }
             Err(error) => {
                 tracing::warn!(%error, replica = %server.name, "demo replica cannot accept");
-                io::sleep(pause).await;
+                net::sleep(pause).await;
                 pause = (pause * 2).min(ACCEPT_PAUSE.1);
             }
         }
     }
 }
 
-async fn serve_connection(connection: io::Connection, server: Rc<Server>) {
+async fn serve_connection(stream: Stream, server: Rc<Server>) {
     let service = service_fn(|request| {
         let server = Rc::clone(&server);
         async move { Ok::<_, Infallible>(server.respond(request).await) }
     });
     // An error here is a client that went away or sent no HTTP: nobody is left to be told.
     if let Err(error) = http1::Builder::new()
-        .serve_connection(connection, service)
+        .serve_connection(stream, service)
         .await
     {
         tracing::debug!(%error, replica = %server.name, "demo connection ended");

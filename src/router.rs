@@ -9,6 +9,9 @@ pub mod placement;
 pub mod table;
 pub mod unknown;
 
+#[cfg(test)]
+mod testing;
+
 use crate::{
     config::Unpinned,
     mcp::{

@@ -14,8 +14,8 @@ use http_body_util::Full;
 use hyper::body::{Frame, SizeHint};
 use serde_json::Value;
 
-use super::io;
 use super::sessions::Closed;
+use crate::net;
 
 /// The body of any answer of a replica.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Events {
         // Looked up now, so that the last event takes the end of the body with it.
         self.next = self.messages.next();
         self.pause = match self.next {
-            Some(_) => Some(Box::pin(io::sleep(self.pace))),
+            Some(_) => Some(Box::pin(net::sleep(self.pace))),
             None => None,
         };
         Poll::Ready(Some(encode(self.stream, self.sent, &message)))

@@ -28,14 +28,14 @@ pub(super) fn with_replica<T: Future<Output = ()>>(test: impl FnOnce(SocketAddr)
         tokio::select! {
             () = test(address) => {}
             () = replica.serve() => panic!("the replica stopped"),
-            () = io::sleep(DEADLINE) => panic!("the test takes too long"),
+            () = net::sleep(DEADLINE) => panic!("the test takes too long"),
         }
     }));
 }
 
 /// Sends one request on a connection of its own, which lives as long as the answer.
 pub(super) async fn send(address: SocketAddr, request: Request<Full<Bytes>>) -> Response<Incoming> {
-    let connection = io::connect(address).await.unwrap();
+    let connection = net::connect(address, Liveness::default()).await.unwrap();
     let (mut sender, connection) = client::handshake(connection).await.unwrap();
     spawn_local(connection);
     sender.send_request(request).await.unwrap()

@@ -334,6 +334,6 @@ fn a_dropped_replica_cuts_its_streams() {
         serving.abort();
         assert!(serving.await.is_err_and(|why| why.is_cancelled()));
         assert!(stream.body_mut().frame().await.unwrap().is_err());
-        assert!(io::connect(address).await.is_err());
+        assert!(net::connect(address, Liveness::default()).await.is_err());
     }));
 }

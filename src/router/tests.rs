@@ -1,1 +1,249 @@
+use std::time::{Duration, Instant};
 
+use http::HeaderValue;
+use proptest::prelude::*;
+
+use super::{
+    membership::Membership,
+    testing::{config, pool_of},
+    *,
+};
+use crate::{config::Config, ring::Coordinate};
+
+fn table(config: &Config) -> RoutingTable {
+    let mut membership = Membership::new();
+    membership.update(config, None, Instant::now());
+    membership.table(config)
+}
+
+fn client_id(text: &str) -> ClientSessionId {
+    HeaderValue::from_str(text).unwrap().try_into().unwrap()
+}
+
+/// The id that a client of `pool` holds for the string of its member.
+fn pinned_id(table: &RoutingTable, pool: &Pool, member: Member, string: &str) -> ClientSessionId {
+    let coordinate = pool.coordinate_for(member, string.as_bytes());
+    pinned_to(table, coordinate, string)
+}
+
+fn pinned_to(table: &RoutingTable, coordinate: Coordinate, string: &str) -> ClientSessionId {
+    let pin = table
+        .keys
+        .mint(Kind::Session, coordinate, None, string.as_bytes());
+    client_id(&format!("{string}-{}", std::str::from_utf8(&pin).unwrap()))
+}
+
+fn member(pool: &Pool, name: &str) -> Member {
+    let position = pool
+        .entries()
+        .iter()
+        .position(|entry| entry.backend.name.as_str() == name);
+    position.unwrap() as Member
+}
+
+fn ask(table: &RoutingTable, kind: RequestKind) -> Result<Decision, Refusal> {
+    route(table, &table.pools[0], &kind, 0)
+}
+
+#[test]
+fn a_pin_routes_to_its_backend_which_sees_its_own_id() {
+    let table = table(&pool_of(&["a", "b", "c"], ""));
+    for name in ["a", "b", "c"] {
+        let wanted = member(&table.pools[0], name);
+        let id = pinned_id(&table, &table.pools[0], wanted, "0193c2e6");
+        let decision = ask(&table, RequestKind::Session(id)).unwrap();
+        assert_eq!((decision.member, decision.why), (wanted, Why::Pinned));
+        assert_eq!(decision.session.unwrap().as_bytes(), b"0193c2e6");
+    }
+}
+
+#[test]
+fn every_bad_pin_has_its_own_refusal() {
+    let both = "[[pools]]\nname = \"one\"\nbackends = [{ name = \"a\", url = \"http://h:1\" }]\n\
+                [[pools]]\nname = \"two\"\nmatch = { path = \"/two\" }\nbackends = [{ name = \"b\", url = \"http://h:2\" }]";
+    let table = table(&config(both));
+    let pool = table.pool_for(None, "/").unwrap();
+    let other = table.pool_for(None, "/two/x").unwrap();
+    let refusal = |id| route(&table, pool, &RequestKind::Session(id), 0).unwrap_err();
+
+    let good = pinned_id(&table, pool, 0, "id");
+    let altered = format!("x{}", std::str::from_utf8(good.as_bytes()).unwrap());
+    assert_eq!(refusal(client_id(&altered)), Refusal::Forged);
+    assert_eq!(
+        refusal(pinned_id(&table, other, 0, "id")),
+        Refusal::WrongPool
+    );
+    assert_eq!(
+        refusal(pinned_to(&table, Coordinate(1), "id")),
+        Refusal::UnknownCoordinate
+    );
+    let secret = crate::pin::Secret::try_new(&[7; 32]).unwrap();
+    let elsewhere =
+        Keys::try_new(&[secret])
+            .unwrap()
+            .mint(Kind::Session, Coordinate(1), None, b"id");
+    let foreign = client_id(&format!("id-{}", std::str::from_utf8(&elsewhere).unwrap()));
+    assert_eq!(refusal(foreign), Refusal::UnknownKey);
+}
+
+#[test]
+fn an_id_without_a_pin_goes_where_its_hash_is_or_nowhere() {
+    let open = table(&pool_of(&["a", "b", "c"], ""));
+    let id = client_id("from-before-pinring");
+    let decision = ask(&open, RequestKind::Session(id.clone())).unwrap();
+    assert_eq!(decision.why, Why::Ring);
+    assert_eq!(
+        decision.member,
+        open.pools[0].unpinned_owner(hash::position(id.as_bytes()))
+    );
+    assert_eq!(decision.session.unwrap().as_bytes(), id.as_bytes());
+
+    let signed = table(&pool_of(
+        &["a", "b", "c"],
+        "[affinity]\nsecrets = [\"env:SECRET\"]",
+    ));
+    assert_eq!(
+        ask(&signed, RequestKind::Session(id)),
+        Err(Refusal::Unpinned)
+    );
+}
+
+#[test]
+fn a_modern_request_follows_a_good_pin_and_ignores_every_other_id() {
+    let table = table(&pool_of(
+        &["a", "b", "c"],
+        "[affinity]\nsecrets = [\"env:SECRET\"]",
+    ));
+    for wanted in 0..3 {
+        let id = pinned_id(&table, &table.pools[0], wanted, "id");
+        let decision = ask(&table, RequestKind::Modern { session: Some(id) }).unwrap();
+        assert_eq!((decision.member, decision.why), (wanted, Why::Pinned));
+    }
+    for bad in [client_id("no-pin"), pinned_to(&table, Coordinate(1), "id")] {
+        let decision = ask(&table, RequestKind::Modern { session: Some(bad) }).unwrap();
+        assert_eq!((decision.why, decision.session), (Why::Placed, None));
+    }
+}
+
+#[test]
+fn home_is_one_backend_in_every_proxy_and_the_next_when_it_was_tried() {
+    let (one, other) = (
+        table(&pool_of(&["a", "b", "c"], "")),
+        table(&pool_of(&["c", "a", "b"], "")),
+    );
+    let name_of = |table: &RoutingTable, decision: &Decision| {
+        table.pools[0].entry(decision.member).backend.name.clone()
+    };
+    let home = ask(&one, RequestKind::Other).unwrap();
+    assert_eq!(
+        name_of(&one, &home),
+        name_of(&other, &ask(&other, RequestKind::Other).unwrap())
+    );
+    let next = reroute(&one.pools[0], &home, 0, &[home.member]).unwrap();
+    assert_ne!(next.member, home.member);
+    assert_eq!(
+        reroute(&one.pools[0], &home, 0, &[0, 1, 2]),
+        Err(Refusal::NoBackend)
+    );
+}
+
+#[test]
+fn a_session_never_moves() {
+    let table = table(&pool_of(&["a", "b"], ""));
+    let id = pinned_id(&table, &table.pools[0], 0, "id");
+    let decision = ask(&table, RequestKind::Session(id)).unwrap();
+    assert_eq!(
+        reroute(&table.pools[0], &decision, 0, &[]),
+        Err(Refusal::NoBackend)
+    );
+}
+
+#[test]
+fn the_longest_path_of_the_named_host_wins() {
+    let pool = |name: &str, matcher: &str| {
+        format!(
+            "[[pools]]\nname = \"{name}\"\nmatch = {{ {matcher} }}\nbackends = [{{ name = \"{name}\", url = \"http://h:1\" }}]\n"
+        )
+    };
+    let text = [
+        pool("any", ""),
+        pool("path", "path = \"/a\""),
+        pool("deep", "path = \"/a/b\""),
+        pool("host", "host = \"mcp.example\""),
+    ];
+    let table = table(&config(&text.concat()));
+    let name = |host, path| {
+        table
+            .pool_for(host, path)
+            .map(|pool| pool.options.name.clone())
+            .unwrap()
+    };
+    assert_eq!(name(None, "/"), "any");
+    assert_eq!(name(None, "/ab"), "any", "whole segments only");
+    assert_eq!(name(None, "/a"), "path");
+    assert_eq!(name(None, "/a/b/c"), "deep");
+    assert_eq!(name(Some("MCP.example"), "/a/b"), "host");
+    assert_eq!(
+        name(None, "/.well-known/oauth-protected-resource/a/b"),
+        "deep"
+    );
+    assert_eq!(name(None, "/.well-known/oauth-protected-resource"), "any");
+    assert_eq!(name(None, "*"), "any");
+}
+
+#[test]
+fn a_departed_backend_keeps_its_pins_until_its_time_runs_out() {
+    let (full, less) = (pool_of(&["a", "b"], ""), pool_of(&["b"], ""));
+    let start = Instant::now();
+    let mut membership = Membership::new();
+    membership.update(&full, None, start);
+    let before = membership.table(&full);
+    let id = pinned_id(
+        &before,
+        &before.pools[0],
+        member(&before.pools[0], "a"),
+        "id",
+    );
+    membership.update(&less, Some(&full), start);
+    let after = membership.table(&less);
+    let decision = ask(&after, RequestKind::Session(id.clone())).unwrap();
+    assert_eq!(
+        after.pools[0].entry(decision.member).backend.name.as_str(),
+        "a"
+    );
+    let placed = |_| ask(&after, RequestKind::NewWork).unwrap().member;
+    assert!(
+        (0..20).map(placed).all(|placed| placed != decision.member),
+        "departed backends get no new work"
+    );
+
+    membership.advance(start + Duration::from_secs(16 * 60));
+    let lost = membership.table(&less);
+    assert_eq!(
+        ask(&lost, RequestKind::Session(id)),
+        Err(Refusal::BackendRemoved)
+    );
+}
+
+#[test]
+fn a_removed_key_is_lost_and_not_unknown() {
+    let old = pool_of(&["a"], "[affinity]\nsecrets = [\"env:SECRET_1\"]");
+    let new = pool_of(&["a"], "[affinity]\nsecrets = [\"env:SECRET_2\"]");
+    let mut membership = Membership::new();
+    membership.update(&old, None, Instant::now());
+    let before = membership.table(&old);
+    let id = pinned_id(&before, &before.pools[0], 0, "id");
+    membership.update(&new, Some(&old), Instant::now());
+    assert_eq!(
+        ask(&membership.table(&new), RequestKind::Session(id)),
+        Err(Refusal::KeyRemoved)
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_id_is_routed_without_panic(id in "[!-~]{1,90}", random in any::<u64>()) {
+        let table = table(&pool_of(&["a", "b"], ""));
+        let _decided = route(&table, &table.pools[0], &RequestKind::Session(client_id(&id)), random);
+    }
+}

@@ -1,1 +1,272 @@
+use http::Request;
+use proptest::prelude::*;
 
+use super::*;
+
+fn head(lines: &[(&str, &str)]) -> Parts {
+    let mut request = Request::builder().method("POST").uri("/mcp");
+    for (name, value) in lines {
+        request = request.header(*name, *value);
+    }
+    request.body(()).unwrap().into_parts().0
+}
+
+fn scan_of(lines: &[(&str, &str)]) -> Result<Scan, Ambiguous> {
+    scan(&head(lines))
+}
+
+fn sent(lines: &[(&str, &str)], strip: Option<&str>, target: &str) -> Parts {
+    let mut head = head(lines);
+    head.uri = target.parse().unwrap();
+    let scan = scan(&head).unwrap();
+    let prefix = strip.map(|prefix| PathPrefix::try_new(prefix).unwrap());
+    to_backend(
+        &mut head,
+        scan,
+        &HeaderValue::from_static("192.0.2.1"),
+        prefix.as_ref(),
+        None,
+    );
+    head
+}
+
+#[test]
+fn headers_of_one_connection_stop_here() {
+    let lines = [
+        ("host", "h"),
+        ("connection", "keep-alive, x-private"),
+        ("keep-alive", "timeout=5"),
+        ("te", "trailers"),
+        ("upgrade", "h2c"),
+        ("proxy-authorization", "Basic x"),
+        ("expect", "100-continue"),
+        ("x-private", "1"),
+        ("authorization", "Bearer t"),
+        ("mcp-param-tenant", "=?base64?dA==?="),
+    ];
+    let head = sent(&lines, None, "/mcp");
+    for gone in [
+        "connection",
+        "keep-alive",
+        "te",
+        "upgrade",
+        "proxy-authorization",
+        "expect",
+        "x-private",
+    ] {
+        assert!(!head.headers.contains_key(gone), "{gone}");
+    }
+    assert_eq!(head.headers["authorization"], "Bearer t");
+    assert_eq!(head.headers["mcp-param-tenant"], "=?base64?dA==?=");
+}
+
+#[test]
+fn what_a_client_says_of_others_is_replaced() {
+    let lines = [
+        ("host", "h:1"),
+        ("x-forwarded-for", "1.2.3.4"),
+        ("x-forwarded-port", "1"),
+        ("forwarded", "for=1.2.3.4"),
+    ];
+    let head = sent(&lines, None, "/mcp");
+    assert_eq!(head.headers["x-forwarded-for"], "192.0.2.1");
+    assert_eq!(
+        (
+            &head.headers["x-forwarded-proto"],
+            &head.headers["x-forwarded-host"]
+        ),
+        (&"http".parse().unwrap(), &"h:1".parse().unwrap())
+    );
+    assert!(
+        !head.headers.contains_key("forwarded") && !head.headers.contains_key("x-forwarded-port")
+    );
+}
+
+#[test]
+fn the_target_is_in_origin_form_without_the_prefix() {
+    let target = |target: &str| sent(&[("host", "h")], Some("/a"), target).uri.to_string();
+    assert_eq!(target("/a/mcp?x=/a"), "/mcp?x=/a");
+    assert_eq!(target("/a"), "/");
+    assert_eq!(target("/a?x"), "/?x");
+    assert_eq!(
+        target("/.well-known/oauth-protected-resource/a/mcp?y"),
+        "/.well-known/oauth-protected-resource/mcp?y"
+    );
+    assert_eq!(
+        target("/.well-known/oauth-protected-resource/a"),
+        "/.well-known/oauth-protected-resource"
+    );
+    assert_eq!(target("http://h/a/b"), "/b");
+    assert_eq!(
+        sent(&[("host", "h")], Some("/a"), "/a/b").headers["x-forwarded-prefix"],
+        "/a"
+    );
+    assert_eq!(sent(&[("host", "h")], None, "http://h/x?y").uri, "/x?y");
+}
+
+#[test]
+fn a_length_beside_chunks_is_void() {
+    let head = sent(
+        &[
+            ("host", "h"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "5"),
+        ],
+        None,
+        "/",
+    );
+    assert!(
+        !head.headers.contains_key("content-length")
+            && !head.headers.contains_key("transfer-encoding")
+    );
+}
+
+#[test]
+fn ambiguous_heads_are_refused() {
+    let fault = |lines: &[(&str, &str)]| scan_of(lines).unwrap_err();
+    assert_eq!(fault(&[]), Ambiguous::HostMissing);
+    assert_eq!(
+        fault(&[("host", "a"), ("host", "a")]),
+        Ambiguous::SeveralHosts
+    );
+    for bad in [
+        "", "a b", "a@b", "a/b", "a:b", ":80", "[::1", "[::1]x", "a,b",
+    ] {
+        assert_eq!(fault(&[("host", bad)]), Ambiguous::HostMalformed, "{bad:?}");
+    }
+    for twin in [
+        "mcp_session_id",
+        "mcp_method",
+        "content_length",
+        "transfer_encoding",
+        "x_forwarded_for",
+    ] {
+        assert_eq!(
+            fault(&[("host", "h"), (twin, "1")]),
+            Ambiguous::Underscore(twin.parse().unwrap())
+        );
+    }
+    for name in [
+        "host",
+        "Authorization",
+        "origin",
+        "mcp-session-id",
+        "MCP-Protocol-Version",
+        "content-length",
+    ] {
+        let nominated = fault(&[("host", "h"), ("connection", name)]);
+        assert_eq!(
+            nominated,
+            Ambiguous::Nominated(name.to_ascii_lowercase().into())
+        );
+    }
+}
+
+#[test]
+fn hosts_and_harmless_headers_of_the_field_pass() {
+    for host in [
+        "a",
+        "127.0.0.1:8080",
+        "[::1]",
+        "[::1]:8080",
+        "a_b.example",
+        "xn--bcher-kva.example.",
+    ] {
+        assert!(scan_of(&[("host", host)]).is_ok(), "{host}");
+    }
+    assert!(scan_of(&[("host", "h"), ("x_custom", "1"), ("connection", "close")]).is_ok());
+}
+
+#[test]
+fn a_target_of_another_host_is_refused() {
+    let mut disagrees = head(&[("host", "h")]);
+    disagrees.uri = "http://other/".parse().unwrap();
+    assert_eq!(scan(&disagrees).unwrap_err(), Ambiguous::HostDisagrees);
+}
+
+#[test]
+fn a_client_of_http_1_0_may_send_no_host_and_the_backend_gets_one() {
+    let mut old = head(&[]);
+    old.version = Version::HTTP_10;
+    assert!(scan(&old).is_ok());
+    let mut headers = HeaderMap::new();
+    set_host(&mut headers, HostHeader::Pass, || "10.0.0.1:9001".into());
+    assert_eq!(headers["host"], "10.0.0.1:9001");
+    headers.insert("host", HeaderValue::from_static("public"));
+    set_host(&mut headers, HostHeader::Pass, || "10.0.0.1:9001".into());
+    assert_eq!(headers["host"], "public");
+    set_host(&mut headers, HostHeader::Rewrite, || "10.0.0.1:9001".into());
+    assert_eq!(headers["host"], "10.0.0.1:9001");
+}
+
+fn answered(
+    ids: &[&'static str],
+    exchanged: Option<&Exchanged>,
+) -> Result<HeaderMap, InvalidSessionId> {
+    let mut headers = HeaderMap::new();
+    for id in ids {
+        headers.append("mcp-session-id", HeaderValue::from_static(id));
+    }
+    let pin =
+        |id: &ServerSessionId| HeaderValue::from_bytes(&[id.as_bytes(), b"-pin"].concat()).unwrap();
+    to_client(&mut headers, exchanged, pin).map(|_| headers)
+}
+
+#[test]
+fn an_issued_id_leaves_pinned_once_and_named_for_browsers() {
+    let headers = answered(&["id", "id"], None).unwrap();
+    assert_eq!(
+        headers.get_all("mcp-session-id").iter().collect::<Vec<_>>(),
+        ["id-pin"]
+    );
+    assert_eq!(headers["access-control-expose-headers"], "Mcp-Session-Id");
+    assert!(answered(&[], None).unwrap().is_empty());
+}
+
+#[test]
+fn the_id_of_the_request_leaves_as_the_client_sent_it() {
+    let exchanged = Exchanged {
+        client: HeaderValue::from_static("id-older"),
+        server: HeaderValue::from_static("id"),
+    };
+    assert_eq!(
+        answered(&["id"], Some(&exchanged)).unwrap()["mcp-session-id"],
+        "id-older"
+    );
+    assert_eq!(
+        answered(&["new"], Some(&exchanged)).unwrap()["mcp-session-id"],
+        "new-pin"
+    );
+}
+
+#[test]
+fn unusable_ids_of_backends_are_faults() {
+    assert_eq!(answered(&["one", "other"], None), Err(InvalidSessionId));
+    assert_eq!(answered(&["a b"], None), Err(InvalidSessionId));
+    assert_eq!(answered(&[""], None), Err(InvalidSessionId));
+}
+
+#[test]
+fn the_header_is_not_named_twice_for_browsers() {
+    let mut headers = HeaderMap::new();
+    headers.insert("mcp-session-id", HeaderValue::from_static("id"));
+    headers.insert(
+        "access-control-expose-headers",
+        HeaderValue::from_static("X-A, mcp-session-ID"),
+    );
+    to_client(&mut headers, None, |_| HeaderValue::from_static("x")).unwrap();
+    assert_eq!(
+        headers
+            .get_all("access-control-expose-headers")
+            .iter()
+            .count(),
+        1
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_headers_are_scanned_without_panic(name in "[a-z_-]{1,20}", value in "[ -~]{0,40}", host in "[ -~]{0,30}") {
+        let _scanned = scan_of(&[("host", &host), (&name, &value), ("connection", &value)]);
+    }
+}

@@ -1,1 +1,161 @@
+use super::*;
+use crate::router::testing::pool_of;
 
+const JOIN_DELAY: Duration = Duration::from_secs(10);
+const DEPARTED: Duration = Duration::from_secs(15 * 60);
+
+struct Story {
+    membership: Membership,
+    config: Config,
+    now: Instant,
+}
+
+impl Story {
+    fn begin(names: &[&str]) -> Self {
+        let (config, now) = (pool_of(names, ""), Instant::now());
+        let mut membership = Membership::new();
+        membership.update(&config, None, now);
+        Self {
+            membership,
+            config,
+            now,
+        }
+    }
+
+    fn reload(&mut self, names: &[&str]) -> &mut Self {
+        let config = pool_of(names, "");
+        self.membership
+            .update(&config, Some(&self.config), self.now);
+        self.config = config;
+        self
+    }
+
+    fn pass(&mut self, time: Duration) -> &mut Self {
+        self.now += time;
+        self.membership.advance(self.now);
+        self
+    }
+
+    /// Each backend's name and standing, and whether it takes new work.
+    fn standings(&self) -> Vec<(String, Standing, bool)> {
+        let table = self.membership.table(&self.config);
+        let pool = &table.pools[0];
+        let takes_work = |name: &Name| {
+            pool.candidates()
+                .iter()
+                .any(|candidate| pool.entry(candidate.member).backend.name == *name)
+        };
+        let standing = |entry: &Entry| {
+            (
+                entry.backend.name.to_string(),
+                entry.standing,
+                takes_work(&entry.backend.name),
+            )
+        };
+        let mut standings: Vec<_> = pool.entries().iter().map(standing).collect();
+        standings.sort_by(|one, other| one.0.cmp(&other.0));
+        standings
+    }
+}
+
+fn is(name: &str, standing: Standing, takes_work: bool) -> (String, Standing, bool) {
+    (name.to_owned(), standing, takes_work)
+}
+
+#[test]
+fn those_present_at_the_start_take_work_at_once_and_later_ones_after_the_delay() {
+    let mut story = Story::begin(&["a"]);
+    assert_eq!(story.standings(), [is("a", Standing::Listed, true)]);
+    story.reload(&["a", "b"]);
+    assert_eq!(
+        story.standings(),
+        [
+            is("a", Standing::Listed, true),
+            is("b", Standing::Joining, false)
+        ]
+    );
+    assert_eq!(story.membership.next_change(), Some(story.now + JOIN_DELAY));
+    story.pass(JOIN_DELAY);
+    assert_eq!(
+        story.standings(),
+        [
+            is("a", Standing::Listed, true),
+            is("b", Standing::Listed, true)
+        ]
+    );
+    assert_eq!(story.membership.next_change(), None);
+}
+
+#[test]
+fn a_further_reload_does_not_begin_the_delay_anew() {
+    let mut story = Story::begin(&["a"]);
+    story
+        .reload(&["a", "b"])
+        .pass(JOIN_DELAY / 2)
+        .reload(&["a", "b", "c"])
+        .pass(JOIN_DELAY / 2);
+    let standings = story.standings();
+    assert_eq!(standings[1], is("b", Standing::Listed, true));
+    assert_eq!(standings[2], is("c", Standing::Joining, false));
+}
+
+#[test]
+fn when_the_whole_list_is_new_the_new_ones_take_work() {
+    let mut story = Story::begin(&["a"]);
+    story.reload(&["b"]);
+    assert_eq!(
+        story.standings(),
+        [
+            is("a", Standing::Departed, false),
+            is("b", Standing::Joining, true)
+        ]
+    );
+}
+
+#[test]
+fn one_that_departed_is_forgotten_after_its_time_and_joins_anew_when_it_returns() {
+    let mut story = Story::begin(&["a", "b"]);
+    story.reload(&["b"]).pass(DEPARTED / 2);
+    assert_eq!(story.standings()[0], is("a", Standing::Departed, false));
+    story.reload(&["a", "b"]);
+    assert_eq!(story.standings()[0], is("a", Standing::Joining, false));
+    story.reload(&["b"]).pass(DEPARTED);
+    assert_eq!(story.standings(), [is("b", Standing::Listed, true)]);
+}
+
+#[test]
+fn a_new_address_has_new_connections_and_an_old_one_keeps_its_own() {
+    let id_of = |membership: &Membership, config: &Config, name: &str| {
+        let table = membership.table(config);
+        let found = table.pools[0]
+            .entries()
+            .iter()
+            .find(|entry| entry.backend.name.as_str() == name)
+            .map(|entry| entry.id);
+        found.unwrap()
+    };
+    let mut story = Story::begin(&["a", "b"]);
+    let (a, b) = (
+        id_of(&story.membership, &story.config, "a"),
+        id_of(&story.membership, &story.config, "b"),
+    );
+    // The ports follow the order, so that swapping the names swaps the addresses.
+    story.reload(&["b", "a"]);
+    assert_ne!(id_of(&story.membership, &story.config, "a"), a);
+    assert_ne!(id_of(&story.membership, &story.config, "b"), b);
+    let a = id_of(&story.membership, &story.config, "a");
+    story.reload(&["b", "a", "c"]);
+    assert_eq!(id_of(&story.membership, &story.config, "a"), a);
+}
+
+#[test]
+fn of_the_lost_only_so_many_are_remembered() {
+    let names: Vec<String> = (0..LOST_CAPACITY + 5)
+        .map(|number| format!("n{number}"))
+        .collect();
+    let mut all: Vec<&str> = names.iter().map(String::as_str).collect();
+    all.push("stays");
+    let mut story = Story::begin(&all);
+    story.reload(&["stays"]).pass(DEPARTED);
+    assert_eq!(story.membership.pools["default"].lost.len(), LOST_CAPACITY);
+}
