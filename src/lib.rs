@@ -1,4 +1,65 @@
 //! pinring: a session-affinity reverse proxy for MCP servers.
+//!
+//! A session of an MCP server lives in the memory of one replica. pinring lets the replica issue the session
+//! id, appends a *pin* to what the client sees, and routes whatever carries that pin to the replica
+//! again: without a table, a store or a word between proxies.
+//!
+//! # The way of a request
+//!
+//! ```text
+//! listener ── accept, permit, HTTP/1.1, pace of the connection
+//!    └─ proxy::Proxy::handle
+//!         1 classify  mcp              request head → RequestKind, Era
+//!         2 route     router           RequestKind × RoutingTable → Decision or Refusal   (pure; uses pin, ring)
+//!         3 rewrite   proxy::headers   strip the pin, hop-by-hop headers, X-Forwarded-*
+//!         4 send      upstream         pooled connection, deadlines; again only while no byte has left
+//!         5 answer    proxy::{headers, body}   pin what the server issued; stream the body as it comes
+//!         6 observe   observe          one access-log line, on every path
+//! ```
+//!
+//! Beside it: `reload` is the only writer of the routing table, `shutdown` ends everything, `app` puts all
+//! parts together.
+//!
+//! # The modules
+//!
+//! *Pure* (P) modules know no socket, clock or random source: these are arguments. *I/O* (I) talks to the
+//! world and decides nothing. *Wiring* (W) knows everybody and has no rules. `tests/layering.rs` reads this
+//! table and holds the code to it. A module may use itself and what stands below it.
+//!
+//! | module | kind | its job in one sentence | may import |
+//! |---|---|---|---|
+//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | config, listener, net, proxy, reload, router::table, shutdown |
+//! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
+//! | `cli` | P | argv and environment → one `Command` | config |
+//! | `commands` | W | what the subcommands do | app, cli, config, demo, observe::logging, pin, ring |
+//! | `config` | P | `Config`: complete and checked, every fault at once with its line | backend, pin |
+//! | `config::source` | I | reads what a configuration names: files, environment, host names | config |
+//! | `demo` | I | small stateful MCP servers in this process | net |
+//! | `listener` | I | accepts, keeps the pace of connections, serves HTTP/1.1 with a given handler | net, shutdown |
+//! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
+//! | `mcp::era` | P | revisions and header names, with their specification sections | - |
+//! | `mcp::jsonrpc` | P | the body of an error of pinring's own | - |
+//! | `mcp::session` | P | session ids of the two sides as two checked, redacted types | - |
+//! | `mcp::sse` | P | where one event of a stream ends | - |
+//! | `net` | I | all sockets, timers and clocks | - |
+//! | `observe` | I | the access log's line and the log's set-up; takes plain values | net |
+//! | `observe::logging` | I | sets up the log | observe |
+//! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |
+//! | `proxy` | I | the six phases and nothing else | mcp, net, observe, pin, ring, router, shutdown, upstream |
+//! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | mcp::sse, net, observe, router::placement, shutdown, upstream |
+//! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | mcp, router, upstream, proxy |
+//! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | config, mcp, router::table |
+//! | `proxy::unknown` | I | waits and counts for pins that cannot be judged yet | mcp::session, net, ring::hash, router, proxy |
+//! | `reload` | I | the table's only writer: configuration and time in, new table out | config, net, router::membership, router::table |
+//! | `ring` | P | sorted virtual nodes: coordinate or key → backend | backend |
+//! | `ring::hash` | P | the frozen hash, a wire contract | backend, ring |
+//! | `router` | P | `RequestKind` × `RoutingTable` → `Decision` or `Refusal`: all routing rules | backend, config, mcp, pin, ring |
+//! | `router::membership` | P | who belongs to each pool and since when: joining, listed, departed, lost | backend, config, pin, ring, router |
+//! | `router::placement` | P | the backend of new work: the lighter of two that chance picks | backend, ring |
+//! | `router::table` | P | one immutable table of all that routing reads; one writer, many readers | backend, config, pin, ring, router::placement |
+//! | `router::unknown` | P | since when each unknown pin has been seen | - |
+//! | `shutdown` | I | signals, the phases of a drain, and what tells every connection of them | net |
+//! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |
 
 pub mod app;
 pub mod backend;
