@@ -257,10 +257,6 @@ pub struct Reader {
 
 /// One table, from the beginning of a request to its end. The outer count is the thread's own: cloning it
 /// touches no cache line that other threads write.
-#[expect(
-    clippy::redundant_allocation,
-    reason = "one allocation for each table and thread, so that requests share no atomic count"
-)]
 pub type Snapshot = Rc<Arc<RoutingTable>>;
 
 /// Publishes the first table.
