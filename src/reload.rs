@@ -4,11 +4,13 @@
 //! backend that is not known yet. A faulty file changes nothing and says so; what needs a restart is
 //! refused by name. Open streams are not touched: each request keeps the table that it began with.
 
-pub mod watch;
+mod watching;
 
-use std::{sync::Arc, time::Duration};
+pub use self::watching::watch as watch_files;
 
-use tokio::sync::{Notify, mpsc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::{
     config::{
@@ -56,6 +58,8 @@ pub struct Reload {
     source: Source,
     config: Config,
     membership: Membership,
+    /// The files that the configuration was read from, for those who watch them.
+    files: watch::Sender<Vec<PathBuf>>,
 }
 
 impl Reload {
@@ -65,14 +69,20 @@ impl Reload {
         let mut membership = Membership::new();
         membership.update(&config, None, net::now());
         let table = membership.table(&config);
-        (
-            Self {
-                source,
-                config,
-                membership,
-            },
-            table,
-        )
+        let files = watch::Sender::new(config.files.clone());
+        let reload = Self {
+            source,
+            config,
+            membership,
+            files,
+        };
+        (reload, table)
+    }
+
+    /// The files that the configuration in force was read from.
+    #[must_use]
+    pub fn files(&self) -> watch::Receiver<Vec<PathBuf>> {
+        self.files.subscribe()
     }
 
     /// Publishes tables for ever. `news` is notified by requests that name unknown backends.
@@ -145,6 +155,11 @@ impl Reload {
         self.membership
             .update(&config, Some(&self.config), net::now());
         self.config = config;
+        self.files.send_if_modified(|files| {
+            let changed = *files != self.config.files;
+            files.clone_from(&self.config.files);
+            changed
+        });
         publisher.replace(self.membership.table(&self.config));
         log_changes(&diff, reason);
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::Reason;
 use crate::net;
@@ -20,25 +20,36 @@ const SETTLE: Duration = Duration::from_millis(200);
 /// What tells one state of a file from another: where it really is, its size, and when it was written.
 type Stamp = Option<(PathBuf, u64, Option<SystemTime>)>;
 
-/// Asks for a reload whenever one of `files` has changed. Ends when nobody listens, or when the operating
-/// system cannot watch.
-pub async fn watch(files: Vec<PathBuf>, reasons: mpsc::Sender<Reason>) {
-    let (signs, mut seen) = mpsc::channel(1);
-    let _watcher = match start(&files, signs) {
-        Ok(watcher) => watcher,
-        Err(error) => {
-            tracing::warn!(%error, "cannot watch the configuration's files; SIGHUP reloads them all the same");
-            return;
+/// Asks for a reload whenever one of the files has changed, of which the newest list counts. Ends when
+/// nobody listens, or when the operating system cannot watch.
+pub async fn watch(mut files: watch::Receiver<Vec<PathBuf>>, reasons: mpsc::Sender<Reason>) {
+    let mut before = stamps(&files.borrow());
+    loop {
+        let current = files.borrow_and_update().clone();
+        let (signs, mut seen) = mpsc::channel(1);
+        let _watcher = match start(&current, signs) {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                tracing::warn!(%error, "cannot watch the configuration's files; SIGHUP reloads them all the same");
+                return;
+            }
+        };
+        loop {
+            // What happened before the watcher began is seen here.
+            let now = stamps(&current);
+            if now != before && reasons.send(Reason::Watch).await.is_err() {
+                return;
+            }
+            before = now;
+            tokio::select! {
+                Some(()) = seen.recv() => net::sleep(SETTLE).await,
+                listed = files.changed() => match listed {
+                    Ok(()) => break,
+                    Err(_) => return,
+                },
+            }
         }
-    };
-    let mut before = stamps(&files);
-    while seen.recv().await.is_some() {
-        net::sleep(SETTLE).await;
-        let now = stamps(&files);
-        if now != before && reasons.send(Reason::Watch).await.is_err() {
-            return;
-        }
-        before = now;
+        before = stamps(&files.borrow()); // another list, which was just read
     }
 }
 
