@@ -49,6 +49,6 @@ def test_no_new_session_reaches_a_removed_backend(fleet, pinring):
 def test_a_broken_file_leaves_the_old_configuration_running(fleet, pinring):
     proxy = pinring(fleet.three)
     session = RawSession(proxy.url)
-    proxy.reload_text("[server]\nlisten = 1\n")
+    proxy.refuse("[server]\nlisten = 1\n")
     assert session.call("count").endswith(":1")
     assert RawSession(proxy.url).call("count").endswith(":1")

@@ -8,8 +8,9 @@ SDK = Path(__file__).resolve().parent.parent
 REPOSITORY = SDK.parent.parent
 NODE_MODULES = SDK / "node/node_modules"
 
-NODE = str(NODE_MODULES / ".bin/node")
-"""Pinned by the lock file like any other package: the conformance suite needs a newer one than Debian has."""
+NODE = next((str(path) for path in NODE_MODULES.glob("node-linux-*/bin/node")), "node")
+"""Pinned by the lock file like any other package: the conformance suite needs a newer one than Debian has. Not by way
+of `.bin`: old npm links nothing there that two packages have, though it installs but one of them."""
 
 PYTHON = sys.executable
 CONFORMANCE = str(NODE_MODULES / "@modelcontextprotocol/conformance/dist/index.js")

@@ -65,18 +65,19 @@ class Pinring:
         return True
 
     def reload(self, replicas: Iterable[Replica]) -> None:
-        """Writes the file anew, sends SIGHUP, and waits until pinring says that it has read it."""
+        """Writes the file anew, sends SIGHUP, and waits until pinring says that it goes by it."""
         self.write(replicas)
-        self._hang_up()
+        assert self._hang_up() == "reloaded"
 
-    def reload_text(self, text: str) -> None:
+    def refuse(self, text: str) -> None:
+        """The same with a file that pinring says it does not go by."""
         self.file.write_text(text)
-        self._hang_up()
+        assert self._hang_up() == "not reloaded"
 
-    def _hang_up(self) -> None:
+    def _hang_up(self) -> str:
         said = len(self.process.output())
         self.process.signal(signal.SIGHUP)
-        self.process.wait_for_line(r"(?i)reload", after=said)
+        return self.process.wait_for_line("(not )?reloaded", after=said)[0]
 
     def kill_and_restart(self) -> None:
         self.process.close()
