@@ -89,6 +89,7 @@ class Pinring:
     def close(self) -> None:
         self.process.close()
         self._directory.cleanup()
+        assert "panicked" not in self.process.output(), self.process.tail()
 
 
 def _free_port() -> int:
