@@ -1,0 +1,1 @@
+"""The parts that the tests are put together from: replicas, proxies, clients."""
