@@ -113,11 +113,7 @@ impl Bound {
     async fn serve(self) -> Result<(), StartError> {
         let signals = Signals::install()?;
         let timeouts = self.config.timeouts.clone();
-        let files = if self.config.server.watch {
-            self.config.files.clone()
-        } else {
-            Vec::new()
-        };
+        let watched = self.config.server.watch && !self.config.files.is_empty();
         let threads = self.config.server.threads.get();
         self.announce();
         let (reload, table) = Reload::new(self.source, self.config);
@@ -139,7 +135,7 @@ impl Bound {
             workers.push(shared.spawn(number, sockets)?);
         }
         drop(self.sockets); // each thread has its own handles, and closes them when it drains
-        let reloading = reloads(reload, publisher, files, &shared.unknowns);
+        let reloading = reloads(reload, publisher, watched, &shared.unknowns);
         drop(shared); // the trigger knows that all threads are done by their watchers being gone
         control(
             signals,
@@ -311,14 +307,14 @@ impl Handler for Traffic {
 fn reloads(
     reload: Reload,
     publisher: Publisher,
-    files: Vec<std::path::PathBuf>,
+    watched: bool,
     unknowns: &Unknowns,
 ) -> mpsc::Sender<Reason> {
     let (sender, reasons) = mpsc::channel(4);
-    tokio::spawn(reload.run(publisher, reasons, unknowns.news()));
-    if !files.is_empty() {
-        tokio::spawn(watch::watch(files, sender.clone()));
+    if watched {
+        tokio::spawn(watch::watch(reload.files(), sender.clone()));
     }
+    tokio::spawn(reload.run(publisher, reasons, unknowns.news()));
     sender
 }
 

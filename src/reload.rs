@@ -6,9 +6,9 @@
 
 pub mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch as latest};
 
 use crate::{
     config::{
@@ -56,6 +56,7 @@ pub struct Reload {
     source: Source,
     config: Config,
     membership: Membership,
+    files: latest::Sender<Vec<PathBuf>>,
 }
 
 impl Reload {
@@ -68,11 +69,18 @@ impl Reload {
         (
             Self {
                 source,
+                files: latest::Sender::new(config.files.clone()),
                 config,
                 membership,
             },
             table,
         )
+    }
+
+    /// The files that were read for the configuration in force, whenever they are others.
+    #[must_use]
+    pub fn files(&self) -> latest::Receiver<Vec<PathBuf>> {
+        self.files.subscribe()
     }
 
     /// Publishes tables for ever. `news` is notified by requests that name unknown backends.
@@ -131,6 +139,11 @@ impl Reload {
             );
             return;
         }
+        self.files.send_if_modified(|files| {
+            let others = *files != config.files;
+            files.clone_from(&config.files);
+            others
+        });
         if diff.is_empty() {
             match reason {
                 Reason::Signal => {
