@@ -25,7 +25,7 @@ use crate::{
     listener::{self, Connections, Downstream, Handler, Server},
     net::{self, Ticker},
     proxy::{self, Proxy, Unknowns, body::Answer},
-    reload::{self, Reason, Reload},
+    reload::{Reason, Reload, watch},
     router::table::{self, Publisher, Subscriber},
     shutdown::{self, Signals, Trigger, Watch, Watcher},
 };
@@ -113,7 +113,7 @@ impl Bound {
     async fn serve(self) -> Result<(), StartError> {
         let signals = Signals::install()?;
         let timeouts = self.config.timeouts.clone();
-        let watch = self.config.server.watch;
+        let watched = self.config.server.watch && !self.config.files.is_empty();
         let threads = self.config.server.threads.get();
         self.announce();
         let (reload, table) = Reload::new(self.source, self.config);
@@ -135,7 +135,7 @@ impl Bound {
             workers.push(shared.spawn(number, sockets)?);
         }
         drop(self.sockets); // each thread has its own handles, and closes them when it drains
-        let reloading = reloads(reload, publisher, watch, &shared.unknowns);
+        let reloading = reloads(reload, publisher, watched, &shared.unknowns);
         drop(shared); // the trigger knows that all threads are done by their watchers being gone
         control(
             signals,
@@ -307,12 +307,12 @@ impl Handler for Traffic {
 fn reloads(
     reload: Reload,
     publisher: Publisher,
-    watch: bool,
+    watched: bool,
     unknowns: &Unknowns,
 ) -> mpsc::Sender<Reason> {
     let (sender, reasons) = mpsc::channel(4);
-    if watch {
-        tokio::spawn(reload::watch_files(reload.files(), sender.clone()));
+    if watched {
+        tokio::spawn(watch::watch(reload.files(), sender.clone()));
     }
     tokio::spawn(reload.run(publisher, reasons, unknowns.news()));
     sender

@@ -56,6 +56,7 @@ struct Record {
     method: Method,
     target: Uri,
     began: Instant,
+    pool: OnceCell<String>,
     route: OnceCell<Route>,
     session: OnceCell<String>,
     status: Cell<Option<StatusCode>>,
@@ -67,7 +68,6 @@ struct Record {
 }
 
 struct Route {
-    pool: String,
     backend: String,
     why: &'static str,
 }
@@ -83,6 +83,7 @@ impl Exchange {
             method: method.clone(),
             target: target.clone(),
             began: net::now(),
+            pool: OnceCell::new(),
             route: OnceCell::new(),
             session: OnceCell::new(),
             status: Cell::new(None),
@@ -94,12 +95,19 @@ impl Exchange {
         })))
     }
 
+    /// Which pool it is for.
+    pub fn matched(&self, pool: &str) {
+        if let Some(record) = &self.0 {
+            record.pool.get_or_init(|| pool.to_owned());
+        }
+    }
+
     /// Where the request went, and by what rule.
     pub fn routed(&self, pool: &str, backend: &str, why: &'static str) {
+        self.matched(pool);
         if let Some(record) = &self.0 {
             // Only the last attempt answers; a request that moved on is set once, by it.
             let route = Route {
-                pool: pool.to_owned(),
                 backend: backend.to_owned(),
                 why,
             };
@@ -157,7 +165,7 @@ impl Drop for Record {
             method = %self.method,
             path = self.target.path(),
             status = self.status.get().map(|status| status.as_u16()),
-            pool = route.map(|route| route.pool.as_str()),
+            pool = self.pool.get().map(String::as_str),
             backend = route.map(|route| route.backend.as_str()),
             route = route.map(|route| route.why),
             reason = Some(self.reason.get()).filter(|reason| !reason.is_empty()),

@@ -24,8 +24,8 @@ use self::{
 use crate::{
     mcp::{self, Era, RequestKind, session::ServerSessionId, sse},
     net::{self, Liveness, Ticker},
-    observe::Exchange,
-    pin::{Kind, PIN_LEN},
+    observe::{Exchange, Outcome},
+    pin::{Kind, PIN_LEN, Pin},
     ring::Member,
     router::{
         self, Decision, Why,
@@ -124,7 +124,10 @@ impl Proxy {
         let asked = Asked::of(&head, &kind);
 
         // 2 route: a refusal says whether the session is gone or will be known.
-        let decision = self.route(&mut table, &head, kind).await?;
+        let decision = self
+            .route(&mut table, &head, &kind, exchange)
+            .await
+            .inspect_err(|_| note_session(&table, &kind, exchange))?;
         let pool = pool_of(&table, &head)?;
 
         // 3 rewrite: cannot fail.
@@ -164,20 +167,22 @@ impl Proxy {
         &self,
         table: &mut Snapshot,
         head: &request::Parts,
-        kind: RequestKind,
+        kind: &RequestKind,
+        exchange: &Exchange,
     ) -> Result<Decision, ProxyError> {
         let random = self.random.borrow_mut().u64(..);
-        let pool = pool_of(table, head)?;
-        let refusal = match router::route(table, pool, &kind, random) {
+        let pool = pool_of(table, head).inspect_err(|_| warn_of_no_pool(head))?;
+        exchange.matched(&pool.options.name);
+        let refusal = match router::route(table, pool, kind, random) {
             Ok(decision) => return Ok(decision),
             Err(refusal) => refusal,
         };
-        let RequestKind::Session(id) = &kind else {
+        let RequestKind::Session(id) = kind else {
             return Err(ProxyError::Refused(refusal));
         };
         let again = |table: &RoutingTable| {
             let pool = table.pool_for(headers::host_of(head), head.uri.path());
-            pool.map(|pool| router::route(table, pool, &kind, random))
+            pool.map(|pool| router::route(table, pool, kind, random))
         };
         let grace = pool.options.unknown_grace;
         self.unknowns
@@ -353,6 +358,24 @@ fn pool_of<'a>(table: &'a RoutingTable, head: &request::Parts) -> Result<&'a Poo
         .ok_or(ProxyError::NoPool)
 }
 
+/// The log's only trace of a route that was forgotten in the configuration.
+fn warn_of_no_pool(head: &request::Parts) {
+    tracing::warn!(
+        host = headers::host_of(head),
+        path = head.uri.path(),
+        "a request matches no pool: see `match` of [[pools]]"
+    );
+}
+
+/// Tells the log which session a refused request asked for: under the same hash as when it was served.
+fn note_session(table: &RoutingTable, kind: &RequestKind, exchange: &Exchange) {
+    if let RequestKind::Session(id) = kind {
+        let pin = Pin::parse(Kind::Session, id.as_bytes());
+        let own = pin.map_or(id.as_bytes(), |pin| pin.string);
+        exchange.session(|| table.keys.log_hash(own).to_string());
+    }
+}
+
 /// The ids of a request whose pin was verified. The contract wants its answers to carry the client's id again.
 fn exchanged(asked: &Asked, decision: &Decision) -> Option<Exchanged> {
     match (decision.why, &asked.client_id, &decision.session) {
@@ -400,10 +423,6 @@ fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<
     let verdict = error.verdict();
     let chain = chain(error);
     match error {
-        // The log's only trace of a route that was forgotten in the configuration.
-        ProxyError::NoPool => {
-            tracing::warn!(%peer, "a request matches no pool: see `match` of [[pools]]")
-        }
         ProxyError::Upstream(_) | ProxyError::BrokenSessionId(_) | ProxyError::Switched => {
             tracing::warn!(
                 reason = verdict.reason,
@@ -413,12 +432,15 @@ fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<
         }
         ProxyError::Ambiguous(_)
         | ProxyError::Unclassifiable(_)
+        | ProxyError::NoPool
         | ProxyError::Refused(_)
         | ProxyError::StayedUnknown(_) => {
             tracing::debug!(%peer, reason = verdict.reason, error = chain, "refused")
         }
     }
     exchange.answered(verdict.status, verdict.reason);
+    // With its head all of it is there. Nobody asks for the body of an answer to HEAD.
+    exchange.end(Outcome::Complete);
     error
         .response()
         .map(|body| Answer::Own(Some(body), exchange))

@@ -4,13 +4,11 @@
 //! backend that is not known yet. A faulty file changes nothing and says so; what needs a restart is
 //! refused by name. Open streams are not touched: each request keeps the table that it began with.
 
-mod watching;
-
-pub use self::watching::watch as watch_files;
+pub mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch as latest};
 
 use crate::{
     config::{
@@ -58,8 +56,7 @@ pub struct Reload {
     source: Source,
     config: Config,
     membership: Membership,
-    /// The files that the configuration was read from, for those who watch them.
-    files: watch::Sender<Vec<PathBuf>>,
+    files: latest::Sender<Vec<PathBuf>>,
 }
 
 impl Reload {
@@ -69,19 +66,20 @@ impl Reload {
         let mut membership = Membership::new();
         membership.update(&config, None, net::now());
         let table = membership.table(&config);
-        let files = watch::Sender::new(config.files.clone());
-        let reload = Self {
-            source,
-            config,
-            membership,
-            files,
-        };
-        (reload, table)
+        (
+            Self {
+                source,
+                files: latest::Sender::new(config.files.clone()),
+                config,
+                membership,
+            },
+            table,
+        )
     }
 
-    /// The files that the configuration in force was read from.
+    /// The files that were read for the configuration in force, whenever they are others.
     #[must_use]
-    pub fn files(&self) -> watch::Receiver<Vec<PathBuf>> {
+    pub fn files(&self) -> latest::Receiver<Vec<PathBuf>> {
         self.files.subscribe()
     }
 
@@ -141,6 +139,11 @@ impl Reload {
             );
             return;
         }
+        self.files.send_if_modified(|files| {
+            let others = *files != config.files;
+            files.clone_from(&config.files);
+            others
+        });
         if diff.is_empty() {
             match reason {
                 Reason::Signal => {
@@ -155,11 +158,6 @@ impl Reload {
         self.membership
             .update(&config, Some(&self.config), net::now());
         self.config = config;
-        self.files.send_if_modified(|files| {
-            let changed = *files != self.config.files;
-            files.clone_from(&self.config.files);
-            changed
-        });
         publisher.replace(self.membership.table(&self.config));
         log_changes(&diff, reason);
     }

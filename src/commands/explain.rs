@@ -13,6 +13,8 @@ use crate::{
     ring::{Coordinate, Nodes, Ring, VIRTUAL_NODES},
 };
 
+const NAME_A_CONFIGURATION: &str = "name a configuration with --config to see it";
+
 /// Prints everything that can be told of `id`. The exit code is 0 where the pin is good and its backend
 /// is configured, else 1.
 pub(super) fn explain(id: &str, source: Option<&Source>) -> Result<ExitCode, CommandError> {
@@ -35,6 +37,8 @@ fn explanation(id: &str, config: Option<&Config>) -> (String, bool) {
     let keys = config.map_or_else(Keys::default, |config| config.keys.clone());
     let verdict = keys.verify(&pin, None);
     let place = config.map(|config| place(config, pin.coordinate));
+    // Without a configuration only the key that everybody has is known here.
+    let blind = config.is_none() && verdict == Verdict::UnknownKey;
     let good = verdict == Verdict::Good && place.as_ref().is_none_or(|place| place.is_some());
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
@@ -43,9 +47,15 @@ fn explanation(id: &str, config: Option<&Config>) -> (String, bool) {
     line("version", "1");
     line("kind", kind(pin.kind));
     line("own string", &String::from_utf8_lossy(pin.string));
-    line("in logs", &keys.log_hash(pin.string).to_string());
-    line("key", &key(&keys, pin.key));
-    line("tag", tag(verdict));
+    if blind {
+        line("in logs", NAME_A_CONFIGURATION);
+        line("key", &format!("{}, of a secret", pin.key));
+        line("tag", NAME_A_CONFIGURATION);
+    } else {
+        line("in logs", &keys.log_hash(pin.string).to_string());
+        line("key", &key(&keys, pin.key));
+        line("tag", tag(verdict));
+    }
     line("coordinate", &pin.coordinate.to_string());
     line("backend", &backend(place));
     (text, good)
@@ -128,7 +138,7 @@ fn place(config: &Config, coordinate: Coordinate) -> Option<Place> {
 
 fn backend(place: Option<Option<Place>>) -> String {
     match place {
-        None => "name a configuration with --config to see it".to_owned(),
+        None => NAME_A_CONFIGURATION.to_owned(),
         Some(None) => {
             "none of this configuration: it was removed, or is not known here yet".to_owned()
         }

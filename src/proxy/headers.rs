@@ -233,24 +233,25 @@ pub fn to_backend(
         Some(id) => drop(head.headers.insert(era::SESSION_ID, id.into_value())),
         None => drop(head.headers.remove(era::SESSION_ID)),
     }
-    if let Some(prefix) = strip
-        && let Ok(value) = HeaderValue::from_str(prefix.as_str())
-    {
+    let stripped = strip.and_then(|prefix| {
+        let path = stripped(head.uri.path_and_query()?.as_str(), prefix)?;
+        let value = HeaderValue::from_str(prefix.as_str()).ok()?;
         head.headers.insert(FORWARDED_PREFIX, value);
-    }
-    head.uri = target(std::mem::take(&mut head.uri), strip);
+        Some(path)
+    });
+    head.uri = target(std::mem::take(&mut head.uri), stripped.as_deref());
     head.version = Version::HTTP_11;
 }
 
-/// The target in origin form, without the prefix.
-fn target(uri: Uri, strip: Option<&PathPrefix>) -> Uri {
-    if strip.is_none() && uri.authority().is_none() {
+/// The target in origin form, with this path and query if the prefix was taken off.
+fn target(uri: Uri, stripped: Option<&str>) -> Uri {
+    if stripped.is_none() && uri.authority().is_none() {
         return uri;
     }
-    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let stripped = strip.and_then(|prefix| stripped(path, prefix));
+    let own = uri.path_and_query().map(PathAndQuery::as_str);
     // A part of a valid target that begins with "/" is valid.
-    stripped.as_deref().unwrap_or(path).parse().unwrap_or(uri)
+    let target = stripped.or(own).unwrap_or("/").parse();
+    target.unwrap_or(uri)
 }
 
 fn stripped(path_and_query: &str, prefix: &PathPrefix) -> Option<String> {

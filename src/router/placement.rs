@@ -53,14 +53,17 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Whether this one has less to do than `other`, each in relation to its weight. One request is added
-    /// to both, the one to be placed: else every idle backend would be equal, whatever its weight.
+    /// Whether this one has less to do than `other`, each in relation to its weight.
     fn is_lighter(&self, other: &Self) -> bool {
         let (own, others) = (
-            u64::from(self.load.in_flight()) + 1,
-            u64::from(other.load.in_flight()) + 1,
+            u64::from(self.load.in_flight()),
+            u64::from(other.load.in_flight()),
         );
-        own * u64::from(other.weight.0.get()) < others * u64::from(self.weight.0.get())
+        own * other.share() < others * self.share()
+    }
+
+    fn share(&self) -> u64 {
+        u64::from(self.weight.0.get())
     }
 }
 
@@ -82,23 +85,29 @@ fn choose<'a>(
     random: u64,
     candidate: impl Fn(usize) -> &'a Candidate,
 ) -> Option<Member> {
-    if count == 0 {
-        return None;
-    }
-    // Two different indices out of one random number, each from its own half.
-    let first = scale(random as u32, count);
-    let second = (first + 1 + scale((random >> 32) as u32, count.max(2) - 1)) % count;
+    // Chance favours by weight too: between idle backends it alone decides.
+    let total: u64 = (0..count).map(|index| candidate(index).share()).sum();
+    let pick = |random: u32, total: u64, except: Option<usize>| {
+        let mut left = (u64::from(random) * total) >> 32;
+        (0..count)
+            .filter(|index| Some(*index) != except)
+            .find(|index| {
+                let share = candidate(*index).share();
+                let here = left < share;
+                left = left.saturating_sub(share);
+                here
+            })
+    };
+    // Two different ones out of one random number, each from its own half.
+    let first = pick(random as u32, total, None)?;
+    let rest = total - candidate(first).share();
+    let second = pick((random >> 32) as u32, rest, Some(first)).unwrap_or(first);
     let (first, second) = (candidate(first), candidate(second));
     Some(if second.is_lighter(first) {
         second.member
     } else {
         first.member
     })
-}
-
-/// Maps a random number to 0..`count`.
-fn scale(random: u32, count: usize) -> usize {
-    ((u64::from(random) * count as u64) >> 32) as usize
 }
 
 #[cfg(test)]
@@ -143,6 +152,19 @@ mod tests {
     fn work_follows_weight() {
         let loads = spread(&candidates(&[3, 1]), 1000);
         assert!((700..=800).contains(&loads[0]), "{loads:?}");
+    }
+
+    #[test]
+    fn idle_backends_get_work_by_weight() {
+        let all = candidates(&[3, 1, 4]);
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut placed = [0; 3];
+        for _ in 0..8000 {
+            placed[two_choices(&all, random.u64(..), &[]).unwrap() as usize] += 1;
+        }
+        for (placed, wanted) in placed.iter().zip([3000, 1000, 4000_u32]) {
+            assert!(wanted.abs_diff(*placed) < 200, "{placed} for {wanted}");
+        }
     }
 
     #[test]

@@ -23,3 +23,13 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// The `backends` key for backends by name, each with further keys, such as `, draining = true`.
+pub(crate) fn listing(backends: &[(&str, &Backend, &str)]) -> String {
+    let entry = |(name, backend, more): &(&str, &Backend, &str)| {
+        let url = format!("http://{}", backend.address());
+        format!("{{ name = \"{name}\", url = \"{url}\"{more} }}")
+    };
+    let entries: Vec<String> = backends.iter().map(entry).collect();
+    format!("backends = [{}]\n", entries.join(", "))
+}

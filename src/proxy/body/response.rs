@@ -246,7 +246,6 @@ impl Body for Answer {
                 if let Some(body) = &body {
                     exchange.sent(body.len());
                 }
-                exchange.end(Outcome::Complete);
                 Poll::Ready(body.map(|body| Ok(Frame::data(body))))
             }
             Self::Relay(relay) => relay.poll(cx),

@@ -123,6 +123,11 @@ impl Client {
             .to_owned()
     }
 
+    /// One request of a session on a connection of its own.
+    pub(crate) fn in_session(address: SocketAddr, id: &str) -> Answer {
+        Self::once(address, "POST", &format!("Mcp-Session-Id: {id}\r\n"), "{}")
+    }
+
     /// Reads one whole answer: its head, and its body by Content-Length, chunks or the connection's end.
     pub(crate) fn answer(&mut self) -> Answer {
         let head = self.head();

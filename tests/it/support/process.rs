@@ -22,13 +22,23 @@ pub(crate) struct Pinring {
 impl Pinring {
     /// Starts it with `toml`, to which a free port to listen on is added where `[server]` is absent.
     pub(crate) fn start(toml: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), toml, &[])
+    }
+
+    /// The same in a folder that may hold secrets already, and with further variables of the environment.
+    pub(crate) fn start_in(folder: tempfile::TempDir, toml: &str, env: &[(&str, &str)]) -> Self {
         let file = folder.path().join("pinring.toml");
         std::fs::write(&file, with_server(toml)).unwrap();
+        Self::launch(folder, &["--config", file.to_str().unwrap()], env)
+    }
+
+    /// Starts it with these arguments.
+    pub(crate) fn launch(folder: tempfile::TempDir, args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_pinring"))
-            .args(["--log-format", "json", "--config"])
-            .arg(&file)
+            .args(["--log-format", "json"])
+            .args(args)
             .env("RUST_LOG", "debug")
+            .envs(env.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -75,6 +85,18 @@ impl Pinring {
     /// Replaces the configuration file, keeping the port, and does not reload.
     pub(crate) fn write(&self, toml: &str) {
         std::fs::write(self.file(), with_server(toml)).unwrap();
+    }
+
+    /// Replaces the configuration file, sends SIGHUP, and waits until the file was read.
+    pub(crate) fn reload(&self, toml: &str) {
+        let read = || {
+            let logs = self.find_logs("reason").into_iter();
+            logs.filter(|line| line["reason"] == "SIGHUP").count()
+        };
+        let before = read();
+        self.write(toml);
+        self.signal("HUP");
+        eventually("the file is read again", || read() > before);
     }
 
     /// The configuration file.

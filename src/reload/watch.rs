@@ -4,8 +4,10 @@
 //! Whatever happens in a folder, a reload is asked for only when one of the files really is another.
 
 use std::{
+    collections::BTreeSet,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -17,39 +19,38 @@ use crate::net;
 /// After the first sign of a change: writers need a moment, and several files may change together.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// What tells one state of a file from another: where it really is, its size, and when it was written.
-type Stamp = Option<(PathBuf, u64, Option<SystemTime>)>;
+/// What tells one state of a file from another: where it really is, its number, its size, and when it was
+/// changed. Not when it was written, which copies may keep (`cp -p`, `rsync -t`).
+type Stamp = Option<(PathBuf, u64, u64, (i64, i64))>;
 
-/// Asks for a reload whenever one of the files has changed, of which the newest list counts. Ends when
-/// nobody listens, or when the operating system cannot watch.
+/// Asks for a reload whenever one of `files` has changed. Ends when nobody listens, or when the operating
+/// system cannot watch.
 pub async fn watch(mut files: watch::Receiver<Vec<PathBuf>>, reasons: mpsc::Sender<Reason>) {
-    let mut before = stamps(&files.borrow());
+    let (signs, mut seen) = mpsc::channel(1);
     loop {
-        let current = files.borrow_and_update().clone();
-        let (signs, mut seen) = mpsc::channel(1);
-        let _watcher = match start(&current, signs) {
+        let watched = files.borrow_and_update().clone();
+        let _watcher = match start(&watched, signs.clone()) {
             Ok(watcher) => watcher,
             Err(error) => {
                 tracing::warn!(%error, "cannot watch the configuration's files; SIGHUP reloads them all the same");
                 return;
             }
         };
-        loop {
-            // What happened before the watcher began is seen here.
-            let now = stamps(&current);
-            if now != before && reasons.send(Reason::Watch).await.is_err() {
-                return;
-            }
-            before = now;
+        let before = stamps(&watched);
+        // Also the first time: a file may have changed since it was read, when nobody watched it.
+        if reasons.send(Reason::Watch).await.is_err() {
+            return;
+        }
+        // After a change watching begins anew, for there may be other files, or links that lead elsewhere.
+        while stamps(&watched) == before {
             tokio::select! {
-                Some(()) = seen.recv() => net::sleep(SETTLE).await,
-                listed = files.changed() => match listed {
+                changed = files.changed() => match changed {
                     Ok(()) => break,
                     Err(_) => return,
                 },
+                Some(()) = seen.recv() => net::sleep(SETTLE).await,
             }
         }
-        before = stamps(&files.borrow()); // another list, which was just read
     }
 }
 
@@ -60,11 +61,13 @@ fn start(files: &[PathBuf], signs: mpsc::Sender<()>) -> notify::Result<Recommend
             let _full = signs.try_send(()); // then a sign is there already
         }
     })?;
-    let mut folders: Vec<&Path> = files.iter().map(|file| folder_of(file)).collect();
-    folders.sort_unstable();
-    folders.dedup();
+    let folders: BTreeSet<&Path> = files.iter().map(|file| folder_of(file)).collect();
     for folder in folders {
         watcher.watch(folder, RecursiveMode::NonRecursive)?;
+    }
+    // Where a link of that name leads. It is no failure if that has just gone.
+    for real in files.iter().filter_map(|file| file.canonicalize().ok()) {
+        let _gone = watcher.watch(folder_of(&real), RecursiveMode::NonRecursive);
     }
     Ok(watcher)
 }
@@ -80,7 +83,8 @@ fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
     let stamp = |file: &PathBuf| {
         let real = file.canonicalize().ok()?;
         let data = real.metadata().ok()?;
-        Some((real, data.len(), data.modified().ok()))
+        let changed = (data.ctime(), data.ctime_nsec());
+        Some((real, data.ino(), data.len(), changed))
     };
     files.iter().map(stamp).collect()
 }
