@@ -330,8 +330,8 @@ async fn control(
         let _full = reloads.try_send(Reason::Signal); // then several are waiting already
     }
     tracing::info!(
-        ?delay,
-        ?limit,
+        delay_s = delay.as_secs_f64(),
+        limit_s = limit.as_secs_f64(),
         "stopping: what is under way may end; a second signal ends it at once"
     );
     let second = async { while signals.next().await != shutdown::Request::Stop {} };

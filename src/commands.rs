@@ -130,7 +130,11 @@ fn ring(source: &Source, as_json: bool) -> Result<ExitCode, CommandError> {
             .unwrap_or_default();
         let mut backends = Vec::new();
         // Writing to a string cannot fail.
-        let _ok = writeln!(text, "pool {}", pool.name);
+        let _ok = writeln!(
+            text,
+            "pool {}: shares of the ring, for ids without a pin; new work goes by weight",
+            pool.name
+        );
         for (backend, share) in pool.backends.iter().zip(shares) {
             let _ok = writeln!(
                 text,

@@ -9,7 +9,11 @@ pub mod error;
 pub mod headers;
 mod unknown;
 
-use std::{cell::RefCell, net::SocketAddr, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, header, request};
@@ -23,7 +27,7 @@ use self::{
 };
 use crate::{
     mcp::{self, Era, RequestKind, session::ServerSessionId, sse},
-    net::{self, Liveness, Ticker},
+    net::{self, Instant, Liveness, Ticker},
     observe::{Exchange, Outcome},
     pin::{Kind, PIN_LEN, Pin},
     ring::Member,
@@ -35,6 +39,9 @@ use crate::{
     shutdown::Watch,
     upstream::{self, Client, Options, Target, Unanswered},
 };
+
+/// Between two warnings of requests without a pool, on one thread.
+const WARN_AGAIN: Duration = Duration::from_secs(1);
 
 /// Between two connects to a backend that refuses: it may be about to listen again.
 const CONNECT_AGAIN: Duration = Duration::from_millis(100);
@@ -48,6 +55,8 @@ pub struct Proxy {
     ticker: Ticker,
     watch: Watch,
     random: RefCell<fastrand::Rng>,
+    /// When a request without a pool was last warned of.
+    warned: Cell<Option<Instant>>,
 }
 
 /// What of a request its answer depends on.
@@ -70,6 +79,7 @@ impl Proxy {
             ticker,
             watch,
             random: RefCell::new(fastrand::Rng::new()),
+            warned: Cell::new(None),
         }
     }
 
@@ -171,7 +181,7 @@ impl Proxy {
         exchange: &Exchange,
     ) -> Result<Decision, ProxyError> {
         let random = self.random.borrow_mut().u64(..);
-        let pool = pool_of(table, head).inspect_err(|_| warn_of_no_pool(head))?;
+        let pool = pool_of(table, head).inspect_err(|_| self.warn_of_no_pool(head))?;
         exchange.matched(&pool.options.name);
         let refusal = match router::route(table, pool, kind, random) {
             Ok(decision) => return Ok(decision),
@@ -188,6 +198,24 @@ impl Proxy {
         self.unknowns
             .judge(&self.tables, table, refusal, id, grace, again)
             .await
+    }
+
+    /// The log's loud trace of a route that was forgotten in the configuration: once in a while, for whoever
+    /// scans ports must not fill the log.
+    fn warn_of_no_pool(&self, head: &request::Parts) {
+        let now = net::now();
+        if self
+            .warned
+            .get()
+            .is_none_or(|last| now.saturating_duration_since(last) >= WARN_AGAIN)
+        {
+            self.warned.set(Some(now));
+            tracing::warn!(
+                host = headers::host_of(head),
+                path = head.uri.path(),
+                "a request matches no pool: see `match` of [[pools]]"
+            );
+        }
     }
 
     async fn send(
@@ -356,15 +384,6 @@ fn pool_of<'a>(table: &'a RoutingTable, head: &request::Parts) -> Result<&'a Poo
     table
         .pool_for(headers::host_of(head), head.uri.path())
         .ok_or(ProxyError::NoPool)
-}
-
-/// The log's only trace of a route that was forgotten in the configuration.
-fn warn_of_no_pool(head: &request::Parts) {
-    tracing::warn!(
-        host = headers::host_of(head),
-        path = head.uri.path(),
-        "a request matches no pool: see `match` of [[pools]]"
-    );
 }
 
 /// Tells the log which session a refused request asked for: under the same hash as when it was served.

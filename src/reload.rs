@@ -131,12 +131,7 @@ impl Reload {
     fn take(&mut self, config: Config, reason: Reason, publisher: &Publisher) {
         let diff = diff(&self.config, &config);
         if !diff.restart.is_empty() {
-            let keys = diff.restart.join(", ");
-            tracing::error!(
-                reason = reason.as_str(),
-                keys,
-                "not reloaded: these keys need a restart; the configuration before stays in force"
-            );
+            log_restart(&diff, reason);
             return;
         }
         self.files.send_if_modified(|files| {
@@ -159,7 +154,7 @@ impl Reload {
             .update(&config, Some(&self.config), net::now());
         self.config = config;
         publisher.replace(self.membership.table(&self.config));
-        log_changes(&diff, reason);
+        tracing::info!(reason = reason.as_str(), changes = %diff, "reloaded");
     }
 }
 
@@ -170,30 +165,29 @@ async fn until(at: Option<Instant>) {
     }
 }
 
+/// Every fault is told, but not again for each request that makes us look.
 fn log_faults(errors: &ConfigErrors, reason: Reason) {
+    const MESSAGE: &str = "not reloaded; the configuration before stays in force";
     let source = errors.source_name();
     for fault in errors.faults() {
-        tracing::error!(reason = reason.as_str(), fault = %fault.display(source), "not reloaded; the configuration before stays in force");
+        let fault = fault.display(source);
+        match reason {
+            Reason::Signal | Reason::Watch => {
+                tracing::error!(reason = reason.as_str(), %fault, "{MESSAGE}");
+            }
+            Reason::UnknownPin => tracing::debug!(reason = reason.as_str(), %fault, "{MESSAGE}"),
+        }
     }
 }
 
-fn log_changes(diff: &Diff, reason: Reason) {
-    tracing::info!(
-        reason = reason.as_str(),
-        pools_added = ?diff.pools_added,
-        pools_removed = ?diff.pools_removed,
-        backends_added = ?diff.backends_added,
-        backends_removed = ?diff.backends_removed,
-        backends_changed = diff.backends_changed.len(),
-        keys_changed = diff.keys.is_some(),
-        "reloaded"
-    );
-    for change in diff.options.iter().chain(&diff.backends_changed) {
-        tracing::info!(
-            key = change.key,
-            old = change.old,
-            new = change.new,
-            "changed"
-        );
+fn log_restart(diff: &Diff, reason: Reason) {
+    const MESSAGE: &str = "not reloaded: these keys need a restart, and nothing else of the file was taken either; \
+                           the configuration before stays in force";
+    let keys = diff.restart.join(", ");
+    match reason {
+        Reason::Signal | Reason::Watch => {
+            tracing::error!(reason = reason.as_str(), keys, "{MESSAGE}")
+        }
+        Reason::UnknownPin => tracing::debug!(reason = reason.as_str(), keys, "{MESSAGE}"),
     }
 }

@@ -211,8 +211,10 @@ fn locate(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<Member, Re
 }
 
 fn place(pool: &Pool, random: u64, tried: &[Member]) -> Result<Decision, Refusal> {
-    let member =
-        placement::two_choices(pool.candidates(), random, tried).ok_or(Refusal::NoBackend)?;
+    let member = pool
+        .candidates()
+        .two_choices(random, tried)
+        .ok_or(Refusal::NoBackend)?;
     Ok(Decision {
         member,
         why: Why::Placed,

@@ -86,8 +86,15 @@ impl Membership {
     pub fn update(&mut self, config: &Config, before: Option<&Config>, now: Instant) {
         self.retire(config, before);
         let mut earlier = std::mem::take(&mut self.pools);
-        for pool in &config.pools {
-            let members = earlier.remove(&pool.name).unwrap_or_default();
+        let kept = |pool: &config::Pool| earlier.remove(&pool.name).unwrap_or_default();
+        let kept: Vec<Members> = config.pools.iter().map(kept).collect();
+        // Which pool will get the requests of one that was removed is not known: its backends depart in all.
+        let orphans: Vec<Known> = earlier
+            .into_values()
+            .flat_map(|members| members.known)
+            .collect();
+        for (pool, mut members) in config.pools.iter().zip(kept) {
+            members.adopt(&orphans);
             let members = self.updated(members, pool, now);
             self.pools.insert(pool.name.clone(), members);
         }
@@ -230,6 +237,19 @@ impl Membership {
 }
 
 impl Members {
+    /// Takes in backends of a removed pool, but those that it has itself.
+    fn adopt(&mut self, orphans: &[Known]) {
+        for orphan in orphans {
+            if !self
+                .known
+                .iter()
+                .any(|known| known.backend.name == orphan.backend.name)
+            {
+                self.known.push(orphan.clone());
+            }
+        }
+    }
+
     fn pool(&self, options: &config::Pool) -> Pool {
         let entry = |known: &Known| Entry {
             id: known.id,

@@ -67,47 +67,87 @@ impl Candidate {
     }
 }
 
-/// The lighter of two candidates picked by `random`, none of them in `tried`; `None` if nobody is left.
-#[must_use]
-pub fn two_choices(candidates: &[Candidate], random: u64, tried: &[Member]) -> Option<Member> {
-    if tried.is_empty() {
-        return choose(candidates.len(), random, |index| &candidates[index]);
-    }
-    let left: Vec<&Candidate> = candidates
-        .iter()
-        .filter(|candidate| !tried.contains(&candidate.member))
-        .collect();
-    choose(left.len(), random, |index| left[index])
+/// The backends of a pool that take new work.
+#[derive(Debug, Clone, Default)]
+pub struct Candidates {
+    /// In the order of their members.
+    all: Vec<Candidate>,
+    /// The sum of the shares up to and with each, so that a share is found in a few steps.
+    sums: Vec<u64>,
 }
 
-fn choose<'a>(
-    count: usize,
-    random: u64,
-    candidate: impl Fn(usize) -> &'a Candidate,
-) -> Option<Member> {
-    // Chance favours by weight too: between idle backends it alone decides.
-    let total: u64 = (0..count).map(|index| candidate(index).share()).sum();
-    let pick = |random: u32, total: u64, except: Option<usize>| {
-        let mut left = (u64::from(random) * total) >> 32;
-        (0..count)
-            .filter(|index| Some(*index) != except)
-            .find(|index| {
-                let share = candidate(*index).share();
-                let here = left < share;
-                left = left.saturating_sub(share);
-                here
-            })
-    };
-    // Two different ones out of one random number, each from its own half.
-    let first = pick(random as u32, total, None)?;
-    let rest = total - candidate(first).share();
-    let second = pick((random >> 32) as u32, rest, Some(first)).unwrap_or(first);
-    let (first, second) = (candidate(first), candidate(second));
-    Some(if second.is_lighter(first) {
-        second.member
-    } else {
-        first.member
-    })
+impl FromIterator<Candidate> for Candidates {
+    /// Takes candidates in the order of their members.
+    fn from_iter<I: IntoIterator<Item = Candidate>>(candidates: I) -> Self {
+        let all: Vec<Candidate> = candidates.into_iter().collect();
+        let add = |sum: &mut u64, candidate: &Candidate| {
+            *sum += candidate.share();
+            Some(*sum)
+        };
+        let sums = all.iter().scan(0, add).collect();
+        Self { all, sums }
+    }
+}
+
+impl Candidates {
+    /// Whether nobody takes new work.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether this member takes new work.
+    #[must_use]
+    pub fn contains(&self, member: Member) -> bool {
+        self.all
+            .binary_search_by_key(&member, |candidate| candidate.member)
+            .is_ok()
+    }
+
+    /// The lighter of two candidates picked by `random`, none of them in `tried`; `None` if nobody is left.
+    #[must_use]
+    pub fn two_choices(&self, random: u64, tried: &[Member]) -> Option<Member> {
+        if tried.is_empty() {
+            return self.choose(random);
+        }
+        let left = self
+            .all
+            .iter()
+            .filter(|candidate| !tried.contains(&candidate.member));
+        left.cloned().collect::<Self>().choose(random)
+    }
+
+    /// Chance favours by weight too: between idle backends it alone decides.
+    fn choose(&self, random: u64) -> Option<Member> {
+        let total = *self.sums.last()?;
+        // Two different ones out of one random number, each from its own half: the second from all shares
+        // but those of the first.
+        let first = self.at(scale(random as u32, total));
+        let own = self.all[first].share();
+        let before = self.sums[first] - own;
+        let point = scale((random >> 32) as u32, total - own);
+        let second = match total - own {
+            0 => first,
+            _ if point < before => self.at(point),
+            _ => self.at(point + own),
+        };
+        let (first, second) = (&self.all[first], &self.all[second]);
+        Some(if second.is_lighter(first) {
+            second.member
+        } else {
+            first.member
+        })
+    }
+
+    /// The index of the candidate that has the share at `point`, less than the sum of all.
+    fn at(&self, point: u64) -> usize {
+        self.sums.partition_point(|sum| *sum <= point)
+    }
+}
+
+/// Maps a random number to 0..`count`.
+fn scale(random: u32, count: u64) -> u64 {
+    (u64::from(random) * count) >> 32
 }
 
 #[cfg(test)]
@@ -116,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    fn candidates(weights: &[u16]) -> Vec<Candidate> {
+    fn candidates(weights: &[u16]) -> Candidates {
         let weigh = |(member, weight): (Member, &u16)| Candidate {
             member,
             weight: Weight(NonZeroU16::new(*weight).unwrap()),
@@ -126,14 +166,15 @@ mod tests {
     }
 
     /// Places `count` requests that never end, and counts them by member.
-    fn spread(candidates: &[Candidate], count: usize) -> Vec<u32> {
+    fn spread(candidates: &Candidates, count: usize) -> Vec<u32> {
         let mut random = fastrand::Rng::with_seed(7);
         let place = |_| {
-            let member = two_choices(candidates, random.u64(..), &[]).unwrap();
-            candidates[member as usize].load.enter()
+            let member = candidates.two_choices(random.u64(..), &[]).unwrap();
+            candidates.all[member as usize].load.enter()
         };
         let _placed: Vec<InFlight> = (0..count).map(place).collect();
         candidates
+            .all
             .iter()
             .map(|candidate| candidate.load.in_flight())
             .collect()
@@ -160,7 +201,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         let mut placed = [0; 3];
         for _ in 0..8000 {
-            placed[two_choices(&all, random.u64(..), &[]).unwrap() as usize] += 1;
+            placed[all.two_choices(random.u64(..), &[]).unwrap() as usize] += 1;
         }
         for (placed, wanted) in placed.iter().zip([3000, 1000, 4000_u32]) {
             assert!(wanted.abs_diff(*placed) < 200, "{placed} for {wanted}");
@@ -171,10 +212,10 @@ mod tests {
     fn who_was_tried_is_not_chosen_again() {
         let all = candidates(&[1, 1, 1]);
         for random in (0..1000).map(|step: u64| step.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
-            assert_eq!(two_choices(&all, random, &[0, 2]), Some(1));
-            assert_eq!(two_choices(&all, random, &[0, 1, 2]), None);
+            assert_eq!(all.two_choices(random, &[0, 2]), Some(1));
+            assert_eq!(all.two_choices(random, &[0, 1, 2]), None);
         }
-        assert_eq!(two_choices(&[], 7, &[]), None);
+        assert_eq!(Candidates::default().two_choices(7, &[]), None);
     }
 
     #[test]

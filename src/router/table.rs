@@ -13,7 +13,7 @@ use crate::{
     config::{self, Limits, Timeouts},
     pin::{KeyId, Keys},
     ring::{Coordinate, Member, Nodes, Ring, hash},
-    router::placement::{Candidate, Load},
+    router::placement::{Candidate, Candidates, Load},
 };
 
 /// Everything that requests are routed and forwarded by.
@@ -109,7 +109,7 @@ pub struct Pool {
     /// Those on the list past their `join_delay`, draining ones included: where ids without a pin are.
     unpinned: Ring,
     /// Those that take new work.
-    candidates: Vec<Candidate>,
+    candidates: Candidates,
     /// Those whose time after departure has run out.
     lost: Option<Ring>,
 }
@@ -138,7 +138,7 @@ impl Pool {
         let unpinned = ring_of(&settled)
             .or_else(|| ring_of(&listed))
             .unwrap_or_else(|| exact.clone());
-        let open = |wanted: &dyn Fn(&Entry) -> bool| -> Vec<Candidate> {
+        let open = |wanted: &dyn Fn(&Entry) -> bool| -> Candidates {
             let open = |entry: &Entry| {
                 wanted(entry) && entry.backend.admission == crate::backend::Admission::Open
             };
@@ -204,7 +204,7 @@ impl Pool {
 
     /// The backends that take new work.
     #[must_use]
-    pub fn candidates(&self) -> &[Candidate] {
+    pub fn candidates(&self) -> &Candidates {
         &self.candidates
     }
 
@@ -213,13 +213,8 @@ impl Pool {
     #[must_use]
     pub fn home(&self, tried: &[Member]) -> Option<Member> {
         let position = hash::position(self.options.name.as_bytes());
-        let takes_work = |member: &Member| {
-            !tried.contains(member)
-                && self
-                    .candidates
-                    .iter()
-                    .any(|candidate| candidate.member == *member)
-        };
+        let takes_work =
+            |member: &Member| !tried.contains(member) && self.candidates.contains(*member);
         self.exact.walk(position).find(takes_work)
     }
 }

@@ -22,7 +22,9 @@ fn reloaded(pinring: &Pinring, fields: &[(&str, &str)]) {
         lines
             .filter(|line| line["message"] == "reloaded")
             .any(|line| {
-                let field = |(key, value): &(&str, &str)| line[*key].as_str() == Some(value);
+                let field = |(key, value): &(&str, &str)| {
+                    line[*key].as_str().is_some_and(|text| text.contains(value))
+                };
                 fields.iter().all(field)
             })
     });
@@ -67,8 +69,8 @@ fn a_signal_brings_what_the_file_says_now() {
         &pinring,
         &[
             ("reason", "SIGHUP"),
-            ("backends_added", "[\"b\"]"),
-            ("backends_removed", "[\"a\"]"),
+            ("changes", "backends added: b"),
+            ("changes", "backends removed: a"),
         ],
     );
     assert!(Client::initialize(pinring.address()).starts_with("b-"));
@@ -173,13 +175,19 @@ fn a_watched_file_is_read_again_when_rewritten_in_place_or_replaced_by_another()
     pinring.write(&listing(&[("a", &a, ""), ("b", &b, "")]));
     reloaded(
         &pinring,
-        &[("reason", "a file changed"), ("backends_added", "[\"b\"]")],
+        &[
+            ("reason", "a file changed"),
+            ("changes", "backends added: b"),
+        ],
     );
     let three = listing(&[("a", &a, ""), ("b", &b, ""), ("c", &c, "")]);
     replace(&pinring.file(), &format!("{three}{server}"));
     reloaded(
         &pinring,
-        &[("reason", "a file changed"), ("backends_added", "[\"c\"]")],
+        &[
+            ("reason", "a file changed"),
+            ("changes", "backends added: c"),
+        ],
     );
 }
 
@@ -226,7 +234,10 @@ fn a_watched_configmap_is_read_again_whenever_kubernetes_swaps_it() {
     map.update("..2", &[("pinring.toml", &two)]);
     reloaded(
         &pinring,
-        &[("reason", "a file changed"), ("backends_added", "[\"b\"]")],
+        &[
+            ("reason", "a file changed"),
+            ("changes", "backends added: b"),
+        ],
     );
     map.update("..3", &[("pinring.toml", &one)]);
     reloaded(
@@ -288,7 +299,7 @@ fn a_change_behind_a_link_to_another_folder_is_seen() {
     std::os::unix::fs::symlink(&real, &link).unwrap();
     let pinring = Pinring::launch(folder, &["--config", link.to_str().unwrap()], &[]);
     fs::write(&real, format!("{}{server}", listing(&[("b", &b, "")]))).unwrap();
-    reloaded(&pinring, &[("backends_added", "[\"b\"]")]);
+    reloaded(&pinring, &[("changes", "backends added: b")]);
 }
 
 #[test]

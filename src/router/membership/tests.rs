@@ -1,5 +1,5 @@
 use super::*;
-use crate::router::testing::pool_of;
+use crate::router::testing::{config, pool_of};
 
 const JOIN_DELAY: Duration = Duration::from_secs(10);
 const DEPARTED: Duration = Duration::from_secs(15 * 60);
@@ -40,19 +40,12 @@ impl Story {
     fn standings(&self) -> Vec<(String, Standing, bool)> {
         let table = self.membership.table(&self.config);
         let pool = &table.pools[0];
-        let takes_work = |name: &Name| {
-            pool.candidates()
-                .iter()
-                .any(|candidate| pool.entry(candidate.member).backend.name == *name)
+        let entries = (0..).zip(pool.entries());
+        let standing = |(member, entry): (u32, &Entry)| {
+            let takes_work = pool.candidates().contains(member);
+            (entry.backend.name.to_string(), entry.standing, takes_work)
         };
-        let standing = |entry: &Entry| {
-            (
-                entry.backend.name.to_string(),
-                entry.standing,
-                takes_work(&entry.backend.name),
-            )
-        };
-        let mut standings: Vec<_> = pool.entries().iter().map(standing).collect();
+        let mut standings: Vec<_> = entries.map(standing).collect();
         standings.sort_by(|one, other| one.0.cmp(&other.0));
         standings
     }
@@ -158,4 +151,40 @@ fn of_the_lost_only_so_many_are_remembered() {
     let mut story = Story::begin(&all);
     story.reload(&["stays"]).pass(DEPARTED);
     assert_eq!(story.membership.pools["default"].lost.len(), LOST_CAPACITY);
+}
+
+#[test]
+fn the_backends_of_a_removed_pool_depart() {
+    let pool = |name: &str, path: &str| {
+        format!(
+            "[[pools]]\nname = \"{name}\"\nmatch = {{ path = \"{path}\" }}\nbackends = [{{ name = \"{name}\", url = \"http://h:1\" }}]\n"
+        )
+    };
+    let (all, now) = (
+        config(&[pool("one", "/one"), pool("rest", "/")].concat()),
+        Instant::now(),
+    );
+    let rest = config(&pool("rest", "/"));
+    let mut membership = Membership::new();
+    membership.update(&all, None, now);
+    membership.update(&rest, Some(&all), now);
+    let names = |membership: &Membership| -> Vec<(String, Standing)> {
+        let table = membership.table(&rest);
+        let entries = table.pools[0].entries().iter();
+        entries
+            .map(|entry| (entry.backend.name.to_string(), entry.standing))
+            .collect()
+    };
+    assert_eq!(
+        names(&membership),
+        [
+            ("rest".into(), Standing::Listed),
+            ("one".into(), Standing::Departed)
+        ]
+    );
+    assert_eq!(
+        membership.advance(now + DEPARTED),
+        [Name::try_new("one").unwrap()]
+    );
+    assert_eq!(names(&membership), [("rest".into(), Standing::Listed)]);
 }
