@@ -244,7 +244,7 @@ fn a_watched_configmap_is_read_again_whenever_kubernetes_swaps_it() {
         &pinring,
         &[
             ("reason", "a file changed"),
-            ("backends_removed", "[\"b\"]"),
+            ("changes", "backends removed: b"),
         ],
     );
 }
