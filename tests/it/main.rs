@@ -2,5 +2,13 @@
 //!
 //! One binary for all of them links faster than ten. Real SDK servers and clients are in `tests/sdk`.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "what the tests are built from panics too where something is not as it must be"
+)]
+
+mod bodies;
+mod misuse;
+mod placement;
 mod sessions;
 mod support;

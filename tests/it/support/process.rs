@@ -29,6 +29,7 @@ impl Pinring {
             .args(["--log-format", "json", "--config"])
             .arg(&file)
             .env("RUST_LOG", "debug")
+            .env("TEST_SECRET", "0123456789abcdef0123456789abcdef")
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -40,12 +41,16 @@ impl Pinring {
                 sink.lock().unwrap().push(line);
             }
         });
-        let pinring = Self {
+        let mut pinring = Self {
             child,
             folder,
             lines,
         };
-        eventually("pinring listens", || pinring.find_log("listen").is_some());
+        eventually("pinring listens", || {
+            let ended = pinring.child.try_wait().unwrap();
+            assert!(ended.is_none(), "pinring did not start");
+            pinring.find_log("listen").is_some()
+        });
         pinring
     }
 
@@ -90,6 +95,17 @@ impl Pinring {
             .status()
             .unwrap();
         assert!(sent.success());
+    }
+
+    /// Its resident memory, in MiB.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib / 1024
     }
 
     /// Waits for its end.
