@@ -8,6 +8,7 @@
 )]
 
 mod bodies;
+mod failures;
 mod misuse;
 mod placement;
 mod sessions;
