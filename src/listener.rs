@@ -207,12 +207,17 @@ impl<H: Handler> Server<H> {
                     closing = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                Phase::Forced => return Poll::Ready(()),
+                Phase::Forced => {
+                    pace.cut();
+                    return Poll::Ready(());
+                }
             }
             match connection.as_mut().poll(cx) {
                 Poll::Ready(Ok(())) => return Poll::Ready(()),
                 Poll::Ready(Err(error)) => {
-                    pace.failed(&error);
+                    if error.is_user() {
+                        pace.cut(); // the answer broke off
+                    }
                     log_end(peer, &error);
                     return Poll::Ready(());
                 }
@@ -246,9 +251,13 @@ impl<H: Handler> Connection<H> {
         self: Rc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Held<H::Body>>, Infallible> {
-        let busy = Pace::begin(&self.pace, request.version() == Version::HTTP_10);
+        let busy = Pace::begin(&self.pace);
+        let http_10 = request.version() == Version::HTTP_10;
         let mut response = self.server.handler.handle(request, &self.client).await;
-        if self.server.watch.phase() != Phase::Running {
+        // HTTP/1.0 knows no chunks: without a length, the answer ends with its connection.
+        let close_delimited = http_10 && response.body().size_hint().exact().is_none();
+        self.pace.answer(close_delimited);
+        if close_delimited || self.server.watch.phase() != Phase::Running {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -12,4 +12,6 @@ mod failures;
 mod misuse;
 mod placement;
 mod sessions;
+mod shutdown;
+mod streams;
 mod support;
