@@ -9,6 +9,7 @@
 
 mod bodies;
 mod failures;
+mod forwarding;
 mod misuse;
 mod placement;
 mod sessions;
