@@ -200,19 +200,21 @@ impl<H: Handler> Server<H> {
         let mut closing = false;
         poll_fn(|cx| {
             subscription.get_or_insert_with(|| self.watch.subscribe(cx));
-            match self.watch.phase() {
-                Phase::Running | Phase::Leaving => {}
-                Phase::Draining { .. } if closing => {}
-                Phase::Draining { .. } => {
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                Phase::Forced => {
-                    pace.cut();
-                    return Poll::Ready(());
-                }
+            if self.watch.phase() == Phase::Forced {
+                pace.cut();
+                return Poll::Ready(());
             }
-            match connection.as_mut().poll(cx) {
+            let mut polled = connection.as_mut().poll(cx);
+            if polled.is_pending()
+                && !closing
+                && matches!(self.watch.phase(), Phase::Draining { .. })
+            {
+                // Only now: a request that waits in the socket has begun by the poll above.
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+                polled = connection.as_mut().poll(cx);
+            }
+            match polled {
                 Poll::Ready(Ok(())) => return Poll::Ready(()),
                 Poll::Ready(Err(error)) => {
                     if error.is_user() {

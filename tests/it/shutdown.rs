@@ -186,3 +186,27 @@ fn a_second_signal_ends_it_at_once() {
         assert_eq!(pinring.wait().code(), Some(0));
     }
 }
+
+#[test]
+fn a_request_that_was_sent_before_the_signal_is_answered() {
+    for _ in 0..10 {
+        let backend = Backend::answering(ok("", "a"));
+        let mut pinring = Pinring::before(&[&backend], &drain("1m"));
+        let mut clients: Vec<Client> = (0..20)
+            .map(|_| Client::connect(pinring.address()))
+            .collect();
+        for client in &mut clients {
+            client.call("POST", "", "{}");
+        }
+        pinring.signal("STOP");
+        for client in &mut clients {
+            client.send(request("POST", "", "{}"));
+        }
+        pinring.signal("TERM");
+        pinring.signal("CONT");
+        for client in &mut clients {
+            assert_eq!(client.answer().status, 200);
+        }
+        assert_eq!(pinring.wait().code(), Some(0));
+    }
+}
