@@ -200,19 +200,26 @@ impl<H: Handler> Server<H> {
         let mut closing = false;
         poll_fn(|cx| {
             subscription.get_or_insert_with(|| self.watch.subscribe(cx));
-            match self.watch.phase() {
-                Phase::Running | Phase::Leaving => {}
-                Phase::Draining { .. } if closing => {}
-                Phase::Draining { .. } => {
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                Phase::Forced => return Poll::Ready(()),
+            if self.watch.phase() == Phase::Forced {
+                pace.cut();
+                return Poll::Ready(());
             }
-            match connection.as_mut().poll(cx) {
+            let mut polled = connection.as_mut().poll(cx);
+            if polled.is_pending()
+                && !closing
+                && matches!(self.watch.phase(), Phase::Draining { .. })
+            {
+                // Only now: a request that waits in the socket has begun by the poll above.
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+                polled = connection.as_mut().poll(cx);
+            }
+            match polled {
                 Poll::Ready(Ok(())) => return Poll::Ready(()),
                 Poll::Ready(Err(error)) => {
-                    pace.failed(&error);
+                    if error.is_user() {
+                        pace.cut(); // the answer broke off
+                    }
                     log_end(peer, &error);
                     return Poll::Ready(());
                 }
@@ -246,9 +253,13 @@ impl<H: Handler> Connection<H> {
         self: Rc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Held<H::Body>>, Infallible> {
-        let busy = Pace::begin(&self.pace, request.version() == Version::HTTP_10);
+        let busy = Pace::begin(&self.pace);
+        let http_10 = request.version() == Version::HTTP_10;
         let mut response = self.server.handler.handle(request, &self.client).await;
-        if self.server.watch.phase() != Phase::Running {
+        // HTTP/1.0 knows no chunks: without a length, the answer ends with its connection.
+        let close_delimited = http_10 && response.body().size_hint().exact().is_none();
+        self.pace.answer(close_delimited);
+        if close_delimited || self.server.watch.phase() != Phase::Running {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));

@@ -317,6 +317,7 @@ impl Proxy {
         let pin = |id: &ServerSessionId| pinned(table, pool, member, id);
         let issued = headers::to_client(&mut head.headers, exchanged.as_ref(), pin)
             .map_err(ProxyError::BrokenSessionId)?;
+        head.version = http::Version::HTTP_11; // what the backend speaks ends here; hyper knows the client's
         if let Some(id) = issued {
             exchange.session(|| table.keys.log_hash(id.as_bytes()).to_string());
         }

@@ -124,6 +124,8 @@ impl Watch {
     /// Copies the phases of `watcher` to this thread, for ever, and wakes those who subscribed.
     pub async fn follow(&self, mut watcher: Watcher) {
         loop {
+            // Lets the runtime look at its sockets, so that connections know of requests sent before this.
+            tokio::task::yield_now().await;
             self.0.phase.set(*watcher.0.borrow_and_update());
             for (_, waker) in self.0.waiting.borrow().iter() {
                 waker.wake_by_ref();

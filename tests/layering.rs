@@ -1,5 +1,10 @@
 //! Holds the code to the module table in `src/lib.rs`: who may import whom, and what pure modules may not know.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "what the tests are built from panics too where something is not as it must be"
+)]
+
 use std::{
     collections::BTreeMap,
     fs,

@@ -54,18 +54,21 @@ impl Pace {
     }
 
     /// A head is complete; the request ends when the guard is dropped.
-    pub(super) fn begin(this: &Rc<Self>, http_10: bool) -> Busy {
+    pub(super) fn begin(this: &Rc<Self>) -> Busy {
         this.doing.set(Doing::Request);
         this.deadline.clear();
-        this.close_delimited.set(http_10);
         Busy(Rc::clone(this))
     }
 
-    /// The connection ends by `error`. An answer that broke off, to a client that takes the connection's
-    /// end for the answer's, is cut by a reset: else the client would take it for complete.
-    pub(super) fn failed(&self, error: &hyper::Error) {
-        self.must_reset
-            .set(self.close_delimited.get() && error.is_user());
+    /// The answer begins.
+    pub(super) fn answer(&self, close_delimited: bool) {
+        self.close_delimited.set(close_delimited);
+    }
+
+    /// The connection ends before its answer does. To a client that takes the connection's end for the
+    /// answer's, that is shown by a reset: else the client would take it for complete.
+    pub(super) fn cut(&self) {
+        self.must_reset.set(self.close_delimited.get());
     }
 
     pub(super) fn must_reset(&self) -> bool {

@@ -3,6 +3,8 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -10,6 +12,7 @@ use bytes::Bytes;
 use hyper::{
     body::Body,
     client::conn::http1::{self, SendRequest},
+    rt::{Read, ReadBufCursor, Write},
 };
 
 use super::Options;
@@ -92,7 +95,7 @@ where
         .writev(false)
         .max_headers(options.headers)
         .max_header_size(options.header_bytes)
-        .handshake(stream);
+        .handshake(Patient(stream));
     let (sender, connection) = handshake.await.map_err(ConnectError::Handshake)?;
     tokio::task::spawn_local(async move {
         // Its errors reach whoever waits for the answer or reads the body.
@@ -101,6 +104,49 @@ where
         }
     });
     Ok(sender)
+}
+
+/// A connection whose end is seen by reading alone. A server that refuses a request by its head answers
+/// and closes while the body is still on its way. That fails our write, and hyper would give up with the
+/// answer, such as 413, unread.
+struct Patient(Stream);
+
+impl Read for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl Write for Patient {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match ready!(Pin::new(&mut self.0).poll_write(cx, bytes)) {
+            Err(error) if is_closed_by_peer(&error) => Poll::Ready(Ok(bytes.len())),
+            written => Poll::Ready(written),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+fn is_closed_by_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
 }
 
 async fn open(endpoint: &Endpoint, liveness: Liveness) -> Result<Stream, ConnectError> {

@@ -7,10 +7,17 @@
     reason = "what the tests are built from panics too where something is not as it must be"
 )]
 
+mod bodies;
 mod commands;
+mod failures;
+mod forwarding;
 mod knowing;
 mod logs;
+mod misuse;
+mod placement;
 mod pools;
 mod reload;
 mod sessions;
+mod shutdown;
+mod streams;
 mod support;

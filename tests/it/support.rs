@@ -7,13 +7,22 @@ mod process;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::{
-    backend::{Backend, Received, ok},
+    backend::{Arrivals, Asked, Backend, Received, ok},
     client::{Answer, Chunk, Client, request},
     process::Pinring,
 };
 
 /// The longest that a test waits for something that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// `[server]` for tests that count a backend's connections: each thread has a pool of its own.
+pub(crate) const ONE_THREAD: &str = "[server]\nlisten = \"127.0.0.1:0\"\nthreads = 1\n";
+
+/// Makes the end of `stream` a reset, as when its process is killed with unread data.
+pub(crate) fn reset_on_close(stream: &std::net::TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+}
 
 /// Waits until `condition` holds; panics with `what` if it never does.
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {

@@ -1,13 +1,17 @@
 //! Backends that answer as they are told, byte for byte, and remember what they were sent.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc::{self, Receiver},
     },
+    time::Duration,
 };
+
+use super::{PATIENCE, eventually};
 
 /// One request as it came.
 #[derive(Debug, Clone)]
@@ -30,6 +34,75 @@ impl Received {
         let value = values.next();
         assert!(values.next().is_none(), "{name} came twice: {}", self.head);
         value
+    }
+
+    /// Reads the next request of a connection whose bytes before it are in `buffer`; `None` at its end.
+    pub(crate) fn read(
+        stream: &mut TcpStream,
+        buffer: &mut Vec<u8>,
+        connection: usize,
+    ) -> Option<Self> {
+        let end = loop {
+            if let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                break end;
+            }
+            fill(stream, buffer)?;
+        };
+        let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+        buffer.drain(..end + 4);
+        let mut request = Self {
+            head,
+            body: Vec::new(),
+            connection,
+        };
+        if let Some(length) = request.header("content-length") {
+            let length: usize = length.parse().unwrap();
+            while buffer.len() < length {
+                fill(stream, buffer)?;
+            }
+            request.body = buffer.drain(..length).collect();
+        } else if request.header("transfer-encoding").is_some() {
+            request.body = read_chunks(stream, buffer)?;
+        }
+        Some(request)
+    }
+
+    /// The request line.
+    pub(crate) fn line(&self) -> &str {
+        self.head.lines().next().unwrap_or_default()
+    }
+}
+
+/// One request whose answer the test itself writes, as it goes.
+pub(crate) struct Asked {
+    /// The backend's side of its connection.
+    pub(crate) stream: TcpStream,
+}
+
+impl Asked {
+    /// Writes bytes as they are.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+        self
+    }
+
+    /// Begins an event stream without a length.
+    pub(crate) fn begin_stream(&mut self) -> &mut Self {
+        self.send("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+    }
+
+    /// Writes one chunk.
+    pub(crate) fn chunk(&mut self, data: &str) -> &mut Self {
+        self.send(format!("{:x}\r\n{data}\r\n", data.len()))
+    }
+
+    /// Whether pinring closes this connection within `time`, having sent nothing more.
+    pub(crate) fn is_closed_within(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        match self.stream.read(&mut [0; 64]) {
+            Ok(length) => length == 0,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
     }
 }
 
@@ -64,6 +137,20 @@ impl Backend {
         address: SocketAddr,
         answer: impl Fn(&Received, &mut TcpStream) -> bool + Send + Sync + 'static,
     ) -> Self {
+        let received = Arc::default();
+        let sink = Arc::clone(&received);
+        let mut backend = Self::raw(address, move |stream, number| {
+            serve(stream, number, &sink, &answer)
+        });
+        backend.received = received;
+        backend
+    }
+
+    /// Hands each connection, with its number, to `serve` as soon as it is accepted.
+    pub(crate) fn raw(
+        address: SocketAddr,
+        serve: impl Fn(TcpStream, usize) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let backend = Self {
             address: listener.local_addr().unwrap(),
@@ -71,22 +158,42 @@ impl Backend {
             connections: Arc::default(),
             stopped: Arc::default(),
         };
-        let (received, connections) = (
-            Arc::clone(&backend.received),
+        let (connections, stopped) = (
             Arc::clone(&backend.connections),
+            Arc::clone(&backend.stopped),
         );
-        let (stopped, answer) = (Arc::clone(&backend.stopped), Arc::new(answer));
+        let serve = Arc::new(serve);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
                 let number = connections.fetch_add(1, Ordering::SeqCst);
-                let (received, answer) = (Arc::clone(&received), Arc::clone(&answer));
-                std::thread::spawn(move || serve(stream, number, &received, &*answer));
+                let serve = Arc::clone(&serve);
+                std::thread::spawn(move || serve(stream, number));
             }
         });
         backend
+    }
+
+    /// Answers every request with the same bytes.
+    pub(crate) fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        let answer = answer.into();
+        Self::start(move |_, stream| stream.write_all(&answer).is_ok())
+    }
+
+    /// Leaves each request, one a connection, to the test.
+    pub(crate) fn manual() -> (Self, Arrivals) {
+        let (sender, receiver) = mpsc::channel();
+        let sender = Mutex::new(sender);
+        let backend = Self::start(move |_, stream| {
+            let asked = Asked {
+                stream: stream.try_clone().unwrap(),
+            };
+            let _unwanted = sender.lock().unwrap().send(asked);
+            false
+        });
+        (backend, Arrivals(receiver))
     }
 
     /// A stateful server in the manner of the SDKs: `initialize` (any POST without an id) issues the id
@@ -118,9 +225,29 @@ impl Backend {
         self.received.lock().unwrap().clone()
     }
 
+    /// Stops listening, and waits until connects are refused. Connections that are open stay so.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        eventually("the backend's port is closed", || {
+            TcpStream::connect(self.address).is_err()
+        });
+    }
+
     /// How many connections were made to it so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+}
+
+/// The requests of a [`Backend::manual`], in the order of their arrival.
+pub(crate) struct Arrivals(Receiver<Asked>);
+
+impl Arrivals {
+    /// The next request.
+    pub(crate) fn next(&self) -> Asked {
+        self.0
+            .recv_timeout(PATIENCE)
+            .expect("a request reaches the backend")
     }
 }
 
@@ -138,42 +265,12 @@ fn serve(
     answer: &dyn Fn(&Received, &mut TcpStream) -> bool,
 ) {
     let mut buffer = Vec::new();
-    while let Some(request) = read_request(&mut stream, &mut buffer, connection) {
+    while let Some(request) = Received::read(&mut stream, &mut buffer, connection) {
         received.lock().unwrap().push(request.clone());
         if !answer(&request, &mut stream) {
             return;
         }
     }
-}
-
-fn read_request(
-    stream: &mut TcpStream,
-    buffer: &mut Vec<u8>,
-    connection: usize,
-) -> Option<Received> {
-    let end = loop {
-        if let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-            break end;
-        }
-        fill(stream, buffer)?;
-    };
-    let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
-    buffer.drain(..end + 4);
-    let mut request = Received {
-        head,
-        body: Vec::new(),
-        connection,
-    };
-    if let Some(length) = request.header("content-length") {
-        let length: usize = length.parse().unwrap();
-        while buffer.len() < length {
-            fill(stream, buffer)?;
-        }
-        request.body = buffer.drain(..length).collect();
-    } else if request.header("transfer-encoding").is_some() {
-        request.body = read_chunks(stream, buffer)?;
-    }
-    Some(request)
 }
 
 fn read_chunks(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>> {

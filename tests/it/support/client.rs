@@ -3,6 +3,7 @@
 use std::{
     io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
+    time::Duration,
 };
 
 use super::PATIENCE;
@@ -84,6 +85,7 @@ pub(crate) enum Chunk {
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
+    was_reset: bool,
 }
 
 impl Client {
@@ -95,6 +97,7 @@ impl Client {
         Self {
             stream,
             buffer: Vec::new(),
+            was_reset: false,
         }
     }
 
@@ -102,6 +105,17 @@ impl Client {
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).unwrap();
         self
+    }
+
+    /// Sends bytes, of which pinring may refuse to read the last.
+    pub(crate) fn send_what_is_taken(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
+        let _closed = self.stream.write_all(bytes.as_ref());
+        self
+    }
+
+    /// Takes what was read of a body together with its head.
+    pub(crate) fn take_buffered(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buffer)
     }
 
     /// Sends a request and reads its whole answer.
@@ -132,7 +146,7 @@ impl Client {
     pub(crate) fn answer(&mut self) -> Answer {
         let head = self.head();
         let mut answer = Answer {
-            status: head[9..12].parse().unwrap(),
+            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
             head,
             body: Vec::new(),
             complete: true,
@@ -201,6 +215,22 @@ impl Client {
         self.buffer.is_empty() && !self.fill()
     }
 
+    /// Whether the connection's end was a reset, and no orderly one.
+    pub(crate) fn was_reset(&self) -> bool {
+        self.was_reset
+    }
+
+    /// Whether nothing comes within `time`, not even the end.
+    pub(crate) fn is_quiet_for(&mut self, time: Duration) -> bool {
+        self.stream.set_read_timeout(Some(time)).unwrap();
+        let read = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.buffer.is_empty()
+            && read.is_err_and(|error| {
+                matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+            })
+    }
+
     fn chunks(&mut self, body: &mut Vec<u8>) -> bool {
         loop {
             match self.chunk() {
@@ -212,7 +242,7 @@ impl Client {
     }
 
     /// Reads what is there; `false` at the end.
-    fn fill(&mut self) -> bool {
+    pub(crate) fn fill(&mut self) -> bool {
         let mut bytes = [0; 16 * 1024];
         match self.stream.read(&mut bytes) {
             Ok(0) => false,
@@ -220,7 +250,10 @@ impl Client {
                 self.buffer.extend_from_slice(&bytes[..length]);
                 true
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                self.was_reset = true;
+                false
+            }
             Err(error) => panic!("reading an answer: {error}"),
         }
     }

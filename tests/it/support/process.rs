@@ -38,6 +38,7 @@ impl Pinring {
             .args(["--log-format", "json"])
             .args(args)
             .env("RUST_LOG", "debug")
+            .env("TEST_SECRET", "0123456789abcdef0123456789abcdef")
             .envs(env.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
@@ -50,12 +51,16 @@ impl Pinring {
                 sink.lock().unwrap().push(line);
             }
         });
-        let pinring = Self {
+        let mut pinring = Self {
             child,
             folder,
             lines,
         };
-        eventually("pinring listens", || pinring.find_log("listen").is_some());
+        eventually("pinring listens", || {
+            let ended = pinring.child.try_wait().unwrap();
+            assert!(ended.is_none(), "pinring did not start");
+            pinring.find_log("listen").is_some()
+        });
         pinring
     }
 
@@ -112,6 +117,17 @@ impl Pinring {
             .status()
             .unwrap();
         assert!(sent.success());
+    }
+
+    /// Its resident memory, in MiB.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib / 1024
     }
 
     /// Waits for its end.
