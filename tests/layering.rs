@@ -1,6 +1,7 @@
 //! Holds the code to the module table in `src/lib.rs`: who may import whom, and what pure modules may not know.
 
 #![allow(
+    clippy::string_slice,
     clippy::unwrap_used,
     reason = "what the tests are built from panics too where something is not as it must be"
 )]
