@@ -6,28 +6,22 @@
 //! wake-up across threads in a request's way. All threads accept from one socket: the one that is free
 //! takes the next connection. A further thread, the caller's, has signals, reloads and timers.
 
-use std::{
-    io,
-    net::SocketAddr,
-    rc::Rc,
-    thread::{self, JoinHandle},
-};
+mod worker;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use tokio::{
-    runtime::{Builder, LocalOptions, LocalRuntime},
-    sync::mpsc,
-};
+use std::{io, net::SocketAddr};
 
+use tokio::{runtime::Builder, sync::mpsc};
+
+use self::worker::Worker;
 use crate::{
     config::{Config, source::Source},
-    listener::{self, Connections, Downstream, Handler, Server},
-    net::{self, Ticker},
-    proxy::{self, Proxy, Unknowns, body::Answer},
-    reload::{Reason, Reload, watch},
-    router::table::{self, Publisher, Subscriber},
-    shutdown::{self, Signals, Trigger, Watch, Watcher},
+    health::probe,
+    listener::Connections,
+    net,
+    proxy::Unknowns,
+    reload::{Inputs, Reason, Reload, watch},
+    router::table::{self, Publisher, Reader},
+    shutdown::{self, Signals, Trigger},
 };
 
 /// Why the process cannot start.
@@ -112,16 +106,19 @@ impl Bound {
 
     async fn serve(self) -> Result<(), StartError> {
         let signals = Signals::install()?;
-        let timeouts = self.config.timeouts.clone();
         let watched = self.config.server.watch && !self.config.files.is_empty();
         let threads = self.config.server.threads.get();
         self.announce();
         let (reload, table) = Reload::new(self.source, self.config);
         let (publisher, subscriber) = table::publish(table);
         let (trigger, watcher) = shutdown::channel();
-        let shared = Shared {
+        let (reporter, reports) = probe::reports();
+        let unknowns = Unknowns::new();
+        let (news, tables) = (unknowns.news(), subscriber.reader());
+        let worker = Worker {
             subscriber,
-            unknowns: Unknowns::new(),
+            unknowns,
+            reporter: reporter.clone(),
             watcher,
             connections: Connections::default(),
         };
@@ -132,19 +129,18 @@ impl Bound {
                 .iter()
                 .map(net::Bound::try_clone)
                 .collect::<io::Result<_>>()?;
-            workers.push(shared.spawn(number, sockets)?);
+            workers.push(worker.clone().spawn(number, sockets)?);
         }
         drop(self.sockets); // each thread has its own handles, and closes them when it drains
-        let reloading = reloads(reload, publisher, watched, &shared.unknowns);
-        drop(shared); // the trigger knows that all threads are done by their watchers being gone
-        control(
-            signals,
-            trigger,
-            timeouts.shutdown_delay,
-            timeouts.drain,
-            reloading,
-        )
-        .await;
+        drop(worker); // the trigger knows that all threads are done by their watchers being gone
+        let inputs = |reasons| Inputs {
+            reasons,
+            news,
+            reports,
+            reporter,
+        };
+        let reloading = reloads(reload, publisher, watched, inputs);
+        control(signals, trigger, tables, reloading).await;
         for worker in workers {
             // A worker's panic has been printed; the others have drained all the same.
             drop(worker.join());
@@ -188,133 +184,18 @@ impl Bound {
     }
 }
 
-/// What all threads share.
-struct Shared {
-    subscriber: Subscriber,
-    unknowns: Unknowns,
-    watcher: Watcher,
-    connections: Connections,
-}
-
-impl Shared {
-    fn spawn(&self, number: usize, sockets: Vec<net::Bound>) -> io::Result<JoinHandle<()>> {
-        let runtime = |()| -> io::Result<LocalRuntime> {
-            Builder::new_current_thread()
-                .enable_all()
-                .build_local(LocalOptions::default())
-        };
-        let (subscriber, unknowns) = (self.subscriber.clone(), self.unknowns.clone());
-        let (watcher, connections) = (self.watcher.clone(), self.connections.clone());
-        thread::Builder::new()
-            .name(format!("proxy-{number}"))
-            .spawn(move || {
-                let served = runtime(()).and_then(|runtime| {
-                    runtime.block_on(async move {
-                        let ticker = Ticker::new();
-                        let watch = Watch::new();
-                        let proxy = Proxy::new(
-                            subscriber.reader(),
-                            unknowns,
-                            ticker.clone(),
-                            watch.clone(),
-                        );
-                        let handler = Traffic {
-                            proxy,
-                            tables: subscriber.reader(),
-                        };
-                        work(
-                            Rc::new(Server {
-                                handler,
-                                ticker,
-                                watch,
-                                connections,
-                            }),
-                            sockets,
-                            watcher,
-                        )
-                        .await
-                    })
-                });
-                if let Err(error) = served {
-                    tracing::error!(%error, "a thread cannot serve");
-                }
-            })
-    }
-}
-
-/// The life of one thread: serves until it has drained or is cut.
-async fn work(
-    server: Rc<Server<Traffic>>,
-    sockets: Vec<net::Bound>,
-    mut watcher: Watcher,
-) -> io::Result<()> {
-    let accepting = sockets
-        .into_iter()
-        .map(|socket| Ok(Rc::clone(&server).accept(socket.into_listener()?, watcher.clone())))
-        .collect::<io::Result<Vec<_>>>()?;
-    let accepting: Vec<_> = accepting
-        .into_iter()
-        .map(tokio::task::spawn_local)
-        .collect();
-    let following = server.watch.clone();
-    let phases = watcher.clone();
-    tokio::task::spawn_local(async move { following.follow(phases).await });
-    let drained = async {
-        for accepted in accepting {
-            drop(accepted.await); // ends when draining begins
-        }
-        server.watch.idle().await;
-    };
-    tokio::select! {
-        () = drained => {}
-        () = watcher.forced() => server.watch.idle().await, // each connection cuts itself
-        () = server.ticker.run() => {}
-        () = server.handler.proxy.tend() => {}
-    }
-    Ok(())
-}
-
-/// Hands requests from the listener to the proxy.
-#[derive(Debug)]
-struct Traffic {
-    proxy: Proxy,
-    tables: table::Reader,
-}
-
-impl Handler for Traffic {
-    type Body = Answer;
-
-    fn options(&self) -> listener::Options {
-        let table = self.tables.snapshot();
-        listener::Options {
-            request_head: table.timeouts.request_head,
-            keep_alive: table.timeouts.keep_alive,
-            liveness: proxy::liveness(&table),
-            header_bytes: table.limits.header_bytes,
-            headers: table.limits.headers,
-            connections: table.limits.connections,
-        }
-    }
-
-    async fn handle(&self, request: Request<Incoming>, client: &Downstream) -> Response<Answer> {
-        self.proxy
-            .handle(request, client.peer, &client.forwarded_for)
-            .await
-    }
-}
-
 /// Starts the table's writer and the files' watcher; gives the end that asks for reloads.
 fn reloads(
     reload: Reload,
     publisher: Publisher,
     watched: bool,
-    unknowns: &Unknowns,
+    inputs: impl FnOnce(mpsc::Receiver<Reason>) -> Inputs,
 ) -> mpsc::Sender<Reason> {
     let (sender, reasons) = mpsc::channel(4);
     if watched {
         tokio::spawn(watch::watch(reload.files(), sender.clone()));
     }
-    tokio::spawn(reload.run(publisher, reasons, unknowns.news()));
+    tokio::spawn(reload.run(publisher, inputs(reasons)));
     sender
 }
 
@@ -322,13 +203,16 @@ fn reloads(
 async fn control(
     mut signals: Signals,
     trigger: Trigger,
-    delay: std::time::Duration,
-    limit: std::time::Duration,
+    tables: Reader,
     reloads: mpsc::Sender<Reason>,
 ) {
     while signals.next().await == shutdown::Request::Reload {
         let _full = reloads.try_send(Reason::Signal); // then several are waiting already
     }
+    let (delay, limit) = {
+        let timeouts = &tables.snapshot().timeouts;
+        (timeouts.shutdown_delay, timeouts.drain)
+    };
     tracing::info!(
         delay_s = delay.as_secs_f64(),
         limit_s = limit.as_secs_f64(),

@@ -25,7 +25,7 @@ pub use self::{
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
 };
-use crate::{backend::Backend, pin};
+use crate::{backend::Backend, health::Patience, pin};
 
 /// A whole configuration. Only [`check::check`] builds one, so that what it holds has been checked.
 #[derive(Debug, Clone)]
@@ -149,6 +149,12 @@ pub struct Pool {
     pub departed: Duration,
     /// How long a pin whose place nobody here has seen is answered 503 rather than 404.
     pub unknown_grace: Duration,
+    /// How long a backend may be down before its sessions are lost.
+    pub patience: Patience,
+    /// What becomes of the sessions of a backend that is lost.
+    pub on_loss: OnLoss,
+    /// What a suspect backend is asked for with GET; `None`: a TCP connection is enough.
+    pub probe_path: Option<String>,
     /// Its replicas, never empty, in the order of the file; names are unique over all pools.
     pub backends: Vec<Backend>,
 }
@@ -182,6 +188,22 @@ impl HostHeader {
     const WORDS: [(&'static str, Self); 2] = [("pass", Self::Pass), ("rewrite", Self::Rewrite)];
 }
 
+/// What becomes of a session whose backend is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLoss {
+    /// It is answered 404.
+    NotFound,
+    /// It goes to the ring's next healthy backend: for servers that share their sessions' state.
+    Successor,
+}
+
+impl OnLoss {
+    const WORDS: [(&'static str, Self); 2] = [
+        ("not-found", Self::NotFound),
+        ("successor", Self::Successor),
+    ];
+}
+
 /// What becomes of a session id that carries no pin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unpinned {
@@ -204,6 +226,12 @@ fn word<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
 }
 
 impl fmt::Display for HostHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(word(&Self::WORDS, self))
+    }
+}
+
+impl fmt::Display for OnLoss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(word(&Self::WORDS, self))
     }

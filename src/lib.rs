@@ -28,13 +28,15 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | config, listener, net, proxy, reload, router::table, shutdown |
+//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | config, health::probe, listener, net, proxy, reload, router::table, shutdown |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
 //! | `commands` | W | what the subcommands do | app, cli, config, demo, observe::logging, pin, ring |
-//! | `config` | P | `Config`: complete and checked, every fault at once with its line | backend, pin |
+//! | `config` | P | `Config`: complete and checked, every fault at once with its line | backend, health, pin |
 //! | `config::source` | I | reads what a configuration names: files, environment, host names | config |
 //! | `demo` | I | small stateful MCP servers in this process | net |
+//! | `health` | P | rise and fall of one backend: healthy, suspect, lost | backend |
+//! | `health::probe` | I | probes suspects and carries what was seen to the writer | backend, health, net, upstream::connect |
 //! | `listener` | I | accepts, keeps the pace of connections, serves HTTP/1.1 with a given handler | net, shutdown |
 //! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
 //! | `mcp::era` | P | revisions and header names, with their specification sections | - |
@@ -45,21 +47,22 @@
 //! | `observe` | I | the access log's line and the log's set-up; takes plain values | net |
 //! | `observe::logging` | I | sets up the log | observe |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |
-//! | `proxy` | I | the six phases and nothing else | mcp, net, observe, pin, ring, router, shutdown, upstream |
+//! | `proxy` | I | the six phases and nothing else | health, mcp, net, observe, pin, ring, router, shutdown, upstream |
 //! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | mcp::sse, net, observe, router::placement, shutdown, upstream |
 //! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | mcp, router, upstream, proxy |
 //! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | config, mcp, router::table |
 //! | `proxy::unknown` | I | waits and counts for pins that cannot be judged yet | mcp::session, net, ring::hash, router, proxy |
-//! | `reload` | I | the table's only writer: configuration and time in, new table out | config, net, router::membership, router::table |
+//! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table |
 //! | `ring` | P | sorted virtual nodes: coordinate or key → backend | backend |
 //! | `ring::hash` | P | the frozen hash, a wire contract | backend, ring |
-//! | `router` | P | `RequestKind` × `RoutingTable` → `Decision` or `Refusal`: all routing rules | backend, config, mcp, pin, ring |
-//! | `router::membership` | P | who belongs to each pool and since when: joining, listed, departed, lost | backend, config, pin, ring, router |
+//! | `router` | P | `RequestKind` × `RoutingTable` → `Decision` or `Refusal`: all routing rules | backend, config, health, mcp, pin, ring |
+//! | `router::membership` | P | who belongs to each pool and since when: joining, listed, departed, lost | backend, config, health, pin, ring, router |
 //! | `router::placement` | P | the backend of new work: the lighter of two that chance picks | backend, ring |
-//! | `router::table` | P | one immutable table of all that routing reads; one writer, many readers | backend, config, pin, ring, router::placement |
+//! | `router::table` | P | one immutable table of all that routing reads; one writer, many readers | backend, config, health, pin, ring, router::placement |
 //! | `router::unknown` | P | since when each unknown pin has been seen | - |
 //! | `shutdown` | I | signals, the phases of a drain, and what tells every connection of them | net |
 //! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |
+//! | `upstream::connect` | I | resolve, connect, handshake within one deadline | backend, net, upstream |
 
 pub mod app;
 pub mod backend;
@@ -67,6 +70,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod demo;
+pub mod health;
 pub mod listener;
 pub mod mcp;
 pub mod net;

@@ -5,6 +5,7 @@
 //! routing table from beginning to end.
 
 pub mod body;
+mod deliver;
 pub mod error;
 pub mod headers;
 mod unknown;
@@ -22,10 +23,12 @@ use hyper::body::{Body as _, Incoming};
 pub use self::unknown::Unknowns;
 use self::{
     body::{Answer, Departure, Relay, RequestBody, StreamEnd},
+    deliver::Delivered,
     error::ProxyError,
     headers::Exchanged,
 };
 use crate::{
+    health::probe::Reporter,
     mcp::{self, Era, RequestKind, session::ServerSessionId, sse},
     net::{self, Instant, Liveness, Ticker},
     observe::{Exchange, Outcome},
@@ -33,18 +36,14 @@ use crate::{
     ring::Member,
     router::{
         self, Decision, Why,
-        placement::InFlight,
         table::{Pool, Reader, RoutingTable, Snapshot},
     },
     shutdown::Watch,
-    upstream::{self, Client, Options, Target, Unanswered},
+    upstream::{Client, Options},
 };
 
 /// Between two warnings of requests without a pool, on one thread.
 const WARN_AGAIN: Duration = Duration::from_secs(1);
-
-/// Between two connects to a backend that refuses: it may be about to listen again.
-const CONNECT_AGAIN: Duration = Duration::from_millis(100);
 
 /// What one thread serves requests with.
 #[derive(Debug)]
@@ -52,6 +51,7 @@ pub struct Proxy {
     tables: Reader,
     client: Client<RequestBody>,
     unknowns: Unknowns,
+    reporter: Reporter,
     ticker: Ticker,
     watch: Watch,
     random: RefCell<fastrand::Rng>,
@@ -64,18 +64,26 @@ struct Asked {
     era: Era,
     method: Method,
     has_session: bool,
+    waits_for_continue: bool,
     client_id: Option<HeaderValue>,
 }
 
 impl Proxy {
     /// The proxy of this thread.
     #[must_use]
-    pub fn new(tables: Reader, unknowns: Unknowns, ticker: Ticker, watch: Watch) -> Self {
+    pub fn new(
+        tables: Reader,
+        unknowns: Unknowns,
+        reporter: Reporter,
+        ticker: Ticker,
+        watch: Watch,
+    ) -> Self {
         let client = Client::new(ticker.clone());
         Self {
             tables,
             client,
             unknowns,
+            reporter,
             ticker,
             watch,
             random: RefCell::new(fastrand::Rng::new()),
@@ -100,8 +108,9 @@ impl Proxy {
         forwarded_for: &HeaderValue,
     ) -> Response<Answer> {
         let exchange = Exchange::begin(request.method(), request.uri());
-        let expects_continue = request.headers().contains_key(header::EXPECT);
         let (head, body) = request.into_parts();
+        // A client that waits for 100-continue sends nothing until the body is asked for.
+        let waits = head.headers.contains_key(header::EXPECT);
         let mut body = Some(body);
         match self
             .forward(head, &mut body, forwarded_for, &exchange)
@@ -109,10 +118,8 @@ impl Proxy {
         {
             Ok(response) => response,
             Err(error) => {
-                // A client that waits for 100-continue sends nothing until the body is asked for.
-                if let Some(unread) = body.filter(|body| !body.is_end_stream() && !expects_continue)
-                {
-                    tokio::task::spawn_local(body::discard(unread));
+                if let Some(unread) = body.filter(|_| !waits) {
+                    body::discard(unread);
                 }
                 refuse(&error, peer, exchange)
             }
@@ -162,14 +169,12 @@ impl Proxy {
 
         // 4 send: again, or elsewhere, only as long as no backend has seen it.
         let request = Request::from_parts(head, body);
-        let (member, in_flight, response) = self
-            .send(&table, pool, decision, request, &asked, exchange)
+        let delivered = self
+            .deliver(&table, pool, decision, request, &asked, exchange)
             .await?;
 
         // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.
-        self.answer(
-            &table, pool, member, in_flight, response, exchanged, &asked, exchange,
-        )
+        self.answer(&table, pool, delivered, exchanged, &asked, exchange)
     }
 
     /// Routes, and waits a little where the table may be about to learn what the pin names.
@@ -218,98 +223,20 @@ impl Proxy {
         }
     }
 
-    async fn send(
-        &self,
-        table: &RoutingTable,
-        pool: &Pool,
-        mut decision: Decision,
-        mut request: Request<RequestBody>,
-        asked: &Asked,
-        exchange: &Exchange,
-    ) -> Result<(Member, InFlight, Response<upstream::Body<RequestBody>>), ProxyError> {
-        let options = options(table);
-        let mut tried = Vec::new();
-        let patience = net::now() + table.timeouts.connect;
-        loop {
-            let entry = pool.entry(decision.member);
-            headers::set_host(request.headers_mut(), pool.options.host, || {
-                entry.backend.endpoint.to_string()
-            });
-            let in_flight = entry.load.enter();
-            let target = Target {
-                id: entry.id,
-                endpoint: &entry.backend.endpoint,
-            };
-            let failed = match self
-                .client
-                .send(target, request, options, asked.head_limit(table))
-                .await
-            {
-                Ok(response) => {
-                    exchange.routed(
-                        &pool.options.name,
-                        entry.backend.name.as_str(),
-                        decision.why.as_str(),
-                    );
-                    return Ok((decision.member, in_flight, response));
-                }
-                Err(failed) => failed,
-            };
-            drop(in_flight);
-            let (failure, unsent) = match failed {
-                Unanswered {
-                    failure,
-                    unsent: Some(unsent),
-                } => (failure, unsent),
-                Unanswered {
-                    failure,
-                    unsent: None,
-                } => {
-                    exchange.routed(
-                        &pool.options.name,
-                        entry.backend.name.as_str(),
-                        decision.why.as_str(),
-                    );
-                    return Err(failure.into());
-                }
-            };
-            request = unsent;
-            if decision.why.may_move() {
-                tried.push(decision.member);
-                let random = self.random.borrow_mut().u64(..);
-                match router::reroute(pool, &decision, random, &tried) {
-                    Ok(next) => decision = next,
-                    Err(_) => return Err(failure.into()),
-                }
-                tracing::debug!(backend = %entry.backend.name, error = %failure, "goes to another backend");
-            } else if failure.may_pass() && net::now() + CONNECT_AGAIN < patience {
-                net::sleep(CONNECT_AGAIN).await;
-            } else {
-                exchange.routed(
-                    &pool.options.name,
-                    entry.backend.name.as_str(),
-                    decision.why.as_str(),
-                );
-                return Err(failure.into());
-            }
-        }
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one phase of `forward`, called once, with all that the others made"
-    )]
     fn answer(
         &self,
         table: &RoutingTable,
         pool: &Pool,
-        member: Member,
-        in_flight: InFlight,
-        response: Response<upstream::Body<RequestBody>>,
+        delivered: Delivered,
         exchanged: Option<Exchanged>,
         asked: &Asked,
         exchange: &Exchange,
     ) -> Result<Response<Answer>, ProxyError> {
+        let Delivered {
+            member,
+            in_flight,
+            response,
+        } = delivered;
         let (mut head, upstream) = response.into_parts();
         if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
             return Err(ProxyError::Switched); // nobody asked: Upgrade stops here
@@ -355,21 +282,8 @@ impl Asked {
             era,
             method: head.method.clone(),
             has_session: client_id.is_some(),
+            waits_for_continue: head.headers.contains_key(header::EXPECT),
             client_id,
-        }
-    }
-
-    /// How long the backend may take to begin: long for a call of a session, which may be at work, short for
-    /// what opens something.
-    fn head_limit(&self, table: &RoutingTable) -> Duration {
-        let is_call = match self.era {
-            Era::Legacy => self.has_session && self.method != Method::GET,
-            Era::Modern => self.method == Method::POST,
-        };
-        if is_call {
-            table.timeouts.response_head
-        } else {
-            table.timeouts.open_head
         }
     }
 
@@ -399,11 +313,11 @@ fn note_session(table: &RoutingTable, kind: &RequestKind, exchange: &Exchange) {
 /// The ids of a request whose pin was verified. The contract wants its answers to carry the client's id again.
 fn exchanged(asked: &Asked, decision: &Decision) -> Option<Exchanged> {
     match (decision.why, &asked.client_id, &decision.session) {
-        (Why::Pinned, Some(client), Some(server)) => Some(Exchanged {
+        (Why::Pinned | Why::Successor, Some(client), Some(server)) => Some(Exchanged {
             client: client.clone(),
             server: server.clone().into_value(),
         }),
-        (Why::Pinned | Why::Ring | Why::Placed | Why::Home, _, _) => None,
+        (Why::Pinned | Why::Successor | Why::Ring | Why::Placed | Why::Home, _, _) => None,
     }
 }
 

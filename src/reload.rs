@@ -11,14 +11,19 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{Notify, mpsc, watch as latest};
 
 use crate::{
+    backend::Name,
     config::{
         Config, ConfigErrors,
         diff::{Diff, diff},
         source::Source,
     },
+    health::{
+        Vital,
+        probe::{Probes, Report, Reporter},
+    },
     net::{self, Instant},
     router::{
-        membership::Membership,
+        membership::{Loss, Membership},
         table::{Publisher, RoutingTable},
     },
 };
@@ -59,6 +64,19 @@ pub struct Reload {
     files: latest::Sender<Vec<PathBuf>>,
 }
 
+/// What makes the writer write.
+#[derive(Debug)]
+pub struct Inputs {
+    /// Asks for the configuration to be read again.
+    pub reasons: mpsc::Receiver<Reason>,
+    /// Is notified by requests that name unknown backends.
+    pub news: Arc<Notify>,
+    /// What requests and probes have seen of backends.
+    pub reports: mpsc::Receiver<Report>,
+    /// Where the writer's probes report to.
+    pub reporter: Reporter,
+}
+
 impl Reload {
     /// Begins with a configuration that was checked, and makes the first table of it.
     #[must_use]
@@ -83,13 +101,15 @@ impl Reload {
         self.files.subscribe()
     }
 
-    /// Publishes tables for ever. `news` is notified by requests that name unknown backends.
-    pub async fn run(
-        mut self,
-        publisher: Publisher,
-        mut reasons: mpsc::Receiver<Reason>,
-        news: Arc<Notify>,
-    ) {
+    /// Publishes tables for ever.
+    pub async fn run(mut self, publisher: Publisher, inputs: Inputs) {
+        let Inputs {
+            mut reasons,
+            news,
+            mut reports,
+            reporter,
+        } = inputs;
+        let mut probes = Probes::new(reporter);
         let mut asked = net::now();
         loop {
             let next_change = self.membership.next_change();
@@ -100,18 +120,41 @@ impl Reload {
                     asked = net::now();
                     Reason::UnknownPin
                 }
+                Some(report) = reports.recv() => {
+                    self.observe(report, &publisher);
+                    probes.keep(self.membership.suspects(&self.config));
+                    continue;
+                }
                 () = until(next_change) => {
                     self.advance(&publisher);
                     continue;
                 }
             };
             self.reload(reason, &publisher).await;
+            probes.keep(self.membership.suspects(&self.config));
         }
     }
 
+    fn observe(&mut self, report: Report, publisher: &Publisher) {
+        let random = fastrand::f64();
+        match self
+            .membership
+            .observe(report.id, report.seen, net::now(), random)
+        {
+            None => return,
+            Some(None) => {}
+            Some(Some((backend, Vital::Healthy))) => tracing::info!(%backend, "healthy again"),
+            Some(Some((backend, Vital::Suspect))) => {
+                tracing::warn!(%backend, seen = ?report.seen, "suspect: gets no new work while others are healthy");
+            }
+            Some(Some((backend, Vital::Lost))) => log_loss(&backend, Loss::Down),
+        }
+        publisher.replace(self.membership.table(&self.config));
+    }
+
     fn advance(&mut self, publisher: &Publisher) {
-        for name in self.membership.advance(net::now()) {
-            tracing::info!(backend = %name, "departed long ago: its sessions are lost from now on");
+        for (backend, loss) in self.membership.advance(net::now()) {
+            log_loss(&backend, loss);
         }
         publisher.replace(self.membership.table(&self.config));
     }
@@ -155,6 +198,17 @@ impl Reload {
         self.config = config;
         publisher.replace(self.membership.table(&self.config));
         tracing::info!(reason = reason.as_str(), changes = %diff, "reloaded");
+    }
+}
+
+fn log_loss(backend: &Name, loss: Loss) {
+    match loss {
+        Loss::Departed => {
+            tracing::info!(%backend, "departed long ago: its sessions are lost from now on")
+        }
+        Loss::Down => {
+            tracing::error!(%backend, "down for too long: its sessions are lost until it is back")
+        }
     }
 }
 

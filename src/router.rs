@@ -13,7 +13,8 @@ pub mod unknown;
 mod testing;
 
 use crate::{
-    config::Unpinned,
+    config::{OnLoss, Unpinned},
+    health::Vital,
     mcp::{
         RequestKind,
         session::{ClientSessionId, ServerSessionId},
@@ -28,6 +29,8 @@ use crate::{
 pub enum Why {
     /// A pin names it.
     Pinned,
+    /// Its backend is lost, and this is the ring's next one: see [`OnLoss::Successor`].
+    Successor,
     /// The id has no pin, and its hash is on this backend's part of the ring.
     Ring,
     /// New work, of which this backend has less.
@@ -42,6 +45,7 @@ impl Why {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pinned => "pinned",
+            Self::Successor => "successor",
             Self::Ring => "ring",
             Self::Placed => "placed",
             Self::Home => "home",
@@ -53,7 +57,7 @@ impl Why {
     pub fn may_move(self) -> bool {
         match self {
             Self::Placed | Self::Home => true,
-            Self::Pinned | Self::Ring => false,
+            Self::Pinned | Self::Successor | Self::Ring => false,
         }
     }
 }
@@ -84,6 +88,9 @@ pub enum Refusal {
     /// The backend was taken out of the configuration, and its time has run out.
     #[error("the session's backend has been removed")]
     BackendRemoved,
+    /// The backend was down for too long.
+    #[error("the session's backend has been down for too long")]
+    BackendDown,
     /// The pin is good, but no backend with this coordinate was ever known here.
     #[error("the session's backend is not known to this proxy yet")]
     UnknownCoordinate,
@@ -137,7 +144,7 @@ pub fn reroute(
     match earlier.why {
         Why::Placed => place(pool, random, tried),
         Why::Home => home(pool, tried),
-        Why::Pinned | Why::Ring => Err(Refusal::NoBackend),
+        Why::Pinned | Why::Successor | Why::Ring => Err(Refusal::NoBackend),
     }
 }
 
@@ -169,14 +176,21 @@ fn pinned(
         return Ok(None);
     };
     verify(&table.keys, table, &pin)?;
-    let member = locate(table, pool, &pin)?;
+    let (member, why) = match (locate(table, pool, &pin), pool.options.on_loss) {
+        (Ok(member), _) => (member, Why::Pinned),
+        (Err(Refusal::BackendRemoved | Refusal::BackendDown), OnLoss::Successor) => {
+            let next = pool.successor(pin.coordinate).ok_or(Refusal::NoBackend)?;
+            (next, Why::Successor)
+        }
+        (Err(refusal), _) => return Err(refusal),
+    };
     // A part of a valid id is one too: the shape leaves at least one byte.
     let session = http::HeaderValue::from_bytes(pin.string)
         .ok()
         .and_then(|value| value.try_into().ok());
     Ok(Some(Decision {
         member,
-        why: Why::Pinned,
+        why,
         session,
     }))
 }
@@ -194,7 +208,10 @@ fn verify(keys: &Keys, table: &RoutingTable, pin: &Pin<'_>) -> Result<(), Refusa
 /// for a session that it does not know.
 fn locate(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<Member, Refusal> {
     if let Some(member) = pool.exact(pin.coordinate) {
-        return Ok(member);
+        return match pool.entry(member).vital {
+            Vital::Healthy | Vital::Suspect => Ok(member),
+            Vital::Lost => Err(Refusal::BackendDown),
+        };
     }
     if pool.has_lost(pin.coordinate) {
         return Err(Refusal::BackendRemoved);

@@ -189,6 +189,9 @@ fn options(pool: &Pool) -> Listing {
         join_delay,
         departed,
         unknown_grace,
+        patience,
+        on_loss,
+        probe_path,
         backends: _,
     } = pool;
     let strip = strip_prefix.as_ref().map_or("", PathPrefix::as_str);
@@ -200,6 +203,13 @@ fn options(pool: &Pool) -> Listing {
         ("join_delay", format_duration(*join_delay)),
         ("departed", format_duration(*departed)),
         ("unknown_grace", format_duration(*unknown_grace)),
+        ("loss_after", format_duration(patience.refused)),
+        ("unreachable_after", format_duration(patience.unreachable)),
+        ("on_loss", on_loss.to_string()),
+        (
+            "probe_path",
+            format!("\"{}\"", probe_path.as_deref().unwrap_or_default()),
+        ),
     ]
 }
 

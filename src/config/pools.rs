@@ -4,7 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{
-    HostHeader, Match, PathPrefix, Pool, Unpinned,
+    HostHeader, Match, OnLoss, PathPrefix, Pool, Unpinned,
     backends::{self, Backends},
     check::{UP_TO_A_DAY, WEEK, World},
     fault::Spot,
@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     backend::{Endpoint, Host},
+    health::Patience,
     pin::Keys,
 };
 
@@ -32,6 +33,9 @@ const DEFAULT_UNKNOWN_GRACE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy)]
 struct Affinity {
     unpinned: Option<Unpinned>,
+    on_loss: Option<OnLoss>,
+    loss_after: Option<Duration>,
+    unreachable_after: Option<Duration>,
     join_delay: Option<Duration>,
     departed: Option<Duration>,
     unknown_grace: Option<Duration>,
@@ -41,12 +45,12 @@ impl Affinity {
     fn read(section: &Section<'_>) -> Self {
         section.not_yet("bind", None);
         section.not_yet("accept_unbound", Some("false"));
-        section.not_yet("on_loss", Some("\"not-found\""));
-        section.not_yet("loss_after", None);
-        section.not_yet("unreachable_after", None);
         section.not_yet("session_idle", None);
         Self {
             unpinned: section.choice("unpinned", &Unpinned::WORDS),
+            on_loss: section.choice_or_not_yet("on_loss", &OnLoss::WORDS, &["reinitialize"]),
+            loss_after: section.duration("loss_after", UP_TO_A_DAY),
+            unreachable_after: section.duration("unreachable_after", UP_TO_A_DAY),
             join_delay: section.duration("join_delay", UP_TO_A_DAY),
             departed: section.duration("departed", Duration::ZERO..=WEEK),
             unknown_grace: section.duration("unknown_grace", UP_TO_A_DAY),
@@ -56,6 +60,9 @@ impl Affinity {
     fn over(self, below: Self) -> Self {
         Self {
             unpinned: self.unpinned.or(below.unpinned),
+            on_loss: self.on_loss.or(below.on_loss),
+            loss_after: self.loss_after.or(below.loss_after),
+            unreachable_after: self.unreachable_after.or(below.unreachable_after),
             join_delay: self.join_delay.or(below.join_delay),
             departed: self.departed.or(below.departed),
             unknown_grace: self.unknown_grace.or(below.unknown_grace),
@@ -163,6 +170,7 @@ impl Reader<'_> {
 
     fn options(&self, section: &Section<'_>, name: &str, matcher: Match) -> Pool {
         let affinity = Affinity::read(section).over(self.defaults);
+        let patience = Patience::default();
         let by_keys = if self.keys.accept_zero() {
             Unpinned::Ring
         } else {
@@ -179,6 +187,12 @@ impl Reader<'_> {
             join_delay: affinity.join_delay.unwrap_or(DEFAULT_JOIN_DELAY),
             departed: affinity.departed.unwrap_or(DEFAULT_DEPARTED),
             unknown_grace: affinity.unknown_grace.unwrap_or(DEFAULT_UNKNOWN_GRACE),
+            patience: Patience {
+                refused: affinity.loss_after.unwrap_or(patience.refused),
+                unreachable: affinity.unreachable_after.unwrap_or(patience.unreachable),
+            },
+            on_loss: affinity.on_loss.unwrap_or(OnLoss::NotFound),
+            probe_path: self.probe_path(section),
             backends: Vec::new(),
         };
         section.not_yet("placement", Some("\"two-choices\""));
@@ -187,7 +201,6 @@ impl Reader<'_> {
         section.not_yet("listen_streams", Some("\"one\""));
         section.not_yet("read_bodies", Some("false"));
         section.not_yet("normalize_lost_session", Some("false"));
-        section.not_yet("probe_path", Some("\"\""));
         section.not_yet("http2", Some("false"));
         pool
     }
@@ -254,6 +267,20 @@ impl Reader<'_> {
             )));
         }
         Some(strip)
+    }
+
+    /// What suspects are asked for: the target of a GET, with or without a query.
+    fn probe_path(&self, section: &Section<'_>) -> Option<String> {
+        let found = section
+            .string("probe_path")
+            .filter(|found| !found.value.is_empty())?;
+        let target = found.value.parse::<http::uri::PathAndQuery>();
+        if target.is_err() || !found.value.starts_with('/') {
+            let message = "write the path of a GET that a healthy backend answers with 2xx, such as \"/healthz\"; not the MCP endpoint";
+            self.report.push(found.spot.fault(message));
+            return None;
+        }
+        Some(found.value.to_owned())
     }
 
     /// A path; an empty one is none.

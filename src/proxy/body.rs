@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 
 pub use self::{
     request::{RequestBody, RequestBodyError},
@@ -22,10 +22,12 @@ use crate::net;
 const DISCARD_BYTES: usize = 256 * 1024;
 const DISCARD_TIME: Duration = Duration::from_secs(2);
 
-/// Reads the rest of a body and drops it, within limits: a client that is still sending would get a reset
-/// instead of the answer that says why. Beyond them hyper closes the connection.
-pub async fn discard(body: Incoming) {
-    read_on(body, DISCARD_BYTES, DISCARD_TIME).await;
+/// Reads the rest of a body in a task of its own and drops it, within limits: a client that is still
+/// sending would get a reset instead of the answer that says why. Beyond them hyper closes the connection.
+pub fn discard<B: Body<Data = Bytes> + Unpin + 'static>(body: B) {
+    if !body.is_end_stream() {
+        tokio::task::spawn_local(read_on(body, DISCARD_BYTES, DISCARD_TIME));
+    }
 }
 
 /// Reads `body` to its end, for at most `time` and `bytes`. Dropping it unread ends its connection.

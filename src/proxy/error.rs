@@ -171,7 +171,7 @@ fn refused(refusal: Refusal) -> Verdict {
         Refusal::Forged => Verdict::gone("tag_invalid"),
         Refusal::WrongPool => Verdict::gone("wrong_pool"),
         Refusal::KeyRemoved => Verdict::gone("key_removed"),
-        Refusal::BackendRemoved => Verdict::gone("backend_lost"),
+        Refusal::BackendRemoved | Refusal::BackendDown => Verdict::gone("backend_lost"),
         Refusal::Unpinned => Verdict::gone("unpinned"),
         Refusal::UnknownCoordinate => Verdict::for_now("unknown_coordinate"),
         Refusal::UnknownKey => Verdict::for_now("unknown_key"),

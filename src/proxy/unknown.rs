@@ -66,6 +66,7 @@ impl Unknowns {
             | Refusal::WrongPool
             | Refusal::KeyRemoved
             | Refusal::BackendRemoved
+            | Refusal::BackendDown
             | Refusal::Unpinned
             | Refusal::NoBackend => return Err(ProxyError::Refused(refusal)),
         };

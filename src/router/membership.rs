@@ -12,6 +12,7 @@ use std::{
 use crate::{
     backend::{Backend, BackendId, Name},
     config::{self, Config},
+    health::{self, Observation, Patience, Suspect, Vital},
     pin::KeyId,
     ring::Nodes,
     router::{
@@ -38,6 +39,16 @@ struct Members {
     // In the order of the list, the departed behind: a table's member numbers mean nothing else.
     known: Vec<Known>,
     lost: Vec<Arc<Nodes>>,
+    patience: Patience,
+}
+
+/// Why a backend's sessions are lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// It was taken from the list, and its time has run out.
+    Departed,
+    /// It was down for too long.
+    Down,
 }
 
 #[derive(Debug, Clone)]
@@ -47,6 +58,7 @@ struct Known {
     nodes: Arc<Nodes>,
     load: Arc<Load>,
     state: State,
+    health: health::State,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +141,7 @@ impl Membership {
         Members {
             known,
             lost: members.lost,
+            patience: pool.patience,
         }
     }
 
@@ -147,27 +160,32 @@ impl Membership {
             State::Listed
         };
         match earlier {
-            Some(known) => Known {
-                id: if known.backend.endpoint == backend.endpoint {
-                    known.id
-                } else {
-                    self.next_id()
-                },
-                backend: backend.clone(),
-                // One that departed and is back joins anew: other proxies may still hold it for departed.
-                state: if matches!(known.state, State::Departed { .. }) {
-                    joining
-                } else {
-                    known.state
-                },
-                ..known
-            },
+            Some(known) => {
+                let moved = known.backend.endpoint != backend.endpoint;
+                Known {
+                    id: if moved { self.next_id() } else { known.id },
+                    backend: backend.clone(),
+                    health: if moved {
+                        health::State::default()
+                    } else {
+                        known.health
+                    },
+                    // One that departed and is back joins anew: other proxies may still hold it for departed.
+                    state: if matches!(known.state, State::Departed { .. }) {
+                        joining
+                    } else {
+                        known.state
+                    },
+                    ..known
+                }
+            }
             None => Known {
                 id: self.next_id(),
                 backend: backend.clone(),
                 nodes: Arc::new(Nodes::of(&backend.name)),
                 load: Arc::default(),
                 state: joining,
+                health: health::State::default(),
             },
         }
     }
@@ -177,19 +195,24 @@ impl Membership {
         BackendId(self.ids)
     }
 
-    /// Lets the time come to `now`: who has joined long enough is listed, who departed long ago is lost.
-    /// Tells who was lost.
-    pub fn advance(&mut self, now: Instant) -> Vec<Name> {
+    /// Lets the time come to `now`: who has joined long enough is listed, who departed or was down for long
+    /// is lost. Tells who was lost.
+    pub fn advance(&mut self, now: Instant) -> Vec<(Name, Loss)> {
         let mut newly_lost = Vec::new();
         for members in self.pools.values_mut() {
             for known in &mut members.known {
                 if matches!(known.state, State::Joining { until } if until <= now) {
                     known.state = State::Listed;
                 }
+                let before = known.health.vital();
+                known.health.advance(now, members.patience);
+                if known.health.vital() == Vital::Lost && before != Vital::Lost {
+                    newly_lost.push((known.backend.name.clone(), Loss::Down));
+                }
             }
             let over = |known: &mut Known| matches!(known.state, State::Departed { until } if until <= now);
             for gone in members.known.extract_if(.., over) {
-                newly_lost.push(gone.backend.name);
+                newly_lost.push((gone.backend.name, Loss::Departed));
                 members.lost.push(gone.nodes);
             }
             let surplus = members.lost.len().saturating_sub(LOST_CAPACITY);
@@ -201,12 +224,69 @@ impl Membership {
     /// When [`Membership::advance`] will next change something.
     #[must_use]
     pub fn next_change(&self) -> Option<Instant> {
-        let states = self
-            .pools
-            .values()
-            .flat_map(|members| &members.known)
-            .map(|known| known.state);
-        states.filter_map(State::until).min()
+        let next = |members: &Members| {
+            let patience = members.patience;
+            members
+                .known
+                .iter()
+                .filter_map(move |known| {
+                    known
+                        .state
+                        .until()
+                        .into_iter()
+                        .chain(known.health.next_change(patience))
+                        .min()
+                })
+                .min()
+        };
+        self.pools.values().filter_map(next).min()
+    }
+
+    /// Takes what was seen of a backend. Gives its name and health where that changed; the inner `None`
+    /// where only [`Entry::wants_good_news`] did.
+    pub fn observe(
+        &mut self,
+        id: BackendId,
+        seen: Observation,
+        now: Instant,
+        random: f64,
+    ) -> Option<Option<(Name, Vital)>> {
+        let mut changed = None;
+        for members in self.pools.values_mut() {
+            let patience = members.patience;
+            for known in members.known.iter_mut().filter(|known| known.id == id) {
+                let before = (known.health.vital(), known.health.wants_good_news());
+                known.health.observe(seen, now, patience, random);
+                let vital = known.health.vital();
+                if before.0 != vital {
+                    changed = Some(Some((known.backend.name.clone(), vital)));
+                } else if before.1 != known.health.wants_good_news() {
+                    changed.get_or_insert(None);
+                }
+            }
+        }
+        changed
+    }
+
+    /// Who is to be probed.
+    #[must_use]
+    pub fn suspects(&self, config: &Config) -> Vec<Suspect> {
+        let of_pool = |pool: &config::Pool| {
+            let known = self
+                .pools
+                .get(&pool.name)
+                .into_iter()
+                .flat_map(|members| &members.known);
+            let unwell = known.filter(|known| known.health.wants_probe());
+            let suspect = |known: &Known| Suspect {
+                id: known.id,
+                endpoint: known.backend.endpoint.clone(),
+                path: pool.probe_path.clone(),
+                limit: config.timeouts.connect,
+            };
+            unwell.map(suspect).collect::<Vec<_>>()
+        };
+        config.pools.iter().flat_map(of_pool).collect()
     }
 
     /// The routing table of this moment. `config` is the one of the last [`Membership::update`].
@@ -257,6 +337,8 @@ impl Members {
             nodes: Arc::clone(&known.nodes),
             load: Arc::clone(&known.load),
             standing: known.state.standing(),
+            vital: known.health.vital(),
+            wants_good_news: known.health.wants_good_news(),
         };
         Pool::new(
             options.clone(),

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::{
     backend::{Backend, BackendId},
     config::{self, Limits, Timeouts},
+    health::Vital,
     pin::{KeyId, Keys},
     ring::{Coordinate, Member, Nodes, Ring, hash},
     router::placement::{Candidate, Candidates, Load},
@@ -85,6 +86,10 @@ pub struct Entry {
     pub load: Arc<Load>,
     /// How it stands to the list of backends.
     pub standing: Standing,
+    /// How well it is.
+    pub vital: Vital,
+    /// Whether it is to be told when it answers: see [`crate::health::State::wants_good_news`].
+    pub wants_good_news: bool,
 }
 
 /// How a backend stands to the list of backends.
@@ -148,10 +153,19 @@ impl Pool {
                 .map(|(member, entry)| entry.candidate(member))
                 .collect()
         };
-        let mut candidates = open(&settled);
-        if candidates.is_empty() {
-            candidates = open(&listed);
-        }
+        let healthy = |entry: &Entry| entry.vital == Vital::Healthy;
+        // Health never takes the last one out: who is down is found out by trying.
+        let ranks: [&dyn Fn(&Entry) -> bool; 4] = [
+            &|entry| settled(entry) && healthy(entry),
+            &|entry| listed(entry) && healthy(entry),
+            &settled,
+            &listed,
+        ];
+        let candidates = ranks
+            .into_iter()
+            .map(open)
+            .find(|found| !found.is_empty())
+            .unwrap_or_default();
         let lost = Ring::try_new((0..).zip(lost.iter().map(|nodes| &**nodes)));
         Self {
             options,
@@ -186,6 +200,14 @@ impl Pool {
     pub fn coordinate_for(&self, member: Member, string: &[u8]) -> Coordinate {
         self.exact
             .coordinate_for(member, &self.entry(member).nodes, string)
+    }
+
+    /// The first at or after this position that takes new work, and is healthy if anybody is.
+    #[must_use]
+    pub fn successor(&self, position: Coordinate) -> Option<Member> {
+        self.exact
+            .walk(position)
+            .find(|member| self.candidates.contains(*member))
     }
 
     /// Whether a backend with this virtual node was here and is gone for good.

@@ -8,7 +8,7 @@ use super::{
     testing::{config, pool_of},
     *,
 };
-use crate::{config::Config, ring::Coordinate};
+use crate::{config::Config, health::Observation, ring::Coordinate};
 
 fn table(config: &Config) -> RoutingTable {
     let mut membership = Membership::new();
@@ -246,4 +246,44 @@ proptest! {
         let table = table(&pool_of(&["a", "b"], ""));
         let _decided = route(&table, &table.pools[0], &RequestKind::Session(client_id(&id)), random);
     }
+}
+
+/// The table of three backends of which the one that `lost` names has been down for too long, and an id of it.
+fn with_one_down(lines: &str, lost: &str) -> (RoutingTable, ClientSessionId) {
+    let config = pool_of(&["a", "b", "c"], lines);
+    let (mut membership, now) = (Membership::new(), Instant::now());
+    membership.update(&config, None, now);
+    let before = membership.table(&config);
+    let down = member(&before.pools[0], lost);
+    let id = before.pools[0].entry(down).id;
+    membership.observe(id, Observation::Refused, now, 0.5);
+    membership.advance(now + Duration::from_secs(10));
+    (
+        membership.table(&config),
+        pinned_id(&before, &before.pools[0], down, "id"),
+    )
+}
+
+#[test]
+fn a_session_of_a_backend_that_is_down_for_too_long_is_lost() {
+    let (table, id) = with_one_down("", "a");
+    assert_eq!(
+        ask(&table, RequestKind::Session(id)),
+        Err(Refusal::BackendDown)
+    );
+}
+
+#[test]
+fn with_successor_it_goes_to_one_and_the_same_backend_in_every_proxy() {
+    let lines = "[affinity]\non_loss = \"successor\"";
+    let (table, id) = with_one_down(lines, "a");
+    let (other, _) = with_one_down(lines, "a");
+    let decision = ask(&table, RequestKind::Session(id.clone())).unwrap();
+    assert_eq!(decision.why, Why::Successor);
+    assert_ne!(
+        table.pools[0].entry(decision.member).backend.name.as_str(),
+        "a"
+    );
+    assert_eq!(decision.session.as_ref().unwrap().as_bytes(), b"id");
+    assert_eq!(ask(&other, RequestKind::Session(id)).unwrap(), decision);
 }

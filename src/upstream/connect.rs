@@ -149,7 +149,12 @@ fn is_closed_by_peer(error: &io::Error) -> bool {
     )
 }
 
-async fn open(endpoint: &Endpoint, liveness: Liveness) -> Result<Stream, ConnectError> {
+/// Opens a TCP connection to the backend's one address. Cancel safe. Has no deadline of its own.
+///
+/// # Errors
+///
+/// See [`ConnectError`].
+pub async fn open(endpoint: &Endpoint, liveness: Liveness) -> Result<Stream, ConnectError> {
     let mut failure = None;
     for ip in addresses(&endpoint.host).await? {
         let address = SocketAddr::new(ip, endpoint.port.get());

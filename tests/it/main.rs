@@ -11,6 +11,7 @@ mod bodies;
 mod commands;
 mod failures;
 mod forwarding;
+mod health;
 mod knowing;
 mod logs;
 mod misuse;

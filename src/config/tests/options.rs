@@ -237,7 +237,6 @@ fn what_comes_later_is_refused_by_name() {
         "[timeouts]\nstream_comment = \"25s\"",
         "[limits]\nbody_bytes = \"16MiB\"",
         "[affinity]\nbind = \"jwt:sub\"",
-        "[affinity]\non_loss = \"successor\"",
         "[affinity]\nsession_idle = \"1h\"",
         "[store]\nurl = \"redis://h\"",
         "[pool]\nplacement = \"local-first\"",

@@ -184,7 +184,58 @@ fn the_backends_of_a_removed_pool_depart() {
     );
     assert_eq!(
         membership.advance(now + DEPARTED),
-        [Name::try_new("one").unwrap()]
+        [(Name::try_new("one").unwrap(), Loss::Departed)]
     );
     assert_eq!(names(&membership), [("rest".into(), Standing::Listed)]);
+}
+
+#[test]
+fn who_is_down_gets_no_new_work_is_probed_and_at_last_lost() {
+    let mut story = Story::begin(&["a", "b"]);
+    let id = story.membership.table(&story.config).pools[0].entries()[0].id;
+    let seen = |story: &mut Story, seen| story.membership.observe(id, seen, story.now, 0.5);
+    let a = Name::try_new("a").unwrap();
+    assert_eq!(
+        seen(&mut story, Observation::Refused),
+        Some(Some((a.clone(), Vital::Suspect)))
+    );
+    assert_eq!(
+        story.standings(),
+        [
+            is("a", Standing::Listed, false),
+            is("b", Standing::Listed, true)
+        ]
+    );
+    assert_eq!(story.membership.suspects(&story.config)[0].id, id);
+    assert_eq!(seen(&mut story, Observation::Refused), None, "no news");
+
+    story.now += Patience::default().refused;
+    assert_eq!(story.membership.next_change(), Some(story.now));
+    assert_eq!(
+        story.membership.advance(story.now),
+        [(a.clone(), Loss::Down)]
+    );
+    assert_eq!(
+        seen(&mut story, Observation::Probed),
+        Some(Some((a, Vital::Healthy)))
+    );
+    assert_eq!(story.standings()[0], is("a", Standing::Listed, true));
+    assert!(story.membership.suspects(&story.config).is_empty());
+}
+
+#[test]
+fn the_last_one_that_takes_work_is_never_taken_out() {
+    let mut story = Story::begin(&["a", "b"]);
+    for entry in story.membership.table(&story.config).pools[0].entries() {
+        story
+            .membership
+            .observe(entry.id, Observation::Refused, story.now, 0.5);
+    }
+    assert_eq!(
+        story.standings(),
+        [
+            is("a", Standing::Listed, true),
+            is("b", Standing::Listed, true)
+        ]
+    );
 }

@@ -1,13 +1,15 @@
 //! Backends that answer as they are told, byte for byte, and remember what they were sent.
 
 use std::{
+    collections::HashMap,
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         mpsc::{self, Receiver},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -115,12 +117,14 @@ pub(crate) fn ok(headers: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A listening backend. Stops listening when dropped.
+/// A listening backend. When dropped it is gone, with all its connections, as if killed.
 pub(crate) struct Backend {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
     connections: Arc<AtomicUsize>,
     stopped: Arc<AtomicBool>,
+    streams: Arc<Mutex<HashMap<usize, TcpStream>>>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 impl Backend {
@@ -152,27 +156,35 @@ impl Backend {
         serve: impl Fn(TcpStream, usize) + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(address).unwrap();
-        let backend = Self {
+        let mut backend = Self {
             address: listener.local_addr().unwrap(),
             received: Arc::default(),
             connections: Arc::default(),
             stopped: Arc::default(),
+            streams: Arc::default(),
+            accepting: None,
         };
         let (connections, stopped) = (
             Arc::clone(&backend.connections),
             Arc::clone(&backend.stopped),
         );
+        let streams = Arc::clone(&backend.streams);
         let serve = Arc::new(serve);
-        std::thread::spawn(move || {
+        backend.accepting = Some(std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if stopped.load(Ordering::SeqCst) {
                     return;
                 }
                 let number = connections.fetch_add(1, Ordering::SeqCst);
-                let serve = Arc::clone(&serve);
-                std::thread::spawn(move || serve(stream, number));
+                let copy = stream.try_clone().unwrap();
+                streams.lock().unwrap().insert(number, copy);
+                let (serve, streams) = (Arc::clone(&serve), Arc::clone(&streams));
+                std::thread::spawn(move || {
+                    serve(stream, number);
+                    streams.lock().unwrap().remove(&number); // else it would not be closed
+                });
             }
-        });
+        }));
         backend
     }
 
@@ -255,6 +267,12 @@ impl Drop for Backend {
     fn drop(&mut self) {
         self.stopped.store(true, Ordering::SeqCst);
         let _woken = TcpStream::connect(self.address); // the accept loop sees that it is over
+        if let Some(accepting) = self.accepting.take() {
+            accepting.join().unwrap(); // the port is closed from here on
+        }
+        for (_, stream) in self.streams.lock().unwrap().drain() {
+            let _gone = stream.shutdown(Shutdown::Both);
+        }
     }
 }
 

@@ -1,0 +1,121 @@
+//! One thread that serves: its runtime, its listeners, its proxy with its own connections to backends.
+
+use std::{
+    io,
+    rc::Rc,
+    thread::{self, JoinHandle},
+};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::runtime::{Builder, LocalOptions};
+
+use crate::{
+    health::probe::Reporter,
+    listener::{self, Connections, Downstream, Handler, Server},
+    net::{self, Ticker},
+    proxy::{self, Proxy, Unknowns, body::Answer},
+    router::table::{self, Subscriber},
+    shutdown::{Watch, Watcher},
+};
+
+/// What all workers share.
+#[derive(Debug, Clone)]
+pub(super) struct Worker {
+    pub(super) subscriber: Subscriber,
+    pub(super) unknowns: Unknowns,
+    pub(super) reporter: Reporter,
+    pub(super) watcher: Watcher,
+    pub(super) connections: Connections,
+}
+
+impl Worker {
+    /// Starts a thread that serves on `sockets` until it has drained.
+    pub(super) fn spawn(
+        self,
+        number: usize,
+        sockets: Vec<net::Bound>,
+    ) -> io::Result<JoinHandle<()>> {
+        thread::Builder::new()
+            .name(format!("proxy-{number}"))
+            .spawn(move || {
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                let served = runtime.and_then(|runtime| runtime.block_on(self.serve(sockets)));
+                if let Err(error) = served {
+                    tracing::error!(%error, "a thread cannot serve");
+                }
+            })
+    }
+
+    async fn serve(self, sockets: Vec<net::Bound>) -> io::Result<()> {
+        let (ticker, watch, mut watcher) = (Ticker::new(), Watch::new(), self.watcher);
+        let proxy = Proxy::new(
+            self.subscriber.reader(),
+            self.unknowns,
+            self.reporter,
+            ticker.clone(),
+            watch.clone(),
+        );
+        let handler = Traffic {
+            proxy,
+            tables: self.subscriber.reader(),
+        };
+        let server = Rc::new(Server {
+            handler,
+            ticker,
+            watch,
+            connections: self.connections,
+        });
+        let mut accepting = Vec::new();
+        for socket in sockets {
+            let accept = Rc::clone(&server).accept(socket.into_listener()?, watcher.clone());
+            accepting.push(tokio::task::spawn_local(accept));
+        }
+        let (watch, phases) = (server.watch.clone(), watcher.clone());
+        tokio::task::spawn_local(async move { watch.follow(phases).await });
+        let drained = async {
+            for accepted in accepting {
+                drop(accepted.await); // ends when draining begins
+            }
+            server.watch.idle().await;
+        };
+        tokio::select! {
+            () = drained => {}
+            () = watcher.forced() => server.watch.idle().await, // each connection cuts itself
+            () = server.ticker.run() => {}
+            () = server.handler.proxy.tend() => {}
+        }
+        Ok(())
+    }
+}
+
+/// Hands requests from the listener to the proxy.
+#[derive(Debug)]
+struct Traffic {
+    proxy: Proxy,
+    tables: table::Reader,
+}
+
+impl Handler for Traffic {
+    type Body = Answer;
+
+    fn options(&self) -> listener::Options {
+        let table = self.tables.snapshot();
+        listener::Options {
+            request_head: table.timeouts.request_head,
+            keep_alive: table.timeouts.keep_alive,
+            liveness: proxy::liveness(&table),
+            header_bytes: table.limits.header_bytes,
+            headers: table.limits.headers,
+            connections: table.limits.connections,
+        }
+    }
+
+    async fn handle(&self, request: Request<Incoming>, client: &Downstream) -> Response<Answer> {
+        self.proxy
+            .handle(request, client.peer, &client.forwarded_for)
+            .await
+    }
+}

@@ -1,0 +1,172 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const PATIENCE: Patience = Patience {
+    refused: Duration::from_secs(10),
+    unreachable: Duration::from_secs(60),
+};
+
+struct Story {
+    state: State,
+    now: Instant,
+}
+
+impl Story {
+    fn begin() -> Self {
+        Self {
+            state: State::default(),
+            now: Instant::now(),
+        }
+    }
+
+    fn see(&mut self, seen: Observation) -> Vital {
+        self.state.observe(seen, self.now, PATIENCE, 0.5);
+        self.state.vital()
+    }
+
+    fn pass(&mut self, seconds: u64) -> Vital {
+        self.now += Duration::from_secs(seconds);
+        self.state.advance(self.now, PATIENCE);
+        self.state.vital()
+    }
+}
+
+#[test]
+fn one_refused_connection_makes_a_suspect_and_a_probe_clears_it() {
+    let mut story = Story::begin();
+    assert_eq!(story.see(Observation::Refused), Vital::Suspect);
+    assert!(story.state.wants_probe());
+    assert_eq!(story.see(Observation::Probed), Vital::Healthy);
+    assert!(!story.state.wants_probe());
+}
+
+#[test]
+fn who_refuses_for_long_enough_is_lost_until_it_answers() {
+    let mut story = Story::begin();
+    story.see(Observation::Refused);
+    assert_eq!(story.pass(9), Vital::Suspect);
+    assert_eq!(
+        story.state.next_change(PATIENCE),
+        Some(story.now + Duration::from_secs(1))
+    );
+    assert_eq!(story.pass(1), Vital::Lost);
+    assert_eq!(story.see(Observation::Refused), Vital::Lost);
+    assert_eq!(story.state.next_change(PATIENCE), None);
+    assert_eq!(story.see(Observation::Probed), Vital::Healthy);
+}
+
+#[test]
+fn who_cannot_be_reached_has_more_time_and_refusing_begins_its_clock_anew() {
+    let mut story = Story::begin();
+    story.see(Observation::Unreachable);
+    assert_eq!(story.pass(50), Vital::Suspect);
+    story.see(Observation::Refused);
+    assert_eq!(story.pass(9), Vital::Suspect, "it refuses since 9 s");
+    assert_eq!(story.pass(1), Vital::Lost, "nobody has reached it for 60 s");
+}
+
+#[test]
+fn a_partition_within_a_refusal_stops_the_refusal_s_clock() {
+    let mut story = Story::begin();
+    story.see(Observation::Refused);
+    story.pass(5);
+    story.see(Observation::Unreachable);
+    assert_eq!(story.pass(10), Vital::Suspect);
+}
+
+#[test]
+fn one_slow_call_or_one_reset_harms_nobody() {
+    let mut story = Story::begin();
+    assert_eq!(story.see(Observation::TimedOut), Vital::Healthy);
+    assert_eq!(story.see(Observation::Reset), Vital::Healthy);
+    assert!(story.state.wants_good_news());
+    assert_eq!(story.see(Observation::Answered), Vital::Healthy);
+    assert!(!story.state.wants_good_news());
+}
+
+#[test]
+fn who_hangs_is_left_out_for_growing_times_and_never_lost() {
+    let mut story = Story::begin();
+    for _ in 0..TIMEOUTS {
+        story.see(Observation::TimedOut);
+    }
+    let mut times = Vec::new();
+    for _ in 0..12 {
+        assert_eq!(story.state.vital(), Vital::Suspect);
+        assert!(
+            !story.state.wants_probe(),
+            "it accepts connections: probing tells nothing"
+        );
+        let end = story.state.next_change(PATIENCE).unwrap();
+        times.push(end - story.now);
+        story.now = end;
+        story.state.advance(end, PATIENCE);
+        assert_eq!(story.state.vital(), Vital::Healthy, "on trial");
+        story.see(Observation::TimedOut);
+    }
+    assert!(
+        times
+            .windows(2)
+            .all(|pair| pair[0] < pair[1] || pair[1] == TIME_OUT_LONGEST),
+        "{times:?}"
+    );
+    story.pass(600);
+    story.see(Observation::Answered);
+    assert_eq!(
+        story.see(Observation::TimedOut),
+        Vital::Healthy,
+        "an answer forgives everything"
+    );
+}
+
+#[test]
+fn who_is_not_ready_gets_no_work_and_keeps_its_sessions() {
+    let mut story = Story::begin();
+    story.see(Observation::Refused);
+    assert_eq!(story.pass(20), Vital::Lost);
+    assert_eq!(story.see(Observation::Unready), Vital::Suspect);
+    assert_eq!(story.pass(600), Vital::Suspect);
+    assert!(story.state.wants_probe());
+    assert_eq!(story.see(Observation::Probed), Vital::Healthy);
+}
+
+fn observations() -> impl Strategy<Value = Observation> {
+    prop::sample::select(vec![
+        Observation::Answered,
+        Observation::Probed,
+        Observation::Refused,
+        Observation::Unreachable,
+        Observation::Unready,
+        Observation::Reset,
+        Observation::TimedOut,
+    ])
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_machine_keeps_its_word(steps in prop::collection::vec((observations(), 0_u64..40), 1..60)) {
+        let mut story = Story::begin();
+        let mut down_since = None;
+        for (seen, seconds) in steps {
+            story.pass(seconds);
+            let vital = story.see(seen);
+            match seen {
+                Observation::Answered | Observation::Probed | Observation::Unready => down_since = None,
+                Observation::Refused | Observation::Unreachable => { down_since.get_or_insert(story.now); }
+                Observation::Reset | Observation::TimedOut => {}
+            }
+            prop_assert!(vital != Vital::Lost || down_since.is_some(), "lost without a failed connect");
+            prop_assert!(down_since.is_none() || vital != Vital::Healthy, "healthy without an answer");
+            if let Some(since) = down_since {
+                prop_assert!(story.now - since < PATIENCE.unreachable || vital == Vital::Lost);
+            }
+            if seen == Observation::Answered {
+                prop_assert_eq!(vital, Vital::Healthy);
+            }
+            if let Some(next) = story.state.next_change(PATIENCE) {
+                prop_assert!(next > story.now, "a change that is due was not made");
+            }
+        }
+    }
+}
