@@ -114,13 +114,14 @@ impl Bound {
         let (trigger, watcher) = shutdown::channel();
         let (reporter, reports) = probe::reports();
         let unknowns = Unknowns::new();
-        let (news, tables) = (unknowns.news(), subscriber.reader());
+        let (news, tables, connections) =
+            (unknowns.news(), subscriber.reader(), Connections::default());
         let worker = Worker {
             subscriber,
             unknowns,
             reporter: reporter.clone(),
             watcher,
-            connections: Connections::default(),
+            connections: connections.clone(),
         };
         let mut workers = Vec::new();
         for number in 0..threads {
@@ -140,11 +141,12 @@ impl Bound {
             reporter,
         };
         let reloading = reloads(reload, publisher, watched, inputs);
-        control(signals, trigger, tables, reloading).await;
+        control(signals, trigger, tables, connections, reloading).await;
         for worker in workers {
             // A worker's panic has been printed; the others have drained all the same.
             drop(worker.join());
         }
+        tracing::info!("stopped");
         Ok(())
     }
 
@@ -204,6 +206,7 @@ async fn control(
     mut signals: Signals,
     trigger: Trigger,
     tables: Reader,
+    connections: Connections,
     reloads: mpsc::Sender<Reason>,
 ) {
     while signals.next().await == shutdown::Request::Reload {
@@ -221,7 +224,14 @@ async fn control(
     let second = async { while signals.next().await != shutdown::Request::Stop {} };
     tokio::select! {
         () = trigger.drain(delay, limit) => {}
-        () = second => trigger.force(),
+        () = second => {}
     }
-    tracing::info!("stopped");
+    let left = connections.count();
+    if left > 0 {
+        tracing::warn!(
+            connections = left,
+            "out of time: what these have under way is cut"
+        );
+    }
+    trigger.force();
 }

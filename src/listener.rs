@@ -64,6 +64,12 @@ pub struct Options {
 pub struct Connections(Arc<AtomicUsize>);
 
 impl Connections {
+    /// How many there are now.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
     fn try_enter(&self, limit: usize) -> Option<Connected> {
         let before = self.0.fetch_add(1, Ordering::Relaxed);
         let connected = Connected(self.clone());

@@ -7,8 +7,9 @@
 pub mod logging;
 
 use std::{
-    cell::{Cell, OnceCell},
+    cell::{Cell, OnceCell, RefCell},
     fmt,
+    net::IpAddr,
     rc::Rc,
 };
 
@@ -53,11 +54,15 @@ impl Outcome {
 pub struct Exchange(Option<Rc<Record>>);
 
 struct Record {
+    client: IpAddr,
     method: Method,
     target: Uri,
     began: Instant,
     pool: OnceCell<String>,
-    route: OnceCell<Route>,
+    route: RefCell<Option<Route>>,
+    /// Who could not be reached before, and why.
+    failed: RefCell<String>,
+    error: OnceCell<String>,
     session: OnceCell<String>,
     status: Cell<Option<StatusCode>>,
     answered: Cell<Option<Instant>>,
@@ -75,16 +80,19 @@ struct Route {
 impl Exchange {
     /// Begins to follow a request, if anybody reads the access log.
     #[must_use]
-    pub fn begin(method: &Method, target: &Uri) -> Self {
+    pub fn begin(client: IpAddr, method: &Method, target: &Uri) -> Self {
         if !tracing::enabled!(target: ACCESS, tracing::Level::INFO) {
             return Self(None);
         }
         Self(Some(Rc::new(Record {
+            client: client.to_canonical(),
             method: method.clone(),
             target: target.clone(),
             began: net::now(),
             pool: OnceCell::new(),
-            route: OnceCell::new(),
+            route: RefCell::default(),
+            failed: RefCell::default(),
+            error: OnceCell::new(),
             session: OnceCell::new(),
             status: Cell::new(None),
             answered: Cell::new(None),
@@ -102,16 +110,27 @@ impl Exchange {
         }
     }
 
-    /// Where the request went, and by what rule.
-    pub fn routed(&self, pool: &str, backend: &str, why: &'static str) {
-        self.matched(pool);
+    /// Where the request goes now, and by what rule. The last one counts.
+    pub fn routed(&self, backend: &str, why: &'static str) {
         if let Some(record) = &self.0 {
-            // Only the last attempt answers; a request that moved on is set once, by it.
-            let route = Route {
-                backend: backend.to_owned(),
-                why,
-            };
-            drop(record.route.set(route));
+            let backend = backend.to_owned();
+            record.route.replace(Some(Route { backend, why }));
+        }
+    }
+
+    /// A backend did not answer; another, or the same again, may be tried.
+    pub fn failed(&self, backend: &str, reason: &'static str) {
+        if let Some(record) = &self.0 {
+            let mut failed = record.failed.borrow_mut();
+            let separator = if failed.is_empty() { "" } else { ", " };
+            failed.extend([separator, backend, " ", reason]);
+        }
+    }
+
+    /// Why the answer is one of pinring's own, with all causes.
+    pub fn error(&self, text: impl FnOnce() -> String) {
+        if let Some(record) = &self.0 {
+            record.error.get_or_init(text);
         }
     }
 
@@ -159,16 +178,21 @@ impl Drop for Record {
             u64::try_from((until - since).as_micros()).unwrap_or(u64::MAX)
         };
         let now = net::now();
-        let route = self.route.get();
+        let route = self.route.borrow();
+        let route = route.as_ref();
+        let failed = self.failed.borrow();
         tracing::info!(
             target: ACCESS,
+            client = %self.client,
             method = %self.method,
             path = self.target.path(),
             status = self.status.get().map(|status| status.as_u16()),
             pool = self.pool.get().map(String::as_str),
             backend = route.map(|route| route.backend.as_str()),
             route = route.map(|route| route.why),
+            failed = Some(failed.as_str()).filter(|failed| !failed.is_empty()),
             reason = Some(self.reason.get()).filter(|reason| !reason.is_empty()),
+            error = self.error.get().map(String::as_str),
             session = self.session.get().map(String::as_str),
             head_us = self.answered.get().map(|answered| micros(self.began, answered)),
             total_us = micros(self.began, now),

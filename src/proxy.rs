@@ -107,7 +107,7 @@ impl Proxy {
         peer: SocketAddr,
         forwarded_for: &HeaderValue,
     ) -> Response<Answer> {
-        let exchange = Exchange::begin(request.method(), request.uri());
+        let exchange = Exchange::begin(peer.ip(), request.method(), request.uri());
         let (head, body) = request.into_parts();
         // A client that waits for 100-continue sends nothing until the body is asked for.
         let waits = head.headers.contains_key(header::EXPECT);
@@ -355,12 +355,11 @@ pub fn liveness(table: &RoutingTable) -> Liveness {
 
 fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<Answer> {
     let verdict = error.verdict();
-    let chain = chain(error);
     match error {
         ProxyError::Upstream(_) | ProxyError::BrokenSessionId(_) | ProxyError::Switched => {
             tracing::warn!(
                 reason = verdict.reason,
-                error = chain,
+                error = chain(error),
                 "no usable answer from the backend"
             );
         }
@@ -369,9 +368,10 @@ fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<
         | ProxyError::NoPool
         | ProxyError::Refused(_)
         | ProxyError::StayedUnknown(_) => {
-            tracing::debug!(%peer, reason = verdict.reason, error = chain, "refused")
+            tracing::debug!(%peer, reason = verdict.reason, error = chain(error), "refused");
         }
     }
+    exchange.error(|| chain(error));
     exchange.answered(verdict.status, verdict.reason);
     // With its head all of it is there. Nobody asks for the body of an answer to HEAD.
     exchange.end(Outcome::Complete);

@@ -53,7 +53,7 @@ pub fn channel() -> (Trigger, Watcher) {
 }
 
 impl Trigger {
-    /// Leads through all phases. Ends when what is left is to be cut.
+    /// Leads to draining, and ends when nothing is left or its time has run out: see [`Trigger::force`].
     pub async fn drain(&self, delay: Duration, limit: Duration) {
         self.0.send_replace(Phase::Leaving);
         net::sleep(delay).await;
@@ -64,7 +64,6 @@ impl Trigger {
             () = net::sleep_until(until) => {}
             () = self.0.closed() => {} // nobody is left
         }
-        self.force();
     }
 
     /// Cuts what is left, now.

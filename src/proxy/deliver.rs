@@ -8,7 +8,7 @@ use http::{Method, Request, Response};
 use super::{
     Asked, Proxy,
     body::{self, RequestBody},
-    error::ProxyError,
+    error::{self, ProxyError},
     headers, options,
 };
 use crate::{
@@ -56,13 +56,10 @@ impl Proxy {
         let patience = net::now() + table.timeouts.connect;
         loop {
             let entry = pool.entry(decision.member);
+            let name = entry.backend.name.as_str();
+            exchange.routed(name, decision.why.as_str());
             let failed = match self.attempt(table, pool, entry, request, asked).await {
                 Ok((in_flight, response)) => {
-                    exchange.routed(
-                        &pool.options.name,
-                        entry.backend.name.as_str(),
-                        decision.why.as_str(),
-                    );
                     return Ok(Delivered {
                         member: decision.member,
                         in_flight,
@@ -72,25 +69,23 @@ impl Proxy {
                 Err(failed) => failed,
             };
             self.report(entry, &failed.failure, asked);
+            exchange.failed(name, error::upstream(&failed.failure).reason);
+            let Some(unsent) = failed.unsent else {
+                return Err(failed.failure.into());
+            };
             tried.push(decision.member);
-            if let Some(unsent) = failed.unsent {
-                if let Some(next) = self
-                    .next(pool, entry, &decision, &failed.failure, &tried, patience)
-                    .await
-                {
-                    (decision, request) = (next, unsent);
-                    continue;
-                }
-                if !asked.waits_for_continue {
-                    body::discard(unsent.into_body());
+            match self
+                .next(pool, entry, &decision, &failed.failure, &tried, patience)
+                .await
+            {
+                Some(next) => (decision, request) = (next, unsent),
+                None => {
+                    if !asked.waits_for_continue {
+                        body::discard(unsent.into_body());
+                    }
+                    return Err(failed.failure.into());
                 }
             }
-            exchange.routed(
-                &pool.options.name,
-                entry.backend.name.as_str(),
-                decision.why.as_str(),
-            );
-            return Err(failed.failure.into());
         }
     }
 

@@ -179,7 +179,8 @@ fn refused(refusal: Refusal) -> Verdict {
     }
 }
 
-fn upstream(failure: &Failure) -> Verdict {
+/// What the client is told where no backend is left to be asked.
+pub(super) fn upstream(failure: &Failure) -> Verdict {
     match failure {
         Failure::Connect(ConnectError::Refused { .. }) => Verdict::for_now("connect_refused"),
         Failure::Connect(ConnectError::TimedOut { .. }) => Verdict::for_now("connect_timeout"),

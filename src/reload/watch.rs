@@ -19,23 +19,31 @@ use crate::net;
 /// After the first sign of a change: writers need a moment, and several files may change together.
 const SETTLE: Duration = Duration::from_millis(200);
 
+/// After a failure to watch: a folder may be gone for a moment while it is replaced.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
 /// What tells one state of a file from another: where it really is, its number, its size, and when it was
 /// changed. Not when it was written, which copies may keep (`cp -p`, `rsync -t`).
 type Stamp = Option<(PathBuf, u64, u64, (i64, i64))>;
 
-/// Asks for a reload whenever one of `files` has changed. Ends when nobody listens, or when the operating
-/// system cannot watch.
+/// Asks for a reload whenever one of `files` has changed. Ends when nobody listens.
 pub async fn watch(mut files: watch::Receiver<Vec<PathBuf>>, reasons: mpsc::Sender<Reason>) {
     let (signs, mut seen) = mpsc::channel(1);
+    let mut failing = false;
     loop {
         let watched = files.borrow_and_update().clone();
         let _watcher = match start(&watched, signs.clone()) {
             Ok(watcher) => watcher,
             Err(error) => {
-                tracing::warn!(%error, "cannot watch the configuration's files; SIGHUP reloads them all the same");
-                return;
+                if !failing {
+                    tracing::warn!(%error, "cannot watch the configuration's files, and will try again; until then SIGHUP reloads them");
+                }
+                failing = true;
+                net::sleep(TRY_AGAIN).await;
+                continue;
             }
         };
+        failing = false;
         let before = stamps(&watched);
         // Also the first time: a file may have changed since it was read, when nobody watched it.
         if reasons.send(Reason::Watch).await.is_err() {

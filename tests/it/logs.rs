@@ -300,3 +300,41 @@ fn the_access_log_can_be_switched_off() {
     stop(&mut pinring);
     assert_eq!(access(&pinring), Vec::<Value>::new());
 }
+
+#[test]
+fn a_request_that_went_elsewhere_names_those_who_failed() {
+    let closed = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let alive = Backend::stateful("alive");
+    let pinring = Pinring::start(&format!(
+        "backends = [{{ name = \"dead\", url = \"http://{closed}\" }}, {{ name = \"alive\", url = \"http://{}\" }}]\n",
+        alive.address()
+    ));
+    eventually("the dead one was tried", || {
+        let line = line_of(&pinring, |client| drop(client.call("POST", "", "{}")));
+        assert_eq!(
+            (&line["status"], &line["backend"]),
+            (&200.into(), &"alive".into())
+        );
+        assert_eq!(line["client"], "127.0.0.1");
+        line["failed"] == "dead connect_refused"
+    });
+}
+
+#[test]
+fn a_backend_that_hangs_is_named_although_it_never_answered() {
+    let hangs = Backend::start(|_, stream| std::io::Read::read(stream, &mut [0]).is_ok());
+    let pinring = Pinring::before(&[&hangs], "");
+    let line = line_of(&pinring, |client| {
+        client.send(request("POST", "", "{}"));
+        eventually("it has the request", || !hangs.received().is_empty());
+        client.stream.shutdown(std::net::Shutdown::Both).unwrap();
+    });
+    assert_eq!(
+        (&line["backend"], &line["route"]),
+        (&"a".into(), &"placed".into())
+    );
+    assert_eq!(line["end"], "client_left");
+}

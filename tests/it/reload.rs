@@ -326,3 +326,25 @@ fn a_file_of_the_same_size_and_age_is_another_all_the_same() {
         Client::in_session(pinring.address(), &id).reason() == "key_removed"
     });
 }
+
+#[test]
+fn watching_goes_on_after_the_folder_was_away() {
+    let (a, b) = (Backend::stateful("a"), Backend::stateful("b"));
+    let outer = tempfile::tempdir().unwrap();
+    let (folder, away) = (outer.path().join("here"), outer.path().join("away"));
+    fs::create_dir(&folder).unwrap();
+    let server = "[server]\nlisten = \"127.0.0.1:0\"\n";
+    let file = folder.join("pinring.toml");
+    fs::write(&file, format!("{}{server}", listing(&[("a", &a, "")]))).unwrap();
+    let pinring = Pinring::launch(outer, &["--config", file.to_str().unwrap()], &[]);
+    pinring.wait_for_log("nothing has changed"); // it is watching
+    fs::rename(&folder, &away).unwrap();
+    pinring.wait_for_log("cannot watch");
+    fs::rename(&away, &folder).unwrap();
+    fs::write(
+        &file,
+        format!("{}{server}", listing(&[("a", &a, ""), ("b", &b, "")])),
+    )
+    .unwrap();
+    reloaded(&pinring, &[("changes", "backends added: b")]);
+}
