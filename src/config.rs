@@ -75,6 +75,8 @@ pub struct Timeouts {
     pub open_head: Duration,
     /// Silence of a stream; `None` is for ever.
     pub stream_idle: Option<Duration>,
+    /// Silence of an event stream before a comment goes into it; `None` is never.
+    pub stream_comment: Option<Duration>,
     /// Idle client connections.
     pub keep_alive: Duration,
     /// Idle backend connections; zero keeps none.

@@ -17,12 +17,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header, request};
-use hyper::body::{Body as _, Incoming};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request};
+use hyper::body::{Body, Incoming};
 
 pub use self::unknown::Unknowns;
 use self::{
-    body::{Answer, Departure, Relay, RequestBody, StreamEnd},
+    body::{Answer, Departure, Ending, EventStream, Relay, RequestBody},
     deliver::Delivered,
     error::ProxyError,
     headers::Exchanged,
@@ -249,10 +249,7 @@ impl Proxy {
             exchange.session(|| table.keys.log_hash(id.as_bytes()).to_string());
         }
         exchange.answered(head.status, "");
-        let stream_end = (asked.method == Method::GET
-            && sse::announced(&head.headers)
-            && upstream.size_hint().exact().is_none())
-        .then(|| StreamEnd::new(self.ticker.clone(), self.random.borrow_mut().f32()));
+        let events = self.event_stream(table, &head.headers, &upstream, asked);
         let idle = table
             .timeouts
             .stream_idle
@@ -262,11 +259,32 @@ impl Proxy {
             exchange.clone(),
             asked.departure(),
             idle,
-            stream_end,
+            events,
             self.watch.clone(),
             in_flight,
         );
         Ok(Response::from_parts(head, Answer::Relay(relay)))
+    }
+
+    /// What is to be done in this answer's silences, if it is an event stream that can be told apart into
+    /// events: neither compressed nor of a length that was announced.
+    fn event_stream(
+        &self,
+        table: &RoutingTable,
+        headers: &HeaderMap,
+        upstream: &impl Body,
+        asked: &Asked,
+    ) -> Option<EventStream> {
+        let open = upstream.size_hint().exact().is_none();
+        if !open || !sse::announced(headers) || headers.contains_key(header::CONTENT_ENCODING) {
+            return None;
+        }
+        let comments = table.timeouts.stream_comment;
+        let comments = comments.map(|silence| (silence, self.ticker.deadline()));
+        // A call's answer is waited for until it is there; the other streams can be opened again.
+        let ending = (asked.method == Method::GET)
+            .then(|| Ending::new(self.ticker.clone(), self.random.borrow_mut().f32()));
+        Some(EventStream::new(comments, ending))
     }
 }
 

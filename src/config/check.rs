@@ -176,6 +176,9 @@ const DEFAULT_CONNECT: Duration = Duration::from_secs(2);
 const DEFAULT_RESPONSE_HEAD: Duration = Duration::from_secs(600);
 /// `initialize` and the opening of a stream need no tool to run.
 const DEFAULT_OPEN_HEAD: Duration = Duration::from_secs(30);
+/// Balancers cut what was silent for 60 s (AWS ALB, nginx), some proxies for 30 s; SDK servers write one
+/// every 15 s or never.
+const DEFAULT_STREAM_COMMENT: Duration = Duration::from_secs(25);
 /// Longer than load balancers in front keep theirs (Google's: 600 s), so that they close first and no
 /// request meets a connection that is just being closed.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(620);
@@ -202,6 +205,9 @@ fn timeouts(section: Section<'_>) -> Timeouts {
         stream_idle: section
             .duration_or_zero("stream_idle", SECOND..=WEEK, "for ever")
             .unwrap_or(None),
+        stream_comment: section
+            .duration_or_zero("stream_comment", SECOND..=DAY, "never")
+            .unwrap_or(Some(DEFAULT_STREAM_COMMENT)),
         keep_alive: deadline("keep_alive", DEFAULT_KEEP_ALIVE),
         upstream_keep_alive: delay("upstream_keep_alive", DEFAULT_UPSTREAM_KEEP_ALIVE),
         tcp_keep_alive: section
@@ -213,7 +219,6 @@ fn timeouts(section: Section<'_>) -> Timeouts {
         shutdown_delay: delay("shutdown_delay", DEFAULT_SHUTDOWN_DELAY),
         drain: delay("drain", DEFAULT_DRAIN),
     };
-    section.not_yet("stream_comment", Some("\"0s\""));
     section.finish();
     timeouts
 }

@@ -3,6 +3,7 @@
 //! A frame leaves the moment it arrives, and nothing is read that the other side does not take: hyper
 //! asks for the next frame only when there is room. Trailers stop here.
 
+mod event_stream;
 mod request;
 mod response;
 
@@ -13,8 +14,9 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body;
 
 pub use self::{
+    event_stream::{Ending, EventStream},
     request::{RequestBody, RequestBodyError},
-    response::{Answer, BrokenOff, Departure, Relay, StreamEnd},
+    response::{Answer, BrokenOff, Departure, Relay},
 };
 use crate::net;
 

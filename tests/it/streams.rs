@@ -241,3 +241,27 @@ fn an_answer_without_framing_reaches_the_client_with_one() {
         assert!(answer.complete && answer.text() == "until the end");
     }
 }
+
+#[test]
+fn a_silent_stream_gets_comments_between_events_and_a_counted_one_none() {
+    let backend = Backend::start(|request, stream| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
+        let (framing, event) = match request.header("x-length") {
+            Some(length) => (format!("content-length: {length}"), ""),
+            None => ("transfer-encoding: chunked".to_owned(), "9\r\ndata: 1\n\n\r\n"),
+        };
+        write!(stream, "{head}{framing}\r\n\r\n{event}").is_ok()
+    });
+    let pinring = Pinring::before(&[&backend], "[timeouts]\nstream_comment = \"1s\"\n");
+    let mut client = Client::connect(pinring.address());
+    client.send(request("GET", "", ""));
+    client.head();
+    assert_eq!(client.chunk(), Chunk::Data(b"data: 1\n\n".to_vec()));
+    for _ in 0..2 {
+        assert_eq!(client.chunk(), Chunk::Data(b":\n\n".to_vec()));
+    }
+    let mut counted = Client::connect(pinring.address());
+    counted.send(request("GET", "x-length: 3\r\n", ""));
+    counted.head();
+    assert!(counted.is_quiet_for(Duration::from_millis(1500)));
+}

@@ -234,7 +234,6 @@ fn what_comes_later_is_refused_by_name() {
         "[server]\nprobes = \"0.0.0.0:9902\"",
         "[server]\nadmin_token = \"\"",
         "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]",
-        "[timeouts]\nstream_comment = \"25s\"",
         "[limits]\nbody_bytes = \"16MiB\"",
         "[affinity]\nbind = \"jwt:sub\"",
         "[affinity]\nsession_idle = \"1h\"",

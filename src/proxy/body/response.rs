@@ -10,10 +10,13 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::{read_on, request::RequestBody};
+use super::{
+    event_stream::{EventStream, Silence},
+    read_on,
+    request::RequestBody,
+};
 use crate::{
-    mcp::sse,
-    net::{self, Deadline, Ticker},
+    net::Deadline,
     observe::{Exchange, Outcome},
     router::placement::InFlight,
     shutdown::{Phase, Watch},
@@ -62,55 +65,9 @@ pub struct Relay {
     exchange: Exchange,
     departure: Departure,
     idle: Option<(Duration, Deadline)>,
-    stream_end: Option<StreamEnd>,
+    events: Option<EventStream>,
     watch: Watch,
     _in_flight: InFlight,
-}
-
-/// Ends a GET stream early when the process drains: quiet ones at a moment of their own, so that the
-/// clients do not all come back at once, and only between two events.
-#[derive(Debug)]
-pub struct StreamEnd {
-    boundary: sse::Boundary,
-    ticker: Ticker,
-    /// From 0 to 1: this stream's place among all.
-    place: f32,
-    deadline: Option<Deadline>,
-}
-
-impl StreamEnd {
-    /// For a stream that begins now. `place` is a random number from 0 to 1.
-    #[must_use]
-    pub fn new(ticker: Ticker, place: f32) -> Self {
-        Self {
-            boundary: sse::Boundary::new(),
-            ticker,
-            place,
-            deadline: None,
-        }
-    }
-
-    fn poll_end(&mut self, phase: Phase, cx: &mut Context<'_>) -> Poll<()> {
-        let Phase::Draining { since, until } = phase else {
-            return Poll::Pending;
-        };
-        let deadline = self.deadline.get_or_insert_with(|| {
-            let deadline = self.ticker.deadline();
-            // The first half of the time is theirs, so that the second is left for those that were busy.
-            let moment = since
-                + until
-                    .saturating_duration_since(since)
-                    .mul_f32(self.place / 2.0);
-            deadline.set(moment.saturating_duration_since(net::now()));
-            deadline
-        });
-        ready!(deadline.poll_expired(cx));
-        if self.boundary.between_events() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
-        }
-    }
 }
 
 impl Relay {
@@ -121,7 +78,7 @@ impl Relay {
         exchange: Exchange,
         departure: Departure,
         idle: Option<(Duration, Deadline)>,
-        stream_end: Option<StreamEnd>,
+        events: Option<EventStream>,
         watch: Watch,
         in_flight: InFlight,
     ) -> Self {
@@ -133,7 +90,7 @@ impl Relay {
             exchange,
             departure,
             idle,
-            stream_end,
+            events,
             watch,
             _in_flight: in_flight,
         }
@@ -144,8 +101,8 @@ impl Relay {
         if let Some((limit, deadline)) = &self.idle {
             deadline.set(*limit);
         }
-        if let Some(end) = &mut self.stream_end {
-            end.boundary.push(data);
+        if let Some(events) = &mut self.events {
+            events.passed(data);
         }
         if self.upstream.as_ref().is_some_and(Body::is_end_stream) {
             self.finish(Outcome::Complete);
@@ -157,16 +114,21 @@ impl Relay {
         self.exchange.end(outcome);
     }
 
-    /// Nothing has come from the backend: is it time to end all the same?
+    /// Nothing has come from the backend: is it time to say something, or to end all the same?
     fn poll_silence(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        if let Some(end) = &mut self.stream_end
-            && end.poll_end(self.watch.phase(), cx).is_ready()
+        if let Some(events) = &mut self.events
+            && let Poll::Ready(silence) = events.poll_silence(self.watch.phase(), cx)
         {
-            self.finish(Outcome::Drained);
-            return Poll::Ready(None);
+            return Poll::Ready(match silence {
+                Silence::Comment(comment) => Some(Ok(Frame::data(comment))),
+                Silence::End => {
+                    self.finish(Outcome::Drained);
+                    None
+                }
+            });
         }
         let Some((limit, deadline)) = &self.idle else {
             return Poll::Pending;
