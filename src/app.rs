@@ -101,14 +101,15 @@ impl Bound {
     /// When a thread or a signal handler cannot be had.
     pub fn run(self) -> Result<(), StartError> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.serve())
+        let served = runtime.block_on(self.serve());
+        runtime.shutdown_background(); // a file or a name that is still being read must not hold us up
+        served
     }
 
     async fn serve(self) -> Result<(), StartError> {
         let signals = Signals::install()?;
         let watched = self.config.server.watch && !self.config.files.is_empty();
         let threads = self.config.server.threads.get();
-        self.announce();
         let (reload, table) = Reload::new(self.source, self.config);
         let (publisher, subscriber) = table::publish(table);
         let (trigger, watcher) = shutdown::channel();
@@ -132,6 +133,7 @@ impl Bound {
                 .collect::<io::Result<_>>()?;
             workers.push(worker.clone().spawn(number, sockets)?);
         }
+        announce(reload.config(), &self.addresses);
         drop(self.sockets); // each thread has its own handles, and closes them when it drains
         drop(worker); // the trigger knows that all threads are done by their watchers being gone
         let inputs = |reasons| Inputs {
@@ -149,40 +151,26 @@ impl Bound {
         tracing::info!("stopped");
         Ok(())
     }
+}
 
-    /// One line that says what is served and what is unprotected.
-    fn announce(&self) {
-        let backends: usize = self
-            .config
-            .pools
-            .iter()
-            .map(|pool| pool.backends.len())
-            .sum();
-        let addresses = self
-            .addresses
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ");
-        let unprotected = self.config.keys.accept_zero();
-        let public = self
-            .addresses
-            .iter()
-            .any(|address| !address.ip().is_loopback());
-        tracing::info!(
-            listen = addresses,
-            pools = self.config.pools.len(),
-            backends,
-            threads = self.config.server.threads,
-            signed_pins = !unprotected,
-            "pinring {} serves",
-            env!("CARGO_PKG_VERSION"),
+/// One line that says what is served and what is unprotected.
+fn announce(config: &Config, addresses: &[SocketAddr]) {
+    let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
+    let listen: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let unprotected = config.keys.accept_zero();
+    tracing::info!(
+        listen = listen.join(", "),
+        pools = config.pools.len(),
+        backends,
+        threads = config.server.threads,
+        signed_pins = !unprotected,
+        "pinring {} serves",
+        env!("CARGO_PKG_VERSION"),
+    );
+    if unprotected && addresses.iter().any(|address| !address.ip().is_loopback()) {
+        tracing::warn!(
+            "no secret: anybody who reaches this port can make a pin for any backend; see affinity.secrets"
         );
-        if unprotected && public {
-            tracing::warn!(
-                "no secret: anybody who reaches this port can make a pin for any backend; see affinity.secrets"
-            );
-        }
     }
 }
 

@@ -21,6 +21,10 @@ const RESETS: u32 = 2;
 const TIME_OUT: Duration = Duration::from_secs(5);
 const TIME_OUT_LONGEST: Duration = Duration::from_secs(300);
 
+/// Between two observations that count as one run. Probes come more often; after a longer gap, as when this
+/// process was stopped, nobody knows what was in between.
+const LONGEST_GAP: Duration = Duration::from_secs(8);
+
 /// How long a backend may be down before its sessions are lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
@@ -31,7 +35,7 @@ pub struct Patience {
 }
 
 /// A backend that is to be probed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suspect {
     /// Which.
     pub id: BackendId,
@@ -74,13 +78,38 @@ pub enum Vital {
     Lost,
 }
 
+/// Observations of one sort without a gap.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    since: Instant,
+    last: Instant,
+}
+
+impl Run {
+    /// Goes on with `run`, or begins one. Gives its length.
+    fn extend(run: &mut Option<Self>, now: Instant) -> Duration {
+        match run {
+            Some(run) if now.saturating_duration_since(run.last) <= LONGEST_GAP => run.last = now,
+            Some(_) | None => {
+                *run = Some(Self {
+                    since: now,
+                    last: now,
+                })
+            }
+        }
+        run.map_or(Duration::ZERO, |run| {
+            now.saturating_duration_since(run.since)
+        })
+    }
+}
+
 /// The health of one backend.
 #[derive(Debug, Clone, Default)]
 pub struct State {
-    /// Since when it refuses every connection.
-    refused: Option<Instant>,
-    /// Since when no connection could be made, for whatever reason.
-    unreachable: Option<Instant>,
+    /// While it refuses every connection.
+    refused: Option<Run>,
+    /// While no connection could be made, for whatever reason.
+    unreachable: Option<Run>,
     lost: bool,
     /// The probed path was not answered as expected.
     unready: bool,
@@ -134,13 +163,14 @@ impl State {
                 (self.refused, self.unreachable, self.lost) = (None, None, false);
                 self.unready = seen == Observation::Unready;
             }
+            // What runs the clocks is evidence, never the time alone.
             Observation::Refused => {
-                self.refused.get_or_insert(now);
-                self.unreachable.get_or_insert(now);
+                self.lost |= Run::extend(&mut self.refused, now) >= patience.refused;
+                self.lost |= Run::extend(&mut self.unreachable, now) >= patience.unreachable;
             }
             Observation::Unreachable => {
                 self.refused = None;
-                self.unreachable.get_or_insert(now);
+                self.lost |= Run::extend(&mut self.unreachable, now) >= patience.unreachable;
             }
             Observation::Reset => {
                 self.resets += 1;
@@ -155,16 +185,11 @@ impl State {
                 }
             }
         }
-        self.advance(now, patience);
+        self.advance(now);
     }
 
-    /// Lets the time come to `now`.
-    pub fn advance(&mut self, now: Instant, patience: Patience) {
-        let over = |since: Option<Instant>, limit| {
-            since.is_some_and(|since| now.saturating_duration_since(since) >= limit)
-        };
-        self.lost |=
-            over(self.refused, patience.refused) || over(self.unreachable, patience.unreachable);
+    /// Lets the time come to `now`: who was left out for long enough is on trial.
+    pub fn advance(&mut self, now: Instant) {
         if self.out_until.is_some_and(|until| until <= now) {
             self.out_until = None; // it gets work again, and the next failure counts double
         }
@@ -172,15 +197,14 @@ impl State {
 
     /// When [`State::advance`] will next change something.
     #[must_use]
-    pub fn next_change(&self, patience: Patience) -> Option<Instant> {
-        let loss = [
-            (self.refused, patience.refused),
-            (self.unreachable, patience.unreachable),
-        ];
-        let losses = loss
-            .into_iter()
-            .filter_map(|(since, limit)| since?.checked_add(limit));
-        losses.filter(|_| !self.lost).chain(self.out_until).min()
+    pub fn next_change(&self) -> Option<Instant> {
+        self.out_until
+    }
+
+    /// Since when no connection could be made.
+    #[must_use]
+    pub fn down_since(&self) -> Option<Instant> {
+        self.unreachable.map(|run| run.since)
     }
 
     fn leave_out(&mut self, now: Instant, random: f64) {

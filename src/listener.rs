@@ -144,7 +144,7 @@ impl<H: Handler> Server<H> {
             let options = self.handler.options();
             let accepted = tokio::select! {
                 biased;
-                () = watcher.draining() => return,
+                () = watcher.draining() => return self.accept_waiting(listener, options).await,
                 accepted = listener.accept(options.liveness) => accepted,
             };
             match accepted {
@@ -158,6 +158,14 @@ impl<H: Handler> Server<H> {
                     pause = (pause * 2).min(ACCEPT_AGAIN_LONGEST);
                 }
             }
+        }
+    }
+
+    /// Accepts who has connected before the socket closes: it would be reset.
+    async fn accept_waiting(self: &Rc<Self>, listener: Listener, options: Options) {
+        tokio::task::yield_now().await; // the runtime looks at the socket once more
+        while let Some(Ok((stream, peer))) = listener.accept_waiting(options.liveness) {
+            self.admit(stream, peer, options);
         }
     }
 

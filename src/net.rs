@@ -6,10 +6,11 @@
 mod deadline;
 
 use std::{
+    future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -19,7 +20,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 pub use std::time::Instant;
 
-pub use self::deadline::{Deadline, Ticker};
+pub use self::deadline::{Deadline, DeadlineHandle, Ticker};
 
 /// Connections that the kernel may hold for us before they are accepted; the kernel caps it at `somaxconn`.
 const BACKLOG: i32 = 4096;
@@ -145,9 +146,25 @@ impl Listener {
     ///
     /// As the kernel says; most are of one connection, or pass when descriptors are freed.
     pub async fn accept(&self, liveness: Liveness) -> io::Result<(Stream, SocketAddr)> {
-        let (stream, peer) = self.0.accept().await?;
+        poll_fn(|cx| self.poll_accept(cx, liveness)).await
+    }
+
+    /// The next connection, if one is waiting.
+    pub fn accept_waiting(&self, liveness: Liveness) -> Option<io::Result<(Stream, SocketAddr)>> {
+        match self.poll_accept(&mut Context::from_waker(Waker::noop()), liveness) {
+            Poll::Ready(accepted) => Some(accepted),
+            Poll::Pending => None,
+        }
+    }
+
+    fn poll_accept(
+        &self,
+        cx: &mut Context<'_>,
+        liveness: Liveness,
+    ) -> Poll<io::Result<(Stream, SocketAddr)>> {
+        let (stream, peer) = ready!(self.0.poll_accept(cx))?;
         liveness.apply(&SockRef::from(&stream))?;
-        Ok((Stream(TokioIo::new(stream)), peer))
+        Poll::Ready(Ok((Stream(TokioIo::new(stream)), peer)))
     }
 }
 
@@ -186,15 +203,6 @@ fn addresses(found: impl Iterator<Item = SocketAddr>) -> Vec<IpAddr> {
 pub struct Stream(TokioIo<tokio::net::TcpStream>);
 
 impl Stream {
-    /// The address at this end.
-    ///
-    /// # Errors
-    ///
-    /// When the connection is gone already.
-    pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.0.inner().local_addr()
-    }
-
     /// Makes closing this connection visible as a failure: a reset instead of an orderly end.
     ///
     /// # Errors

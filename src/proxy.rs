@@ -23,7 +23,7 @@ use hyper::body::{Body, Incoming};
 pub use self::unknown::Unknowns;
 use self::{
     body::{Answer, Departure, Ending, EventStream, Relay, RequestBody},
-    deliver::Delivered,
+    deliver::{Delivered, Delivery},
     error::ProxyError,
     headers::Exchanged,
 };
@@ -39,8 +39,10 @@ use crate::{
         table::{Pool, Reader, RoutingTable, Snapshot},
     },
     shutdown::Watch,
-    upstream::{Client, Options},
+    upstream::{Client, Failure, Options},
 };
+
+const _: () = assert!(mcp::session::MAX_CLIENT_LEN == mcp::session::MAX_LEN + PIN_LEN);
 
 /// Between two warnings of requests without a pool, on one thread.
 const WARN_AGAIN: Duration = Duration::from_secs(1);
@@ -78,10 +80,9 @@ impl Proxy {
         ticker: Ticker,
         watch: Watch,
     ) -> Self {
-        let client = Client::new(ticker.clone());
         Self {
             tables,
-            client,
+            client: Client::default(),
             unknowns,
             reporter,
             ticker,
@@ -160,17 +161,26 @@ impl Proxy {
             decision.session.clone(),
         );
         let incoming = body.take().expect("a request is forwarded once");
+        let head_deadline = self.ticker.deadline();
         let body = RequestBody::new(
             incoming,
             exchange.clone(),
             table.timeouts.request_body_idle,
             self.ticker.clone(),
+            (head_deadline.handle(), asked.head_limit(&table)),
         );
 
         // 4 send: again, or elsewhere, only as long as no backend has seen it.
-        let request = Request::from_parts(head, body);
-        let delivered = self
-            .deliver(&table, pool, decision, request, &asked, exchange)
+        let delivery = Delivery {
+            proxy: self,
+            table: &table,
+            pool,
+            asked: &asked,
+            exchange,
+            head: head_deadline,
+        };
+        let delivered = delivery
+            .run(decision, Request::from_parts(head, body))
             .await?;
 
         // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.
@@ -242,8 +252,7 @@ impl Proxy {
             return Err(ProxyError::Switched); // nobody asked: Upgrade stops here
         }
         let pin = |id: &ServerSessionId| pinned(table, pool, member, id);
-        let issued = headers::to_client(&mut head.headers, exchanged.as_ref(), pin)
-            .map_err(ProxyError::BrokenSessionId)?;
+        let issued = headers::to_client(&mut head.headers, exchanged.as_ref(), pin)?;
         head.version = http::Version::HTTP_11; // what the backend speaks ends here; hyper knows the client's
         if let Some(id) = issued {
             exchange.session(|| table.keys.log_hash(id.as_bytes()).to_string());
@@ -374,7 +383,9 @@ pub fn liveness(table: &RoutingTable) -> Liveness {
 fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<Answer> {
     let verdict = error.verdict();
     match error {
-        ProxyError::Upstream(_) | ProxyError::BrokenSessionId(_) | ProxyError::Switched => {
+        // A client that leaves within its own request's body is its own affair.
+        ProxyError::Upstream(Failure::RequestBody(_)) => {}
+        ProxyError::Upstream(_) | ProxyError::BrokenHead(_) | ProxyError::Switched => {
             tracing::warn!(
                 reason = verdict.reason,
                 error = chain(error),

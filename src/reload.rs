@@ -8,10 +8,12 @@ pub mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::sync::{Notify, mpsc, watch as latest};
+use tokio::{
+    sync::{Notify, mpsc, watch as latest},
+    task::JoinHandle,
+};
 
 use crate::{
-    backend::Name,
     config::{
         Config, ConfigErrors,
         diff::{Diff, diff},
@@ -23,7 +25,7 @@ use crate::{
     },
     net::{self, Instant},
     router::{
-        membership::{Loss, Membership},
+        membership::Membership,
         table::{Publisher, RoutingTable},
     },
 };
@@ -64,6 +66,8 @@ pub struct Reload {
     files: latest::Sender<Vec<PathBuf>>,
 }
 
+type Loaded = Result<Config, ConfigErrors>;
+
 /// What makes the writer write.
 #[derive(Debug)]
 pub struct Inputs {
@@ -95,6 +99,12 @@ impl Reload {
         )
     }
 
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// The files that were read for the configuration in force, whenever they are others.
     #[must_use]
     pub fn files(&self) -> latest::Receiver<Vec<PathBuf>> {
@@ -110,27 +120,31 @@ impl Reload {
             reporter,
         } = inputs;
         let mut probes = Probes::new(reporter);
-        let mut asked = net::now();
+        // Reading files and names may take long, or hang: health and time go on meanwhile.
+        let mut loading: Option<(Reason, JoinHandle<Loaded>)> = None;
+        let mut wanted: Option<Reason> = None;
+        let mut ask_again = net::now();
         loop {
-            let next_change = self.membership.next_change();
-            let reason = tokio::select! {
-                Some(reason) = reasons.recv() => reason,
-                () = news.notified() => {
-                    net::sleep_until(asked + ASK_AGAIN).await; // rate-limited; the requests wait longer
-                    asked = net::now();
-                    Reason::UnknownPin
+            if loading.is_none()
+                && let Some(reason) = wanted.take()
+            {
+                let source = self.source.clone();
+                loading = Some((reason, tokio::task::spawn_blocking(move || source.load())));
+            }
+            tokio::select! {
+                biased; // what was seen comes before what follows from the time
+                Some(report) = reports.recv() => self.observe(report, &publisher),
+                (reason, loaded) = finished(&mut loading) => match loaded {
+                    Ok(config) => self.take(config, reason, &publisher),
+                    Err(errors) => log_faults(&errors, reason),
+                },
+                Some(reason) = reasons.recv() => wanted = Some(reason),
+                () = asked(&news, ask_again) => {
+                    ask_again = net::now() + ASK_AGAIN; // rate-limited; the requests wait longer
+                    wanted.get_or_insert(Reason::UnknownPin);
                 }
-                Some(report) = reports.recv() => {
-                    self.observe(report, &publisher);
-                    probes.keep(self.membership.suspects(&self.config));
-                    continue;
-                }
-                () = until(next_change) => {
-                    self.advance(&publisher);
-                    continue;
-                }
-            };
-            self.reload(reason, &publisher).await;
+                () = until(self.membership.next_change()) => self.advance(&publisher),
+            }
             probes.keep(self.membership.suspects(&self.config));
         }
     }
@@ -147,28 +161,18 @@ impl Reload {
             Some(Some((backend, Vital::Suspect))) => {
                 tracing::warn!(%backend, seen = ?report.seen, "suspect: gets no new work while others are healthy");
             }
-            Some(Some((backend, Vital::Lost))) => log_loss(&backend, Loss::Down),
+            Some(Some((backend, Vital::Lost))) => {
+                tracing::error!(%backend, "down for too long: its sessions are lost until it is back");
+            }
         }
         publisher.replace(self.membership.table(&self.config));
     }
 
     fn advance(&mut self, publisher: &Publisher) {
-        for (backend, loss) in self.membership.advance(net::now()) {
-            log_loss(&backend, loss);
+        for backend in self.membership.advance(net::now()) {
+            tracing::info!(%backend, "departed long ago: its sessions are lost from now on");
         }
         publisher.replace(self.membership.table(&self.config));
-    }
-
-    async fn reload(&mut self, reason: Reason, publisher: &Publisher) {
-        let source = self.source.clone();
-        let loading = tokio::task::spawn_blocking(move || source.load());
-        let loaded = loading
-            .await
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        match loaded {
-            Ok(config) => self.take(config, reason, publisher),
-            Err(errors) => log_faults(&errors, reason),
-        }
     }
 
     fn take(&mut self, config: Config, reason: Reason, publisher: &Publisher) {
@@ -201,15 +205,23 @@ impl Reload {
     }
 }
 
-fn log_loss(backend: &Name, loss: Loss) {
-    match loss {
-        Loss::Departed => {
-            tracing::info!(%backend, "departed long ago: its sessions are lost from now on")
-        }
-        Loss::Down => {
-            tracing::error!(%backend, "down for too long: its sessions are lost until it is back")
-        }
-    }
+/// Waits for the load that is under way, if there is one, and takes it out. Cancel safe.
+async fn finished(loading: &mut Option<(Reason, JoinHandle<Loaded>)>) -> (Reason, Loaded) {
+    let Some((reason, load)) = loading else {
+        return std::future::pending().await;
+    };
+    let (reason, loaded) = (*reason, load.await);
+    *loading = None;
+    (
+        reason,
+        loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())),
+    )
+}
+
+/// Waits until somebody asks for news, not before `earliest`. Cancel safe: who asked is not forgotten.
+async fn asked(news: &Notify, earliest: Instant) {
+    net::sleep_until(earliest).await;
+    news.notified().await;
 }
 
 async fn until(at: Option<Instant>) {

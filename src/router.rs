@@ -119,10 +119,12 @@ pub fn route(
     match kind {
         RequestKind::Session(id) => session(table, pool, id),
         RequestKind::Modern { session: id } => {
-            // An id never costs a modern request its answer: servers are to ignore it.
+            // An id never costs a modern request its answer: servers are to ignore it. Where its backend is
+            // lost, it goes along nowhere.
             let pinned = id
                 .as_ref()
                 .and_then(|id| pinned(table, pool, id).ok().flatten());
+            let pinned = pinned.filter(|decision| decision.why == Why::Pinned);
             pinned.map_or_else(|| place(pool, random, &[]), Ok)
         }
         RequestKind::NewWork => place(pool, random, &[]),

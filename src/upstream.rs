@@ -26,7 +26,7 @@ use hyper::{
 use self::{connect::ConnectError, pool::Pool};
 use crate::{
     backend::{BackendId, Endpoint},
-    net::{self, Deadline, Liveness, Ticker},
+    net::{self, Deadline, Liveness},
 };
 
 /// What a client's connections are made with. Read anew for each request.
@@ -95,10 +95,9 @@ pub struct Target<'a> {
     pub endpoint: &'a Endpoint,
 }
 
-/// The connections of one thread to all backends. Cheap to clone.
+/// The connections of one thread to all backends. None at first.
 pub struct Client<B> {
     pool: Rc<Pool<B>>,
-    ticker: Ticker,
 }
 
 impl<B> Client<B>
@@ -106,15 +105,6 @@ where
     B: HttpBody<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// A client without connections.
-    #[must_use]
-    pub fn new(ticker: Ticker) -> Self {
-        Self {
-            pool: Rc::new(Pool::new()),
-            ticker,
-        }
-    }
-
     /// Closes connections that were idle too long, for ever. One task of the thread runs this, for nobody
     /// polls an idle connection.
     pub async fn sweep(&self) {
@@ -124,7 +114,8 @@ where
         }
     }
 
-    /// Sends `request` and waits for the head of its answer, `head_limit` at most from now.
+    /// Sends `request` and waits for the head of its answer, until the deadline, which is set to expire after
+    /// the time beside it and may be moved meanwhile.
     ///
     /// A pooled connection that the backend has closed meanwhile is replaced by a fresh one without
     /// the caller noticing, as long as nothing was sent.
@@ -141,14 +132,13 @@ where
         target: Target<'_>,
         request: Request<B>,
         options: Options,
-        head_limit: Duration,
+        (deadline, head_limit): (&Deadline, Duration),
     ) -> Result<Response<Body<B>>, Unanswered<B>> {
-        let deadline = self.ticker.deadline();
         deadline.set(head_limit);
         let mut request = request;
         if let Some(pooled) = self.pool.checkout(target.id) {
             match self
-                .exchange(pooled, target.id, request, options, &deadline, head_limit)
+                .exchange(pooled, target.id, request, options, deadline, head_limit)
                 .await
             {
                 Err(Unanswered {
@@ -160,7 +150,7 @@ where
         }
         match connect::connect(target.endpoint, options).await {
             Ok(fresh) => {
-                self.exchange(fresh, target.id, request, options, &deadline, head_limit)
+                self.exchange(fresh, target.id, request, options, deadline, head_limit)
                     .await
             }
             Err(error) => Err(Unanswered {
@@ -209,11 +199,10 @@ where
     }
 }
 
-impl<B> Clone for Client<B> {
-    fn clone(&self) -> Self {
+impl<B> Default for Client<B> {
+    fn default() -> Self {
         Self {
-            pool: Rc::clone(&self.pool),
-            ticker: self.ticker.clone(),
+            pool: Rc::new(Pool::new()),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     io,
     rc::Rc,
+    sync::mpsc,
     thread::{self, JoinHandle},
 };
 
@@ -30,26 +31,45 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts a thread that serves on `sockets` until it has drained.
+    /// Starts a thread that serves on `sockets` until it has drained. Returns when it has begun.
+    ///
+    /// # Errors
+    ///
+    /// When the thread, its runtime or its listeners cannot be had.
     pub(super) fn spawn(
         self,
         number: usize,
         sockets: Vec<net::Bound>,
     ) -> io::Result<JoinHandle<()>> {
-        thread::Builder::new()
+        let (begun, beginning) = mpsc::channel();
+        let thread = thread::Builder::new()
             .name(format!("proxy-{number}"))
             .spawn(move || {
                 let runtime = Builder::new_current_thread()
                     .enable_all()
                     .build_local(LocalOptions::default());
-                let served = runtime.and_then(|runtime| runtime.block_on(self.serve(sockets)));
-                if let Err(error) = served {
-                    tracing::error!(%error, "a thread cannot serve");
+                match runtime {
+                    Ok(runtime) => {
+                        runtime.block_on(self.serve(sockets, &begun));
+                        runtime.shutdown_background(); // a name that still resolves must not hold us up
+                    }
+                    Err(error) => drop(begun.send(Err(error))),
                 }
-            })
+            })?;
+        let lost = |_| Err(io::Error::other("the thread has ended"));
+        beginning.recv().unwrap_or_else(lost).map(|()| thread)
     }
 
-    async fn serve(self, sockets: Vec<net::Bound>) -> io::Result<()> {
+    async fn serve(self, sockets: Vec<net::Bound>, begun: &mpsc::Sender<io::Result<()>>) {
+        let listeners = sockets
+            .into_iter()
+            .map(net::Bound::into_listener)
+            .collect::<io::Result<Vec<_>>>();
+        let listeners = match listeners {
+            Ok(listeners) => listeners,
+            Err(error) => return drop(begun.send(Err(error))),
+        };
+        drop(begun.send(Ok(()))); // whoever started this thread waits for it
         let (ticker, watch, mut watcher) = (Ticker::new(), Watch::new(), self.watcher);
         let proxy = Proxy::new(
             self.subscriber.reader(),
@@ -68,11 +88,10 @@ impl Worker {
             watch,
             connections: self.connections,
         });
-        let mut accepting = Vec::new();
-        for socket in sockets {
-            let accept = Rc::clone(&server).accept(socket.into_listener()?, watcher.clone());
-            accepting.push(tokio::task::spawn_local(accept));
-        }
+        let accept = |listener| {
+            tokio::task::spawn_local(Rc::clone(&server).accept(listener, watcher.clone()))
+        };
+        let accepting: Vec<_> = listeners.into_iter().map(accept).collect();
         let (watch, phases) = (server.watch.clone(), watcher.clone());
         tokio::task::spawn_local(async move { watch.follow(phases).await });
         let drained = async {
@@ -87,7 +106,6 @@ impl Worker {
             () = server.ticker.run() => {}
             () = server.handler.proxy.tend() => {}
         }
-        Ok(())
     }
 }
 

@@ -3,11 +3,7 @@
 //! Never the MCP endpoint: a GET, HEAD or OPTIONS there leaves a session behind in some SDKs' servers, and a
 //! ping without a session is refused by others. Probes report; what follows is for [`super::State`] to say.
 
-use std::{
-    collections::{HashMap, HashSet},
-    future::poll_fn,
-    time::Duration,
-};
+use std::{future::poll_fn, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, header};
@@ -71,7 +67,7 @@ pub fn seen_in(error: &ConnectError) -> Option<Observation> {
 /// The probes that are under way.
 #[derive(Debug)]
 pub struct Probes {
-    tasks: HashMap<BackendId, AbortHandle>,
+    tasks: Vec<(Suspect, AbortHandle)>,
     reporter: Reporter,
 }
 
@@ -80,26 +76,25 @@ impl Probes {
     #[must_use]
     pub fn new(reporter: Reporter) -> Self {
         Self {
-            tasks: HashMap::new(),
+            tasks: Vec::new(),
             reporter,
         }
     }
 
-    /// Probes exactly these from now on.
+    /// Probes exactly these, and exactly so, from now on.
     pub fn keep(&mut self, suspects: Vec<Suspect>) {
-        let wanted: HashSet<BackendId> = suspects.iter().map(|suspect| suspect.id).collect();
-        self.tasks.retain(|id, task| {
-            let keep = wanted.contains(id);
+        self.tasks.retain(|(suspect, task)| {
+            let keep = suspects.contains(suspect);
             if !keep {
                 task.abort();
             }
             keep
         });
         for suspect in suspects {
-            let reporter = self.reporter.clone();
-            self.tasks
-                .entry(suspect.id)
-                .or_insert_with(|| tokio::spawn(probe(suspect, reporter)).abort_handle());
+            if !self.tasks.iter().any(|(known, _)| *known == suspect) {
+                let task = tokio::spawn(probe(suspect.clone(), self.reporter.clone()));
+                self.tasks.push((suspect, task.abort_handle()));
+            }
         }
     }
 }

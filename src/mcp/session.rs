@@ -6,19 +6,22 @@ use std::fmt;
 
 use http::HeaderValue;
 
-/// Longest session id, in bytes, at either side. The specification sets no limit; other gateways take 128
+/// Longest session id of a server, in bytes. The specification sets no limit; other gateways take 128
 /// characters, JWTs as ids reach a few hundred.
 pub const MAX_LEN: usize = 4096;
+
+/// Longest session id of a client: a server's, with its pin.
+pub const MAX_CLIENT_LEN: usize = MAX_LEN + 33;
 
 /// Why a header's value cannot be a session id.
 ///
 /// MCP 2025-11-25, Transports, "Session Management": an id MUST hold only visible ASCII, 0x21 to 0x7E.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a session id is 1 to 4096 visible ASCII characters")]
+#[error("a session id is 1 to 4096 visible ASCII characters, without its pin")]
 pub struct InvalidSessionId;
 
-fn check(value: HeaderValue) -> Result<HeaderValue, InvalidSessionId> {
-    let fits = (1..=MAX_LEN).contains(&value.len());
+fn check(value: HeaderValue, longest: usize) -> Result<HeaderValue, InvalidSessionId> {
+    let fits = (1..=longest).contains(&value.len());
     if fits && value.as_bytes().iter().all(u8::is_ascii_graphic) {
         Ok(value)
     } else {
@@ -27,7 +30,7 @@ fn check(value: HeaderValue) -> Result<HeaderValue, InvalidSessionId> {
 }
 
 macro_rules! session_id {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $longest:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq)]
         pub struct $name(HeaderValue);
@@ -50,7 +53,7 @@ macro_rules! session_id {
             type Error = InvalidSessionId;
 
             fn try_from(value: HeaderValue) -> Result<Self, InvalidSessionId> {
-                check(value).map(Self)
+                check(value, $longest).map(Self)
             }
         }
 
@@ -64,12 +67,12 @@ macro_rules! session_id {
 
 session_id! {
     /// The id that a backend issued.
-    ServerSessionId
+    ServerSessionId, MAX_LEN
 }
 
 session_id! {
     /// The id that a client holds: a backend's, with a pin, or without one from before pinring came.
-    ClientSessionId
+    ClientSessionId, MAX_CLIENT_LEN
 }
 
 #[cfg(test)]

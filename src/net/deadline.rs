@@ -36,6 +36,32 @@ struct Slot {
     waker: RefCell<Option<Waker>>,
 }
 
+impl Slot {
+    fn set(&self, duration: Duration) {
+        self.expired.set(false);
+        self.at.set(super::now().checked_add(duration));
+    }
+}
+
+/// Moves a [`Deadline`] without owning it. Does nothing any more once that is gone.
+#[derive(Clone)]
+pub struct DeadlineHandle(Rc<Slot>);
+
+impl DeadlineHandle {
+    /// Arms the deadline anew, to expire after `duration`.
+    pub fn set(&self, duration: Duration) {
+        self.0.set(duration);
+    }
+}
+
+impl fmt::Debug for DeadlineHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DeadlineHandle")
+            .field(&self.0.at.get())
+            .finish()
+    }
+}
+
 impl Ticker {
     /// A ticker without deadlines. Deadlines fire only while [`Ticker::run`] is polled.
     #[must_use]
@@ -115,8 +141,13 @@ pub struct Deadline {
 impl Deadline {
     /// Arms it to expire after `duration`, whatever it was set to before.
     pub fn set(&self, duration: Duration) {
-        self.slot.expired.set(false);
-        self.slot.at.set(super::now().checked_add(duration));
+        self.slot.set(duration);
+    }
+
+    /// Something that moves this deadline from another place of the same thread.
+    #[must_use]
+    pub fn handle(&self) -> DeadlineHandle {
+        DeadlineHandle(Rc::clone(&self.slot))
     }
 
     /// Disarms it.

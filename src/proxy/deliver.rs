@@ -3,6 +3,8 @@
 //! Design, section 4: connect again before answering at all. What is found out about a backend's health
 //! on the way is reported; the routing table says at the next request what follows.
 
+use std::time::Duration;
+
 use http::{Method, Request, Response};
 
 use super::{
@@ -12,9 +14,9 @@ use super::{
     headers, options,
 };
 use crate::{
-    health::{Observation, Vital, probe},
+    health::{Observation, probe},
     mcp::Era,
-    net::{self, Instant},
+    net::{self, Deadline, Instant},
     observe::Exchange,
     ring::Member,
     router::{
@@ -25,11 +27,22 @@ use crate::{
     upstream::{self, Failure, Options, Target, Unanswered},
 };
 
-/// Between two connects to a backend that refuses: it may be about to listen again.
-const CONNECT_AGAIN: std::time::Duration = std::time::Duration::from_millis(100);
+/// Between two rounds of connects: who refuses may be about to listen again.
+const CONNECT_AGAIN: Duration = Duration::from_millis(100);
 
-/// For a connect to one that is known to be down: a probe is at it already, and the client waits.
-const CONNECT_TO_SUSPECT: std::time::Duration = std::time::Duration::from_millis(80);
+/// For a connect to one that has been down for long: a probe is at it already, and the client waits.
+const CONNECT_TO_DOWN: Duration = Duration::from_millis(80);
+
+/// All that a request is delivered by.
+pub(super) struct Delivery<'a> {
+    pub(super) proxy: &'a Proxy,
+    pub(super) table: &'a RoutingTable,
+    pub(super) pool: &'a Pool,
+    pub(super) asked: &'a Asked,
+    pub(super) exchange: &'a Exchange,
+    /// Expires when the backend should have begun to answer.
+    pub(super) head: Deadline,
+}
 
 /// A request that was answered.
 pub(super) struct Delivered {
@@ -41,47 +54,40 @@ pub(super) struct Delivered {
     pub(super) response: Response<upstream::Body<RequestBody>>,
 }
 
-impl Proxy {
+impl Delivery<'_> {
     /// Sends `request` where `decision` says, or where it may go instead.
-    pub(super) async fn deliver(
-        &self,
-        table: &RoutingTable,
-        pool: &Pool,
+    pub(super) async fn run(
+        self,
         mut decision: Decision,
         mut request: Request<RequestBody>,
-        asked: &Asked,
-        exchange: &Exchange,
     ) -> Result<Delivered, ProxyError> {
+        // Where the client sent no Host (HTTP/1.0), each backend gets its own.
+        let own_host = headers::needs_host(request.headers(), self.pool.options.host);
         let mut tried = Vec::new();
-        let patience = net::now() + table.timeouts.connect;
+        let mut give_up = None;
         loop {
-            let entry = pool.entry(decision.member);
-            let name = entry.backend.name.as_str();
-            exchange.routed(name, decision.why.as_str());
-            let failed = match self.attempt(table, pool, entry, request, asked).await {
-                Ok((in_flight, response)) => {
-                    return Ok(Delivered {
-                        member: decision.member,
-                        in_flight,
-                        response,
-                    });
-                }
+            let entry = self.pool.entry(decision.member);
+            if own_host {
+                headers::set_host(request.headers_mut(), &entry.backend.endpoint.to_string());
+            }
+            let failed = match self.attempt(entry, &decision, request).await {
+                Ok(delivered) => return Ok(delivered),
                 Err(failed) => failed,
             };
-            self.report(entry, &failed.failure, asked);
-            exchange.failed(name, error::upstream(&failed.failure).reason);
+            self.note(entry, &failed.failure);
             let Some(unsent) = failed.unsent else {
                 return Err(failed.failure.into());
             };
             tried.push(decision.member);
+            let give_up = *give_up.get_or_insert_with(|| net::now() + self.table.timeouts.connect);
             match self
-                .next(pool, entry, &decision, &failed.failure, &tried, patience)
+                .next(entry, &decision, &failed.failure, &mut tried, give_up)
                 .await
             {
                 Some(next) => (decision, request) = (next, unsent),
                 None => {
-                    if !asked.waits_for_continue {
-                        body::discard(unsent.into_body());
+                    if !self.asked.waits_for_continue {
+                        body::discard(unsent.into_body().into_incoming());
                     }
                     return Err(failed.failure.into());
                 }
@@ -91,97 +97,106 @@ impl Proxy {
 
     async fn attempt(
         &self,
-        table: &RoutingTable,
-        pool: &Pool,
         entry: &Entry,
-        mut request: Request<RequestBody>,
-        asked: &Asked,
-    ) -> Result<(InFlight, Response<upstream::Body<RequestBody>>), Unanswered<RequestBody>> {
-        let authority = || entry.backend.endpoint.to_string();
-        headers::set_host(request.headers_mut(), pool.options.host, authority);
+        decision: &Decision,
+        request: Request<RequestBody>,
+    ) -> Result<Delivered, Unanswered<RequestBody>> {
+        self.exchange
+            .routed(entry.backend.name.as_str(), decision.why.as_str());
         let in_flight = entry.load.enter();
         let target = Target {
             id: entry.id,
             endpoint: &entry.backend.endpoint,
         };
+        let head = (&self.head, self.asked.head_limit(self.table));
         let response = self
+            .proxy
             .client
-            .send(
-                target,
-                request,
-                connect_options(table, entry),
-                asked.head_limit(table),
-            )
+            .send(target, request, self.options(entry), head)
             .await?;
         if entry.wants_good_news {
-            self.reporter.report(entry.id, Observation::Answered);
+            self.proxy.reporter.report(entry.id, Observation::Answered);
         }
-        Ok((in_flight, response))
+        Ok(Delivered {
+            member: decision.member,
+            in_flight,
+            response,
+        })
     }
 
-    /// Where an unsent request goes next, if anywhere: elsewhere at once, or to the same one after a while.
+    /// Where an unsent request goes next, if anywhere: elsewhere at once, and when all were tried, round
+    /// again after a while.
     async fn next(
         &self,
-        pool: &Pool,
         entry: &Entry,
         earlier: &Decision,
         failure: &Failure,
-        tried: &[Member],
-        patience: Instant,
+        tried: &mut Vec<Member>,
+        give_up: Instant,
     ) -> Option<Decision> {
-        if earlier.why.may_move() {
+        let random = self.proxy.random.borrow_mut().u64(..);
+        if let Ok(next) = router::reroute(self.pool, earlier, random, tried) {
             tracing::debug!(backend = %entry.backend.name, error = %failure, "goes to another backend");
-            let random = self.random.borrow_mut().u64(..);
-            return router::reroute(pool, earlier, random, tried).ok();
+            return Some(next);
         }
-        let known_to_be_down = entry.vital != Vital::Healthy;
-        if known_to_be_down || !failure.may_pass() || net::now() + CONNECT_AGAIN >= patience {
+        if self.is_long_down(entry) || !failure.may_pass() || net::now() + CONNECT_AGAIN >= give_up
+        {
             return None;
         }
         net::sleep(CONNECT_AGAIN).await;
-        Some(earlier.clone())
+        tried.clear();
+        Some(router::reroute(self.pool, earlier, random, tried).unwrap_or_else(|_| earlier.clone()))
     }
 
-    fn report(&self, entry: &Entry, failure: &Failure, asked: &Asked) {
+    /// Whether it has been down for longer than a request would wait for it.
+    fn is_long_down(&self, entry: &Entry) -> bool {
+        let patience = self.table.timeouts.connect;
+        entry
+            .down_since
+            .is_some_and(|since| net::now().saturating_duration_since(since) > patience)
+    }
+
+    fn options(&self, entry: &Entry) -> Options {
+        let options = options(self.table);
+        if self.is_long_down(entry) {
+            Options {
+                connect: options.connect.min(CONNECT_TO_DOWN),
+                ..options
+            }
+        } else {
+            options
+        }
+    }
+
+    /// Tells the log and the table's writer what was seen.
+    fn note(&self, entry: &Entry, failure: &Failure) {
+        self.exchange
+            .failed(entry.backend.name.as_str(), error::upstream(failure).reason);
         let seen = match failure {
             Failure::Connect(error) => probe::seen_in(error),
             Failure::Closed(_) => Some(Observation::Reset),
-            // A call of a session may be at work; what opens something has to begin.
-            Failure::HeadTimeout(_) if !asked.is_call() => Some(Observation::TimedOut),
+            // A request of a session may be at work; what opens something has to begin.
+            Failure::HeadTimeout(_) if !self.asked.has_session => Some(Observation::TimedOut),
             Failure::HeadTimeout(_) | Failure::Malformed(_) | Failure::RequestBody(_) => None,
         };
         if let Some(seen) = seen {
-            self.reporter.report(entry.id, seen);
+            self.proxy.reporter.report(entry.id, seen);
         }
     }
 }
 
 impl Asked {
-    /// How long the backend may take to begin: long for a call of a session, which may be at work, short for
-    /// what opens something.
-    fn head_limit(&self, table: &RoutingTable) -> std::time::Duration {
-        if self.is_call() {
+    /// How long the backend may take to begin: long for a call, which may be at work, short for what opens
+    /// something.
+    pub(super) fn head_limit(&self, table: &RoutingTable) -> Duration {
+        let is_call = match self.era {
+            Era::Legacy => self.has_session && self.method != Method::GET,
+            Era::Modern => self.method == Method::POST,
+        };
+        if is_call {
             table.timeouts.response_head
         } else {
             table.timeouts.open_head
         }
-    }
-
-    fn is_call(&self) -> bool {
-        match self.era {
-            Era::Legacy => self.has_session && self.method != Method::GET,
-            Era::Modern => self.method == Method::POST,
-        }
-    }
-}
-
-fn connect_options(table: &RoutingTable, entry: &Entry) -> Options {
-    let options = options(table);
-    match entry.vital {
-        Vital::Healthy => options,
-        Vital::Suspect | Vital::Lost => Options {
-            connect: options.connect.min(CONNECT_TO_SUSPECT),
-            ..options
-        },
     }
 }

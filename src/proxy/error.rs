@@ -7,9 +7,12 @@
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
-use super::{body::RequestBodyError, headers::Ambiguous};
+use super::{
+    body::RequestBodyError,
+    headers::{Ambiguous, BrokenHead},
+};
 use crate::{
-    mcp::{Unclassifiable, jsonrpc, session::InvalidSessionId},
+    mcp::{Unclassifiable, jsonrpc},
     router::Refusal,
     upstream::{Failure, connect::ConnectError},
 };
@@ -38,9 +41,9 @@ pub enum ProxyError {
     /// The backend gave no answer.
     #[error(transparent)]
     Upstream(#[from] Failure),
-    /// The backend's answer has a session id that no client can send back.
-    #[error("the backend issued an unusable Mcp-Session-Id")]
-    BrokenSessionId(#[source] InvalidSessionId),
+    /// The head of the backend's answer cannot be passed on.
+    #[error(transparent)]
+    BrokenHead(#[from] BrokenHead),
     /// The backend answered 101, though nobody asked for another protocol.
     #[error("the backend switched protocols unasked")]
     Switched,
@@ -103,6 +106,10 @@ impl ProxyError {
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 ..Verdict::bad_request("connect_method")
             },
+            Self::Ambiguous(Ambiguous::TransferCoding) => Verdict {
+                status: StatusCode::NOT_IMPLEMENTED,
+                ..Verdict::bad_request("transfer_coding")
+            },
             Self::Ambiguous(
                 Ambiguous::HostMissing
                 | Ambiguous::SeveralHosts
@@ -125,8 +132,11 @@ impl ProxyError {
             Self::Refused(refusal) => refused(*refusal),
             Self::StayedUnknown(refusal) => Verdict::gone(refused(*refusal).reason),
             Self::Upstream(failure) => upstream(failure),
-            Self::BrokenSessionId(_) => {
+            Self::BrokenHead(BrokenHead::SessionId(_)) => {
                 Verdict::of(StatusCode::BAD_GATEWAY, "backend_session_id_invalid")
+            }
+            Self::BrokenHead(BrokenHead::TransferCoding) => {
+                Verdict::of(StatusCode::BAD_GATEWAY, "backend_answer_invalid")
             }
             Self::Switched => Verdict::of(StatusCode::BAD_GATEWAY, "backend_answer_invalid"),
         }

@@ -46,6 +46,9 @@ pub enum Ambiguous {
     /// `Connection` names a header that must reach the backend.
     #[error("the Connection header names {0}, which is not a header of one connection")]
     Nominated(Box<str>),
+    /// The body is coded otherwise than in chunks.
+    #[error("the only transfer coding that is understood here is \"chunked\"")]
+    TransferCoding,
     /// CONNECT asks for a tunnel.
     #[error("CONNECT is for forward proxies")]
     Connect,
@@ -68,6 +71,9 @@ pub fn scan(head: &Parts) -> Result<Scan, Ambiguous> {
         return Err(Ambiguous::Connect);
     }
     check_host(head)?;
+    if !is_plainly_framed(&head.headers) {
+        return Err(Ambiguous::TransferCoding);
+    }
     let mut stop = Vec::new();
     for name in head.headers.keys() {
         if stops_here(name) || is_forwarded(name) {
@@ -78,6 +84,20 @@ pub fn scan(head: &Parts) -> Result<Scan, Ambiguous> {
     }
     nominated(&head.headers, &mut stop)?;
     Ok(Scan { stop })
+}
+
+/// Whether the body is in chunks, if it is transfer-coded at all. The coding stops here, and nobody behind
+/// would know how to read another (RFC 9112, section 6.1).
+fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
 }
 
 /// Headers of one connection (RFC 9110, section 7.6.1), and `Expect`, which pinring answers itself.
@@ -267,15 +287,32 @@ fn stripped(path_and_query: &str, prefix: &PathPrefix) -> Option<String> {
     Some([document, slash, rest, query].concat())
 }
 
-/// Sets the Host that `pool`'s backend at `authority` is to see.
-pub fn set_host(headers: &mut HeaderMap, host: HostHeader, authority: impl FnOnce() -> String) {
-    let keep = match host {
-        HostHeader::Pass => headers.contains_key(header::HOST), // HTTP/1.0 clients may send none
-        HostHeader::Rewrite => false,
-    };
-    if !keep && let Ok(value) = HeaderValue::from_str(&authority()) {
+/// Whether the backend is to see its own address as Host: where that is configured, and where the client sent
+/// none, as those of HTTP/1.0 may.
+#[must_use]
+pub fn needs_host(headers: &HeaderMap, host: HostHeader) -> bool {
+    match host {
+        HostHeader::Pass => !headers.contains_key(header::HOST),
+        HostHeader::Rewrite => true,
+    }
+}
+
+/// Sets the Host that a backend is to see.
+pub fn set_host(headers: &mut HeaderMap, authority: &str) {
+    if let Ok(value) = HeaderValue::from_str(authority) {
         headers.insert(header::HOST, value);
     }
+}
+
+/// Why the head of an answer cannot be passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BrokenHead {
+    /// The body is coded otherwise than in chunks.
+    #[error("the backend's answer has a transfer coding other than \"chunked\"")]
+    TransferCoding,
+    /// No client could send the session id back.
+    #[error("the backend issued an unusable Mcp-Session-Id")]
+    SessionId(#[from] InvalidSessionId),
 }
 
 /// What the session ids of a request were: the client's, and the one that its backend was sent.
@@ -295,19 +332,23 @@ pub struct Exchanged {
 ///
 /// # Errors
 ///
-/// When the backend's session id cannot be one, or there are several different ones.
+/// When the body's coding is not understood, the session id cannot be one, or there are several different
+/// ones.
 pub fn to_client(
     headers: &mut HeaderMap,
     exchanged: Option<&Exchanged>,
     pin: impl FnOnce(&ServerSessionId) -> HeaderValue,
-) -> Result<Option<ServerSessionId>, InvalidSessionId> {
+) -> Result<Option<ServerSessionId>, BrokenHead> {
+    if !is_plainly_framed(headers) {
+        return Err(BrokenHead::TransferCoding);
+    }
     stop_at_client(headers);
     let Entry::Occupied(mut ids) = headers.entry(era::SESSION_ID) else {
         return Ok(None);
     };
     let id = ids.get().clone();
     if ids.iter().any(|other| *other != id) {
-        return Err(InvalidSessionId);
+        return Err(BrokenHead::SessionId(InvalidSessionId));
     }
     let id = ServerSessionId::try_from(id)?;
     let client = match exchanged {

@@ -42,15 +42,6 @@ struct Members {
     patience: Patience,
 }
 
-/// Why a backend's sessions are lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// It was taken from the list, and its time has run out.
-    Departed,
-    /// It was down for too long.
-    Down,
-}
-
 #[derive(Debug, Clone)]
 struct Known {
     id: BackendId,
@@ -100,13 +91,12 @@ impl Membership {
         let mut earlier = std::mem::take(&mut self.pools);
         let kept = |pool: &config::Pool| earlier.remove(&pool.name).unwrap_or_default();
         let kept: Vec<Members> = config.pools.iter().map(kept).collect();
-        // Which pool will get the requests of one that was removed is not known: its backends depart in all.
-        let orphans: Vec<Known> = earlier
-            .into_values()
-            .flat_map(|members| members.known)
-            .collect();
+        // Which pool will get the requests of one that was removed is not known: its backends depart in all,
+        // but for those that were moved to another pool.
+        let orphans: Vec<Members> = earlier.into_values().collect();
+        let is_listed = |name: &Name| config.pools.iter().any(|pool| lists(pool, name));
         for (pool, mut members) in config.pools.iter().zip(kept) {
-            members.adopt(&orphans);
+            members.adopt(&orphans, |name| lists(pool, name) || !is_listed(name));
             let members = self.updated(members, pool, now);
             self.pools.insert(pool.name.clone(), members);
         }
@@ -195,24 +185,20 @@ impl Membership {
         BackendId(self.ids)
     }
 
-    /// Lets the time come to `now`: who has joined long enough is listed, who departed or was down for long
-    /// is lost. Tells who was lost.
-    pub fn advance(&mut self, now: Instant) -> Vec<(Name, Loss)> {
+    /// Lets the time come to `now`: who has joined long enough is listed, who departed long ago is lost. Tells
+    /// who was lost.
+    pub fn advance(&mut self, now: Instant) -> Vec<Name> {
         let mut newly_lost = Vec::new();
         for members in self.pools.values_mut() {
             for known in &mut members.known {
                 if matches!(known.state, State::Joining { until } if until <= now) {
                     known.state = State::Listed;
                 }
-                let before = known.health.vital();
-                known.health.advance(now, members.patience);
-                if known.health.vital() == Vital::Lost && before != Vital::Lost {
-                    newly_lost.push((known.backend.name.clone(), Loss::Down));
-                }
+                known.health.advance(now);
             }
             let over = |known: &mut Known| matches!(known.state, State::Departed { until } if until <= now);
             for gone in members.known.extract_if(.., over) {
-                newly_lost.push((gone.backend.name, Loss::Departed));
+                newly_lost.push(gone.backend.name);
                 members.lost.push(gone.nodes);
             }
             let surplus = members.lost.len().saturating_sub(LOST_CAPACITY);
@@ -224,22 +210,11 @@ impl Membership {
     /// When [`Membership::advance`] will next change something.
     #[must_use]
     pub fn next_change(&self) -> Option<Instant> {
-        let next = |members: &Members| {
-            let patience = members.patience;
-            members
-                .known
-                .iter()
-                .filter_map(move |known| {
-                    known
-                        .state
-                        .until()
-                        .into_iter()
-                        .chain(known.health.next_change(patience))
-                        .min()
-                })
-                .min()
-        };
-        self.pools.values().filter_map(next).min()
+        let known = self.pools.values().flat_map(|members| &members.known);
+        known
+            .flat_map(|known| [known.state.until(), known.health.next_change()])
+            .flatten()
+            .min()
     }
 
     /// Takes what was seen of a backend. Gives its name and health where that changed; the inner `None`
@@ -317,15 +292,17 @@ impl Membership {
 }
 
 impl Members {
-    /// Takes in backends of a removed pool, but those that it has itself.
-    fn adopt(&mut self, orphans: &[Known]) {
-        for orphan in orphans {
-            if !self
-                .known
-                .iter()
-                .any(|known| known.backend.name == orphan.backend.name)
-            {
+    /// Takes in the backends of removed pools that `wanted` says, but those that it has itself.
+    fn adopt(&mut self, orphans: &[Self], wanted: impl Fn(&Name) -> bool) {
+        for orphan in orphans.iter().flat_map(|members| &members.known) {
+            let name = &orphan.backend.name;
+            if wanted(name) && !self.known.iter().any(|known| known.backend.name == *name) {
                 self.known.push(orphan.clone());
+            }
+        }
+        for lost in orphans.iter().flat_map(|members| &members.lost) {
+            if wanted(lost.name()) && !self.lost.iter().any(|known| known.name() == lost.name()) {
+                self.lost.push(Arc::clone(lost));
             }
         }
     }
@@ -339,6 +316,7 @@ impl Members {
             standing: known.state.standing(),
             vital: known.health.vital(),
             wants_good_news: known.health.wants_good_news(),
+            down_since: known.health.down_since(),
         };
         Pool::new(
             options.clone(),
@@ -346,6 +324,10 @@ impl Members {
             &self.lost,
         )
     }
+}
+
+fn lists(pool: &config::Pool, name: &Name) -> bool {
+    pool.backends.iter().any(|backend| backend.name == *name)
 }
 
 fn take(known: &mut Vec<Known>, name: &Name) -> Option<Known> {

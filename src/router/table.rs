@@ -3,7 +3,7 @@
 //! One writer ([`Publisher`], held by `reload`) and many readers: each thread has a [`Reader`] and each
 //! request holds one snapshot from beginning to end, so that no request sees half of a change.
 
-use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
+use std::{cell::RefCell, fmt, rc::Rc, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -90,6 +90,8 @@ pub struct Entry {
     pub vital: Vital,
     /// Whether it is to be told when it answers: see [`crate::health::State::wants_good_news`].
     pub wants_good_news: bool,
+    /// Since when no connection could be made to it.
+    pub down_since: Option<Instant>,
 }
 
 /// How a backend stands to the list of backends.

@@ -256,8 +256,10 @@ fn with_one_down(lines: &str, lost: &str) -> (RoutingTable, ClientSessionId) {
     let before = membership.table(&config);
     let down = member(&before.pools[0], lost);
     let id = before.pools[0].entry(down).id;
-    membership.observe(id, Observation::Refused, now, 0.5);
-    membership.advance(now + Duration::from_secs(10));
+    for second in 0..=10 {
+        let at = now + Duration::from_secs(second);
+        membership.observe(id, Observation::Refused, at, 0.5);
+    }
     (
         membership.table(&config),
         pinned_id(&before, &before.pools[0], down, "id"),

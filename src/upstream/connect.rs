@@ -21,6 +21,9 @@ use crate::{
     net::{self, Liveness, Stream},
 };
 
+/// hyper reads bodies into a buffer of up to this size.
+const MIN_BUFFER: usize = 64 * 1024;
+
 /// Why no connection could be made. The backend has seen nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -95,6 +98,8 @@ where
         .writev(false)
         .max_headers(options.headers)
         .max_header_size(options.header_bytes)
+        // Else a client that does not read costs 400 KiB here alone.
+        .max_buf_size(options.header_bytes.max(MIN_BUFFER))
         .handshake(Patient(stream));
     let (sender, connection) = handshake.await.map_err(ConnectError::Handshake)?;
     tokio::task::spawn_local(async move {

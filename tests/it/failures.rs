@@ -7,7 +7,8 @@ use std::{
 };
 
 use crate::support::{
-    Answer, Backend, Client, ONE_THREAD, Pinring, Received, eventually, ok, request, reset_on_close,
+    Answer, Backend, Chunk, Client, ONE_THREAD, Pinring, Received, eventually, ok, request,
+    reset_on_close,
 };
 
 fn told(answer: &Answer) -> (u16, String) {
@@ -342,5 +343,21 @@ fn an_answer_that_comes_before_the_end_of_the_request_is_passed_on() {
                 "{reads_on}"
             );
         }
+    }
+}
+
+#[test]
+fn the_head_of_an_answer_arrives_although_its_backend_dies_at_once() {
+    let backend = Backend::start(|_, stream| {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+        let _sent = stream.write_all(head.as_bytes());
+        false
+    });
+    let pinring = Pinring::before(&[&backend], "");
+    for _ in 0..100 {
+        let mut client = Client::connect(pinring.address());
+        client.send(request("POST", "", "{}"));
+        assert!(client.head().starts_with("HTTP/1.1 200"));
+        assert_eq!(client.chunk(), Chunk::Truncated);
     }
 }

@@ -1,6 +1,8 @@
 //! Sessions stay on their replica: the pin in every answer, through restarts and several proxies.
 
-use crate::support::{Backend, Client, Pinring};
+use std::io::Write as _;
+
+use crate::support::{Backend, Client, Pinring, ok};
 
 fn is_pin(text: &str) -> bool {
     text.len() == 32
@@ -88,4 +90,20 @@ fn an_altered_pin_answers_404_in_the_words_of_the_sdks() {
     assert_eq!((answer.status, &*answer.reason()), (404, "tag_invalid"));
     assert!(answer.text().contains("-32001") && answer.text().contains("Session not found"));
     assert_eq!(backend.received().len(), 1, "only initialize reached it");
+}
+
+#[test]
+fn the_longest_id_of_a_server_is_accepted_with_its_pin() {
+    let backend = Backend::start(|request, stream| {
+        let id = request
+            .header("mcp-session-id")
+            .map_or_else(|| "x".repeat(4096), str::to_owned);
+        let length = id.len().to_string();
+        stream
+            .write_all(&ok(&format!("mcp-session-id: {id}\r\n"), &length))
+            .is_ok()
+    });
+    let pinring = Pinring::before(&[&backend], "");
+    let id = Client::initialize(pinring.address());
+    assert_eq!(Client::in_session(pinring.address(), &id).text(), "4096");
 }

@@ -196,3 +196,21 @@ fn a_request_that_was_sent_before_the_signal_is_answered() {
         assert_eq!(pinring.wait().code(), Some(0));
     }
 }
+
+#[test]
+fn a_file_that_cannot_be_read_to_its_end_does_not_hold_up_the_end() {
+    let backend = Backend::answering(ok("", "a"));
+    let mut pinring = Pinring::before(&[&backend], &drain("1m"));
+    std::fs::remove_file(pinring.file()).unwrap();
+    let made = std::process::Command::new("mkfifo")
+        .arg(pinring.file())
+        .status();
+    assert!(made.unwrap().success());
+    pinring.signal("HUP");
+    assert_eq!(
+        Client::once(pinring.address(), "POST", "", "{}").status,
+        200
+    );
+    pinring.signal("TERM");
+    assert_eq!(pinring.wait().code(), Some(0));
+}

@@ -248,7 +248,10 @@ fn a_silent_stream_gets_comments_between_events_and_a_counted_one_none() {
         let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
         let (framing, event) = match request.header("x-length") {
             Some(length) => (format!("content-length: {length}"), ""),
-            None => ("transfer-encoding: chunked".to_owned(), "9\r\ndata: 1\n\n\r\n"),
+            None => (
+                "transfer-encoding: chunked".to_owned(),
+                "9\r\ndata: 1\n\n\r\n",
+            ),
         };
         write!(stream, "{head}{framing}\r\n\r\n{event}").is_ok()
     });

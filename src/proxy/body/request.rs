@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::{
-    net::{Deadline, Ticker},
+    net::{Deadline, DeadlineHandle, Ticker},
     observe::Exchange,
 };
 
@@ -43,19 +43,33 @@ pub struct RequestBody {
     ticker: Ticker,
     /// Made when there is something to wait for: most bodies are there with their head.
     deadline: Option<Deadline>,
+    /// The backend's time to begin its answer, which does not run while the request is still coming in.
+    head: (DeadlineHandle, Duration),
 }
 
 impl RequestBody {
-    /// A body that may be silent for `idle` at most.
+    /// A body that may be silent for `idle` at most. Each of its frames sets the deadline of `head` anew.
     #[must_use]
-    pub fn new(incoming: Incoming, exchange: Exchange, idle: Duration, ticker: Ticker) -> Self {
+    pub fn new(
+        incoming: Incoming,
+        exchange: Exchange,
+        idle: Duration,
+        ticker: Ticker,
+        head: (DeadlineHandle, Duration),
+    ) -> Self {
         Self {
             incoming,
             exchange,
             idle,
             ticker,
             deadline: None,
+            head,
         }
+    }
+
+    /// The client's body as it is.
+    pub fn into_incoming(self) -> Incoming {
+        self.incoming
     }
 
     fn poll_idle(
@@ -91,6 +105,8 @@ impl Body for RequestBody {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Some(data) = frame.data_ref() {
                         self.exchange.received(data.len());
+                        let (head, limit) = &self.head;
+                        head.set(*limit);
                         if let Some(deadline) = &self.deadline {
                             deadline.set(self.idle);
                         }

@@ -50,6 +50,10 @@ pub enum BrokenOff {
 }
 
 /// An answer's body.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all answers are the large one, and a box is an allocation for each"
+)]
 #[derive(Debug)]
 pub enum Answer {
     /// Of pinring itself.
@@ -67,6 +71,8 @@ pub struct Relay {
     idle: Option<(Duration, Deadline)>,
     events: Option<EventStream>,
     watch: Watch,
+    /// Why the body broke off, until the next poll tells it.
+    broken: Option<BrokenOff>,
     _in_flight: InFlight,
 }
 
@@ -92,8 +98,13 @@ impl Relay {
             idle,
             events,
             watch,
+            broken: None,
             _in_flight: in_flight,
         }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.broken.is_none() && self.upstream.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn passed(&mut self, data: &Bytes) {
@@ -142,7 +153,7 @@ impl Relay {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         loop {
             let Some(upstream) = &mut self.upstream else {
-                return Poll::Ready(None);
+                return Poll::Ready(self.broken.take().map(Err));
             };
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Pending => return self.poll_silence(cx),
@@ -152,7 +163,11 @@ impl Relay {
                 }
                 Poll::Ready(Some(Err(error))) => {
                     self.finish(Outcome::BackendGone);
-                    return Poll::Ready(Some(Err(BrokenOff::Backend(error))));
+                    // What hyper holds, the head above all, is flushed between this poll and the next: an
+                    // error at once would drop it, and the client would see nothing at all.
+                    self.broken = Some(BrokenOff::Backend(error));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Some(data) = frame.data_ref() {
@@ -217,7 +232,7 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(body, _) => body.is_none(),
-            Self::Relay(relay) => relay.upstream.as_ref().is_none_or(Body::is_end_stream),
+            Self::Relay(relay) => relay.is_end_stream(),
         }
     }
 
