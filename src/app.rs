@@ -21,6 +21,7 @@ use crate::{
     proxy::Unknowns,
     reload::{Inputs, Reason, Reload, watch},
     router::table::{self, Publisher, Reader},
+    sessions::Sessions,
     shutdown::{self, Signals, Trigger},
 };
 
@@ -110,7 +111,8 @@ impl Bound {
         let signals = Signals::install()?;
         let watched = self.config.server.watch && !self.config.files.is_empty();
         let threads = self.config.server.threads.get();
-        let (reload, table) = Reload::new(self.source, self.config);
+        let sessions = Sessions::new();
+        let (reload, table) = Reload::new(self.source, self.config, sessions.clone());
         let (publisher, subscriber) = table::publish(table);
         let (trigger, watcher) = shutdown::channel();
         let (reporter, reports) = probe::reports();
@@ -120,6 +122,7 @@ impl Bound {
         let worker = Worker {
             subscriber,
             unknowns,
+            sessions: sessions.clone(),
             reporter: reporter.clone(),
             watcher,
             connections: connections.clone(),
@@ -136,6 +139,7 @@ impl Bound {
         announce(reload.config(), &self.addresses);
         drop(self.sockets); // each thread has its own handles, and closes them when it drains
         drop(worker); // the trigger knows that all threads are done by their watchers being gone
+        tokio::spawn(async move { sessions.sweep().await });
         let inputs = |reasons| Inputs {
             reasons,
             news,

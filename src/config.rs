@@ -155,6 +155,8 @@ pub struct Pool {
     pub patience: Patience,
     /// What becomes of the sessions of a backend that is lost.
     pub on_loss: OnLoss,
+    /// How long a session without a request or an open stream counts as live.
+    pub session_idle: Duration,
     /// What a suspect backend is asked for with GET; `None`: a TCP connection is enough.
     pub probe_path: Option<String>,
     /// Its replicas, never empty, in the order of the file; names are unique over all pools.

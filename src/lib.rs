@@ -28,7 +28,7 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | config, health::probe, listener, net, proxy, reload, router::table, shutdown |
+//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | config, health::probe, listener, net, proxy, reload, router::table, sessions, shutdown |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
 //! | `commands` | W | what the subcommands do | app, cli, config, demo, observe::logging, pin, ring |
@@ -47,12 +47,12 @@
 //! | `observe` | I | the access log's line and the log's set-up; takes plain values | net |
 //! | `observe::logging` | I | sets up the log | observe |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |
-//! | `proxy` | I | the six phases and nothing else | health, mcp, net, observe, pin, ring, router, shutdown, upstream |
-//! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | mcp::sse, net, observe, router::placement, shutdown, upstream |
+//! | `proxy` | I | the six phases and nothing else | health, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
+//! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | mcp::sse, net, observe, router::placement, sessions, shutdown, upstream |
 //! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | mcp, router, upstream, proxy |
 //! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | config, mcp, router::table |
 //! | `proxy::unknown` | I | waits and counts for pins that cannot be judged yet | mcp::session, net, ring::hash, router, proxy |
-//! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table |
+//! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table, sessions |
 //! | `ring` | P | sorted virtual nodes: coordinate or key → backend | backend |
 //! | `ring::hash` | P | the frozen hash, a wire contract | backend, ring |
 //! | `router` | P | `RequestKind` × `RoutingTable` → `Decision` or `Refusal`: all routing rules | backend, config, health, mcp, pin, ring |
@@ -60,6 +60,7 @@
 //! | `router::placement` | P | the backend of new work: the lighter of two that chance picks | backend, ring |
 //! | `router::table` | P | one immutable table of all that routing reads; one writer, many readers | backend, config, health, pin, ring, router::placement |
 //! | `router::unknown` | P | since when each unknown pin has been seen | - |
+//! | `sessions` | I | the live sessions of each backend as this process knows them | net, ring::hash, router::placement |
 //! | `shutdown` | I | signals, the phases of a drain, and what tells every connection of them | net |
 //! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |
 //! | `upstream::connect` | I | resolve, connect, handshake within one deadline | backend, net, upstream |
@@ -80,5 +81,6 @@ pub mod proxy;
 pub mod reload;
 pub mod ring;
 pub mod router;
+pub mod sessions;
 pub mod shutdown;
 pub mod upstream;

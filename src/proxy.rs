@@ -13,16 +13,17 @@ mod unknown;
 use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
+    sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
 use hyper::body::{Body, Incoming};
 
 pub use self::unknown::Unknowns;
 use self::{
-    body::{Answer, Departure, Ending, EventStream, Relay, RequestBody},
+    body::{Answer, Departure, Ending, EventStream, Relay, RequestBody, Work},
     deliver::{Delivered, Delivery},
     error::ProxyError,
     headers::Exchanged,
@@ -36,8 +37,10 @@ use crate::{
     ring::Member,
     router::{
         self, Decision, Why,
+        placement::Load,
         table::{Pool, Reader, RoutingTable, Snapshot},
     },
+    sessions::{Sessions, Visit},
     shutdown::Watch,
     upstream::{Client, Failure, Options},
 };
@@ -53,6 +56,7 @@ pub struct Proxy {
     tables: Reader,
     client: Client<RequestBody>,
     unknowns: Unknowns,
+    sessions: Sessions,
     reporter: Reporter,
     ticker: Ticker,
     watch: Watch,
@@ -76,6 +80,7 @@ impl Proxy {
     pub fn new(
         tables: Reader,
         unknowns: Unknowns,
+        sessions: Sessions,
         reporter: Reporter,
         ticker: Ticker,
         watch: Watch,
@@ -84,6 +89,7 @@ impl Proxy {
             tables,
             client: Client::default(),
             unknowns,
+            sessions,
             reporter,
             ticker,
             watch,
@@ -248,16 +254,23 @@ impl Proxy {
             response,
         } = delivered;
         let (mut head, upstream) = response.into_parts();
-        if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ProxyError::Switched); // nobody asked: Upgrade stops here
         }
         let pin = |id: &ServerSessionId| pinned(table, pool, member, id);
         let issued = headers::to_client(&mut head.headers, exchanged.as_ref(), pin)?;
         head.version = http::Version::HTTP_11; // what the backend speaks ends here; hyper knows the client's
-        if let Some(id) = issued {
+        if let Some(id) = &issued {
             exchange.session(|| table.keys.log_hash(id.as_bytes()).to_string());
         }
         exchange.answered(head.status, "");
+        let asked_for = exchanged
+            .as_ref()
+            .map(|exchanged| exchanged.server.as_bytes());
+        let opened = issued.as_ref().filter(|_| head.status.is_success());
+        let session = asked_for.or(opened.map(ServerSessionId::as_bytes));
+        let load = &pool.entry(member).load;
+        let visit = session.and_then(|id| self.visit(id, load, asked, head.status));
         let events = self.event_stream(table, &head.headers, &upstream, asked);
         let idle = table
             .timeouts
@@ -270,9 +283,26 @@ impl Proxy {
             idle,
             events,
             self.watch.clone(),
-            in_flight,
+            Work { in_flight, visit },
         );
         Ok(Response::from_parts(head, Answer::Relay(relay)))
+    }
+
+    /// Counts the answer's session as live until the answer has ended, or for the last time.
+    fn visit(
+        &self,
+        id: &[u8],
+        load: &Arc<Load>,
+        asked: &Asked,
+        status: StatusCode,
+    ) -> Option<Visit> {
+        let visit = self.sessions.visit(id, load);
+        let ended = asked.method == Method::DELETE && status.is_success();
+        if ended || status == StatusCode::NOT_FOUND {
+            visit.end_session();
+            return None;
+        }
+        Some(visit)
     }
 
     /// What is to be done in this answer's silences, if it is an event stream that can be told apart into

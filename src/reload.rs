@@ -28,6 +28,7 @@ use crate::{
         membership::Membership,
         table::{Publisher, RoutingTable},
     },
+    sessions::Sessions,
 };
 
 /// Between two looks at the configuration because requests name unknown backends.
@@ -63,6 +64,7 @@ pub struct Reload {
     source: Source,
     config: Config,
     membership: Membership,
+    sessions: Sessions,
     files: latest::Sender<Vec<PathBuf>>,
 }
 
@@ -84,7 +86,7 @@ pub struct Inputs {
 impl Reload {
     /// Begins with a configuration that was checked, and makes the first table of it.
     #[must_use]
-    pub fn new(source: Source, config: Config) -> (Self, RoutingTable) {
+    pub fn new(source: Source, config: Config, sessions: Sessions) -> (Self, RoutingTable) {
         let mut membership = Membership::new();
         membership.update(&config, None, net::now());
         let table = membership.table(&config);
@@ -94,6 +96,7 @@ impl Reload {
                 files: latest::Sender::new(config.files.clone()),
                 config,
                 membership,
+                sessions,
             },
             table,
         )
@@ -163,6 +166,9 @@ impl Reload {
             }
             Some(Some((backend, Vital::Lost))) => {
                 tracing::error!(%backend, "down for too long: its sessions are lost until it is back");
+                for load in self.membership.loads(report.id) {
+                    self.sessions.forget(load);
+                }
             }
         }
         publisher.replace(self.membership.table(&self.config));

@@ -17,6 +17,7 @@ use crate::{
     net::{self, Ticker},
     proxy::{self, Proxy, Unknowns, body::Answer},
     router::table::{self, Subscriber},
+    sessions::Sessions,
     shutdown::{Watch, Watcher},
 };
 
@@ -25,6 +26,7 @@ use crate::{
 pub(super) struct Worker {
     pub(super) subscriber: Subscriber,
     pub(super) unknowns: Unknowns,
+    pub(super) sessions: Sessions,
     pub(super) reporter: Reporter,
     pub(super) watcher: Watcher,
     pub(super) connections: Connections,
@@ -74,6 +76,7 @@ impl Worker {
         let proxy = Proxy::new(
             self.subscriber.reader(),
             self.unknowns,
+            self.sessions,
             self.reporter,
             ticker.clone(),
             watch.clone(),

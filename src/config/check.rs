@@ -154,7 +154,7 @@ fn listen(section: &Section<'_>, overrides: &Overrides) -> Vec<SocketAddr> {
 }
 
 const MILLISECOND: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// The bounds of a delay that may be none at all.

@@ -193,6 +193,7 @@ fn options(pool: &Pool) -> Listing {
         unknown_grace,
         patience,
         on_loss,
+        session_idle,
         probe_path,
         backends: _,
     } = pool;
@@ -208,6 +209,7 @@ fn options(pool: &Pool) -> Listing {
         ("loss_after", format_duration(patience.refused)),
         ("unreachable_after", format_duration(patience.unreachable)),
         ("on_loss", on_loss.to_string()),
+        ("session_idle", format_duration(*session_idle)),
         (
             "probe_path",
             format!("\"{}\"", probe_path.as_deref().unwrap_or_default()),

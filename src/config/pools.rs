@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::Duration};
 use super::{
     HostHeader, Match, OnLoss, PathPrefix, Pool, Unpinned,
     backends::{self, Backends},
-    check::{UP_TO_A_DAY, WEEK, World},
+    check::{SECOND, UP_TO_A_DAY, WEEK, World},
     fault::Spot,
     file::Report,
     overrides::Given,
@@ -29,6 +29,9 @@ const DEFAULT_DEPARTED: Duration = Duration::from_secs(15 * 60);
 /// As long as another proxy may be ahead of this one: the kubelet brings a ConfigMap within a minute.
 const DEFAULT_UNKNOWN_GRACE: Duration = Duration::from_secs(60);
 
+/// Clients that are closed often send no DELETE; an hour is longer than most people pause.
+const DEFAULT_SESSION_IDLE: Duration = Duration::from_secs(3600);
+
 /// The options that may stand in `[affinity]` and in a pool; the pool's win.
 #[derive(Debug, Clone, Copy)]
 struct Affinity {
@@ -39,13 +42,13 @@ struct Affinity {
     join_delay: Option<Duration>,
     departed: Option<Duration>,
     unknown_grace: Option<Duration>,
+    session_idle: Option<Duration>,
 }
 
 impl Affinity {
     fn read(section: &Section<'_>) -> Self {
         section.not_yet("bind", None);
         section.not_yet("accept_unbound", Some("false"));
-        section.not_yet("session_idle", None);
         Self {
             unpinned: section.choice("unpinned", &Unpinned::WORDS),
             on_loss: section.choice_or_not_yet("on_loss", &OnLoss::WORDS, &["reinitialize"]),
@@ -54,6 +57,7 @@ impl Affinity {
             join_delay: section.duration("join_delay", UP_TO_A_DAY),
             departed: section.duration("departed", Duration::ZERO..=WEEK),
             unknown_grace: section.duration("unknown_grace", UP_TO_A_DAY),
+            session_idle: section.duration("session_idle", SECOND..=WEEK),
         }
     }
 
@@ -66,6 +70,7 @@ impl Affinity {
             join_delay: self.join_delay.or(below.join_delay),
             departed: self.departed.or(below.departed),
             unknown_grace: self.unknown_grace.or(below.unknown_grace),
+            session_idle: self.session_idle.or(below.session_idle),
         }
     }
 }
@@ -192,6 +197,7 @@ impl Reader<'_> {
                 unreachable: affinity.unreachable_after.unwrap_or(patience.unreachable),
             },
             on_loss: affinity.on_loss.unwrap_or(OnLoss::NotFound),
+            session_idle: affinity.session_idle.unwrap_or(DEFAULT_SESSION_IDLE),
             probe_path: self.probe_path(section),
             backends: Vec::new(),
         };

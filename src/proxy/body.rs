@@ -16,7 +16,7 @@ use hyper::body::Body;
 pub use self::{
     event_stream::{Ending, EventStream},
     request::{RequestBody, RequestBodyError},
-    response::{Answer, BrokenOff, Departure, Relay},
+    response::{Answer, BrokenOff, Departure, Relay, Work},
 };
 use crate::net;
 

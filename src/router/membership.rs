@@ -120,6 +120,9 @@ impl Membership {
             members.lost.retain(|nodes| *nodes.name() != backend.name);
             known.push(self.listed(backend, earlier, pool.join_delay, now));
         }
+        for known in &known {
+            known.load.set_session_idle(pool.session_idle);
+        }
         for mut gone in members.known {
             if !matches!(gone.state, State::Departed { .. }) {
                 gone.state = State::Departed {
@@ -241,6 +244,14 @@ impl Membership {
             }
         }
         changed
+    }
+
+    /// What counts the work of a backend at one address, in each pool that knows it.
+    pub fn loads(&self, id: BackendId) -> impl Iterator<Item = &Arc<Load>> {
+        let known = self.pools.values().flat_map(|members| &members.known);
+        known
+            .filter(move |known| known.id == id)
+            .map(|known| &known.load)
     }
 
     /// Who is to be probed.

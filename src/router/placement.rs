@@ -4,30 +4,70 @@
 //! (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001), and a herd of
 //! proxies does not rush to the one backend that is empty, as it would with the least loaded of all.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use crate::{backend::Weight, ring::Member};
 
-/// Requests in flight at one backend, counted over all threads.
+/// What one backend has to do, counted over all threads.
+///
+/// All counts are relaxed: a placement that sees those of a moment ago is as good.
 #[derive(Debug, Default)]
-pub struct Load(AtomicU32);
+pub struct Load {
+    in_flight: AtomicU32,
+    sessions: AtomicU32,
+    session_idle: AtomicU32,
+}
 
 impl Load {
     /// Counts one request until the guard is dropped.
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> InFlight {
-        // Relaxed: a placement that sees the count of a moment ago is as good.
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlight(Arc::clone(self))
     }
 
     /// Requests in flight now.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Live sessions, as far as they are known.
+    #[must_use]
+    pub fn sessions(&self) -> u32 {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more live session.
+    pub fn session_begins(&self) {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one less.
+    pub fn session_ends(&self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// For how many seconds without a request a session of this backend counts as live.
+    #[must_use]
+    pub fn session_idle(&self) -> u32 {
+        self.session_idle.load(Ordering::Relaxed)
+    }
+
+    /// Sets it, as the configuration says.
+    pub fn set_session_idle(&self, idle: Duration) {
+        let seconds = u32::try_from(idle.as_secs()).unwrap_or(u32::MAX);
+        self.session_idle.store(seconds, Ordering::Relaxed);
+    }
+
+    fn total(&self) -> u64 {
+        u64::from(self.in_flight()) + u64::from(self.sessions())
     }
 }
 
@@ -37,7 +77,7 @@ pub struct InFlight(Arc<Load>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -55,10 +95,7 @@ pub struct Candidate {
 impl Candidate {
     /// Whether this one has less to do than `other`, each in relation to its weight.
     fn is_lighter(&self, other: &Self) -> bool {
-        let (own, others) = (
-            u64::from(self.load.in_flight()),
-            u64::from(other.load.in_flight()),
-        );
+        let (own, others) = (self.load.total(), other.load.total());
         own * other.share() < others * self.share()
     }
 
@@ -223,5 +260,23 @@ mod tests {
         let load = Arc::new(Load::default());
         drop(load.enter());
         assert_eq!(load.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_thousand_sessions_spread_evenly_over_four_backends() {
+        for seed in 0..20 {
+            let all = candidates(&[1, 1, 1, 1]);
+            let mut random = fastrand::Rng::with_seed(seed);
+            for _ in 0..1000 {
+                let member = all.two_choices(random.u64(..), &[]).unwrap();
+                all.all[member as usize].load.session_begins();
+            }
+            let counts = all.all.iter().map(|candidate| candidate.load.sessions());
+            let (most, least) = (counts.clone().max().unwrap(), counts.min().unwrap());
+            assert!(
+                f64::from(most) / f64::from(least) <= 1.15,
+                "{most} and {least}"
+            );
+        }
     }
 }

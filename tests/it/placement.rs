@@ -237,3 +237,33 @@ fn a_session_and_its_stream_outlive_a_reload_that_adds_backends() {
         "a"
     );
 }
+
+#[test]
+fn sessions_spread_evenly_and_count_until_they_end() {
+    let backends = ["a", "b", "c", "d"].map(Backend::stateful);
+    let pinring = Pinring::before(&backends.each_ref(), "");
+    let ids: Vec<String> = (0..200)
+        .map(|_| Client::initialize(pinring.address()))
+        .collect();
+    let held = |name: &str| ids.iter().filter(|id| id.starts_with(name)).count();
+    let counts = ["a", "b", "c", "d"].map(held);
+    assert!(
+        counts.iter().all(|count| (44..=56).contains(count)),
+        "{counts:?}"
+    );
+
+    // What ends at one makes room there: the next ones go where the fewest are.
+    for id in ids.iter().filter(|id| id.starts_with('a')) {
+        Client::once(
+            pinring.address(),
+            "DELETE",
+            &format!("mcp-session-id: {id}\r\n"),
+            "",
+        );
+    }
+    let next: Vec<String> = (0..40)
+        .map(|_| Client::initialize(pinring.address()))
+        .collect();
+    let at_a = next.iter().filter(|id| id.starts_with('a')).count();
+    assert!(at_a >= 15, "{at_a} of 40; chance alone gives 10");
+}

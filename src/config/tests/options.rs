@@ -236,7 +236,6 @@ fn what_comes_later_is_refused_by_name() {
         "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]",
         "[limits]\nbody_bytes = \"16MiB\"",
         "[affinity]\nbind = \"jwt:sub\"",
-        "[affinity]\nsession_idle = \"1h\"",
         "[store]\nurl = \"redis://h\"",
         "[pool]\nplacement = \"local-first\"",
         "[pool]\nread_bodies = true",

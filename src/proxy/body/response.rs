@@ -19,6 +19,7 @@ use crate::{
     net::Deadline,
     observe::{Exchange, Outcome},
     router::placement::InFlight,
+    sessions::Visit,
     shutdown::{Phase, Watch},
     upstream,
 };
@@ -49,6 +50,15 @@ pub enum BrokenOff {
     Idle(Duration),
 }
 
+/// What an answer counts as until it has ended.
+#[derive(Debug)]
+pub struct Work {
+    /// A request of its backend.
+    pub in_flight: InFlight,
+    /// A use of its session, if it belongs to one.
+    pub visit: Option<Visit>,
+}
+
 /// An answer's body.
 #[expect(
     clippy::large_enum_variant,
@@ -73,7 +83,7 @@ pub struct Relay {
     watch: Watch,
     /// Why the body broke off, until the next poll tells it.
     broken: Option<BrokenOff>,
-    _in_flight: InFlight,
+    _work: Work,
 }
 
 impl Relay {
@@ -86,7 +96,7 @@ impl Relay {
         idle: Option<(Duration, Deadline)>,
         events: Option<EventStream>,
         watch: Watch,
-        in_flight: InFlight,
+        work: Work,
     ) -> Self {
         if let Some((limit, deadline)) = &idle {
             deadline.set(*limit);
@@ -99,7 +109,7 @@ impl Relay {
             events,
             watch,
             broken: None,
-            _in_flight: in_flight,
+            _work: work,
         }
     }
 
