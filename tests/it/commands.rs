@@ -114,6 +114,62 @@ fn check_tells_every_fault_with_its_line_key_and_value() {
         assert!(told.error.contains(&fault), "{fault} in:\n{}", told.error);
     }
     assert_eq!(told.error.matches(&path).count(), 6, "{}", told.error);
+    for line in told.error.lines() {
+        assert!(line.starts_with(&path), "editors read file:line: {line}");
+    }
+}
+
+#[test]
+fn check_notes_what_is_no_fault() {
+    let (_folder, path) = file(&format!(
+        "{BACKEND}[[backends]]\nname = \"b\"\nurl = \"http://127.0.0.1:9001\"\n\
+         [[backends]]\nname = \"c\"\nurl = \"http://no-such-host.invalid:9001\"\n"
+    ));
+    let told = run(&["check", &path]);
+    assert_eq!((told.code, &*told.error), (Some(0), ""), "{told:?}");
+    let notes: Vec<&str> = told.out.lines().skip(1).collect();
+    assert!(
+        notes.iter().all(|note| note.starts_with("note: ")),
+        "{told:?}"
+    );
+    for words in [
+        "no-such-host.invalid does not resolve now",
+        "have one address",
+        "without a secret",
+    ] {
+        assert!(notes.iter().any(|note| note.contains(words)), "{told:?}");
+    }
+    let url = "http://no-such-host.invalid:9001";
+    let pinring = launch(&["--listen", "127.0.0.1:0", "--backend", url], &[]);
+    pinring.wait_for_log("no-such-host.invalid does not resolve now");
+}
+
+#[test]
+fn a_proxy_that_would_be_its_own_backend_does_not_start() {
+    let told = run(&[
+        "--listen",
+        "127.0.0.1:9001",
+        "--backend",
+        "http://127.0.0.1:9001",
+    ]);
+    assert_eq!(told.code, Some(64), "{told:?}");
+    let words = "this is where pinring itself listens";
+    assert!(told.error.contains(words), "{told:?}");
+}
+
+#[test]
+fn a_misspelt_level_in_the_environment_is_refused() {
+    let serve = [
+        "--listen",
+        "127.0.0.1:0",
+        "--backend",
+        "http://127.0.0.1:9001",
+    ];
+    let told = run_with(&serve, &[("RUST_LOG", "inof")]);
+    assert_eq!(told.code, Some(64), "{told:?}");
+    for words in ["pinring: RUST_LOG \"inof\"", "neither a level", "\"info\""] {
+        assert!(told.error.contains(words), "{words} in {told:?}");
+    }
 }
 
 #[test]
