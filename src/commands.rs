@@ -69,7 +69,7 @@ pub fn run(command: Command) -> Result<ExitCode, CommandError> {
     match command {
         Command::Serve { source, log_format } => serve(source, log_format),
         Command::Check(source) => check(&source),
-        Command::Explain { id, source } => explain::explain(&id, source.as_ref()),
+        Command::Explain { id, source } => explain::explain(&id, &source),
         Command::Ring { source, json } => ring(&source, json),
         Command::Demo { listen } => demo(listen),
         Command::Completions(shell) => {

@@ -120,6 +120,21 @@ fn check_tells_every_fault_with_its_line_key_and_value() {
 }
 
 #[test]
+fn check_takes_its_file_as_serving_does() {
+    let (_folder, path) = file(BACKEND);
+    for args in [&["check", &*path][..], &["check", "--config", &path]] {
+        assert_eq!(run(args).code, Some(0), "{args:?}");
+    }
+    for args in [&["check"][..], &["check", &path, "--config", &path]] {
+        assert_eq!(run(args).code, Some(64), "{args:?}");
+    }
+    let told = run(&[&path]);
+    assert_eq!(told.code, Some(64), "{told:?}");
+    let right = format!("pinring --config {path}");
+    assert!(told.error.contains(&right), "{told:?}");
+}
+
+#[test]
 fn check_notes_what_is_no_fault() {
     let (_folder, path) = file(&format!(
         "{BACKEND}[[backends]]\nname = \"b\"\nurl = \"http://127.0.0.1:9001\"\n\
@@ -317,7 +332,15 @@ fn explain_tells_good_pins_from_others() {
             0,
             &["verifies", "a (127.0.0.1:", "pool default"],
         ),
-        (&id, Some(&*elsewhere), 1, &["none of this configuration"]),
+        (
+            &id,
+            Some(&*elsewhere),
+            1,
+            &[
+                "none of this configuration",
+                "503, reason unknown_coordinate",
+            ],
+        ),
         (
             &id,
             Some(&*signed),
@@ -326,8 +349,19 @@ fn explain_tells_good_pins_from_others() {
         ),
         (&forged, None, 1, &["does not verify"]),
         (&forged, Some(here), 1, &["does not verify"]),
-        ("0193c2e6", None, 1, &["no pin"]),
-        ("0193c2e6", Some(here), 1, &["no pin"]),
+        ("0193c2e6", None, 1, &["no pin", "depends"]),
+        (
+            "0193c2e6",
+            Some(here),
+            1,
+            &["no pin", "pool default it goes to backend a (127.0.0.1:"],
+        ),
+        (
+            "0193c2e6",
+            Some(&*signed),
+            1,
+            &["pool default it is answered 404, reason unpinned"],
+        ),
     ] {
         let mut args = vec!["explain", id];
         args.extend(config.iter().flat_map(|config| ["--config", *config]));
@@ -358,12 +392,18 @@ fn explain_claims_nothing_about_a_signed_pin_without_its_configuration() {
     eventually("the access line", || pinring.find_log("session").is_some());
     let hash = pinring.find_log("session").unwrap()["session"].clone();
     let env = [("PINRING_SECRET", &*secret)];
-    let told = run_with(&["explain", &id, "--backend", &url], &env);
-    assert_eq!(told.code, Some(0), "{told:?}");
-    assert!(
-        told.out
-            .contains(&format!("in logs     {}", hash.as_str().unwrap()))
-    );
+    for args in [
+        &["explain", &id, "--backend", &url][..],
+        &["explain", &id], // the secret is enough for all but the backend
+    ] {
+        let told = run_with(args, &env);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        let in_logs = format!("in logs     {}", hash.as_str().unwrap());
+        assert!(told.out.contains(&in_logs), "{told:?}");
+        assert!(told.out.contains("verifies"), "{told:?}");
+    }
+    let told = run_with(&["explain", &id], &[("PINRING_SECRET", "weak")]);
+    assert_eq!(told.code, Some(64), "{told:?}");
 }
 
 #[test]
@@ -397,7 +437,14 @@ fn completions_and_help_show_how_to_use_it() {
     assert!(told.out.contains("complete") && told.out.contains("pinring"));
     let told = run(&["--help"]);
     assert_eq!((told.code, &*told.error), (Some(0), ""), "{told:?}");
-    for words in ["Examples:", "pinring demo", "PINRING_SECRET", "explain"] {
+    for words in [
+        "Examples:",
+        "pinring demo",
+        "PINRING_SECRET",
+        "explain",
+        "-cftk5pn",
+        "kill -HUP PID",
+    ] {
         assert!(told.out.contains(words), "{words} in {told:?}");
     }
 }
