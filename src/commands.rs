@@ -41,6 +41,16 @@ pub enum CommandError {
         /// What is wrong with it.
         source: InvalidFilter,
     },
+    /// The demo's port is taken. It has no configuration file that could name another.
+    #[error(
+        "cannot listen on {address}: another process listens there; stop it, or choose another address with --listen, such as 127.0.0.1:0 for any free port"
+    )]
+    DemoPort {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The process cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -55,7 +65,7 @@ impl CommandError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) | Self::Filter { .. } => ExitCode::from(BAD_CONFIGURATION),
-            Self::Start(_) | Self::System(_) => ExitCode::FAILURE,
+            Self::DemoPort { .. } | Self::Start(_) | Self::System(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -188,7 +198,12 @@ fn demo(listen: SocketAddr) -> Result<ExitCode, CommandError> {
     };
     let config = source.load()?;
     let _log = start_log(&config, None)?;
-    let bound = Bound::new(source, config)?;
+    let bound = Bound::new(source, config).map_err(|error| match error {
+        StartError::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
+            CommandError::DemoPort { address, source }
+        }
+        error => error.into(),
+    })?;
     for replica in replicas {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

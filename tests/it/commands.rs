@@ -298,6 +298,12 @@ fn a_port_in_use_is_told_and_ends_with_1() {
         for words in [&*address, "another process listens there", "--listen"] {
             assert!(told.error.contains(words), "{words} in {told:?}");
         }
+        let of_a_file = told.error.contains("server.listen");
+        assert_eq!(
+            of_a_file,
+            args != ["demo", "--listen", &address],
+            "{told:?}"
+        );
         assert_eq!(told.out, "", "nothing to paste where nothing serves");
     }
 }
