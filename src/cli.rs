@@ -1,8 +1,15 @@
 //! Flags and environment: from what the user typed to one [`Command`].
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
+use std::{
+    ffi::OsString,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, CommandFactory as _, Parser, Subcommand, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use clap_complete::Shell;
 
 use crate::config::{Overrides, source::Source};
@@ -13,11 +20,11 @@ Examples:
   pinring --config /etc/pinring/pinring.toml     serve
   pinring --listen 127.0.0.1:8080 --backend http://127.0.0.1:9001 --backend http://127.0.0.1:9002
   pinring check pinring.toml                     every fault of a file at once
-  pinring explain 0193c2e6-…-aecq… --config pinring.toml
-  kill -HUP $(pidof pinring)                     reload
+  pinring explain 0193c2e6-…-cftk5pn… --config pinring.toml
+  kill -HUP PID                                  reload
 
-Environment: PINRING_CONFIG, PINRING_LISTEN, PINRING_BACKENDS and PINRING_SECRET stand in for the flags
-(lists separated by commas); RUST_LOG filters the log.";
+Environment: PINRING_CONFIG, PINRING_LISTEN, PINRING_BACKENDS and PINRING_SECRET stand in for the
+flags (lists separated by commas); RUST_LOG filters the log.";
 
 /// Keeps each MCP session on the server replica that holds it.
 #[derive(Debug, Parser)]
@@ -66,7 +73,11 @@ enum Subcommands {
     /// Check a configuration file: every fault at once; exit code 64 if there is any
     Check {
         /// The file
-        file: PathBuf,
+        #[arg(required_unless_present = "config", conflicts_with = "config")]
+        file: Option<PathBuf>,
+        /// The file, named as for serving
+        #[arg(long, short, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Say what a session id's pin names, and whether this configuration would accept it
     Explain {
@@ -112,8 +123,8 @@ pub enum Command {
     Explain {
         /// The id.
         id: String,
-        /// With which keys and backends; `None`: as far as can be told without.
-        source: Option<Source>,
+        /// With which keys and backends. Where it is no configuration: as far as its secret tells.
+        source: Source,
     },
     /// Show the ring.
     Ring {
@@ -140,22 +151,19 @@ pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     env: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Command, clap::Error> {
-    let cli = Cli::try_parse_from(arguments)?;
+    let cli = Cli::try_parse_from(arguments).map_err(hint)?;
     Ok(match cli.command {
         None => Command::Serve {
             source: cli.serve.source.source(&env)?,
             log_format: cli.serve.log_format,
         },
-        Some(Subcommands::Check { file }) => {
-            let beside = Overrides::new(&[], &[], &env);
-            Command::Check(Source {
-                file: Some(file),
-                overrides: beside,
-            })
-        }
+        Some(Subcommands::Check { file, config }) => Command::Check(Source {
+            file: file.or(config),
+            overrides: Overrides::new(&[], &[], &env),
+        }),
         Some(Subcommands::Explain { id, source }) => Command::Explain {
             id,
-            source: source.source(&env).ok(),
+            source: source.given(&env),
         },
         Some(Subcommands::Ring { source, json }) => Command::Ring {
             source: source.source(&env)?,
@@ -166,22 +174,44 @@ pub fn parse(
     })
 }
 
+/// Who names a file and no command means to serve it.
+fn hint(error: clap::Error) -> clap::Error {
+    let word = match (error.kind(), error.get(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::InvalidSubcommand, Some(ContextValue::String(word))) => word,
+        _ => return error,
+    };
+    let file = Path::new(word);
+    let is_toml = file
+        .extension()
+        .is_some_and(|extension| extension == "toml");
+    if !is_toml && !file.is_file() {
+        return error;
+    }
+    let message = format!(
+        "unrecognized subcommand '{word}'; a configuration file is named with --config: pinring --config {word}"
+    );
+    Cli::command().error(ErrorKind::InvalidSubcommand, message)
+}
+
 impl SourceArgs {
-    fn source(self, env: impl Fn(&str) -> Option<OsString>) -> Result<Source, clap::Error> {
+    fn given(self, env: impl Fn(&str) -> Option<OsString>) -> Source {
         let file = self.config.or_else(|| {
             env("PINRING_CONFIG")
                 .filter(|file| !file.is_empty())
                 .map(PathBuf::from)
         });
         let overrides = Overrides::new(&self.listen, &self.backends, &env);
-        if file.is_none() && overrides.backends.is_empty() {
+        Source { file, overrides }
+    }
+
+    fn source(self, env: impl Fn(&str) -> Option<OsString>) -> Result<Source, clap::Error> {
+        let source = self.given(env);
+        if !source.is_configuration() {
             let message = "no configuration: name a file with --config FILE, or the replicas with --backend URL (several times).\n\
                            To see what it does first: pinring demo\n";
-            return Err(
-                Cli::command().error(clap::error::ErrorKind::MissingRequiredArgument, message)
-            );
+            return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message));
         }
-        Ok(Source { file, overrides })
+        Ok(source)
     }
 }
 
@@ -234,6 +264,39 @@ mod tests {
         assert_eq!(
             (source.file, &*source.overrides.listen[0].value),
             (Some("y.toml".into()), "127.0.0.1:2")
+        );
+    }
+
+    #[test]
+    fn check_takes_its_file_either_way_and_once() {
+        for line in [
+            "pinring check x.toml",
+            "pinring check --config x.toml",
+            "pinring check -c x.toml",
+        ] {
+            let Command::Check(source) = parsed(line, &[]).unwrap() else {
+                panic!("{line}")
+            };
+            assert_eq!(source.file, Some("x.toml".into()), "{line}");
+        }
+        for line in ["pinring check", "pinring check x.toml --config y.toml"] {
+            assert!(parsed(line, &[]).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_file_in_place_of_a_command_is_told_where_it_belongs() {
+        for file in ["missing.toml", "Cargo.lock"] {
+            let message = parsed(&format!("pinring {file}"), &[])
+                .unwrap_err()
+                .to_string();
+            let right = format!("pinring --config {file}");
+            assert!(message.contains(&right), "{message}");
+        }
+        let message = parsed("pinring chekc", &[]).unwrap_err().to_string();
+        assert!(
+            message.contains("check") && !message.contains("--config chekc"),
+            "{message}"
         );
     }
 

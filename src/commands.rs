@@ -16,7 +16,7 @@ use tracing_appender::non_blocking::WorkerGuard;
 use crate::{
     app::{Bound, StartError},
     cli::{self, Command, LogFormat},
-    config::{self, Config, ConfigErrors, Overrides, source::Source},
+    config::{self, Config, ConfigErrors, InvalidFilter, Overrides, source::Source},
     demo::{self, Replica},
     observe::logging,
     ring::{Nodes, Ring},
@@ -33,9 +33,24 @@ pub enum CommandError {
     /// The configuration has faults.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// The log's filter cannot be read.
-    #[error("the log filter {0:?} cannot be read; an example is \"info,pinring::access=off\"")]
-    Filter(String),
+    /// The log's filter of the environment cannot be used.
+    #[error("RUST_LOG {value:?} cannot be used")]
+    Filter {
+        /// What the variable holds.
+        value: String,
+        /// What is wrong with it.
+        source: InvalidFilter,
+    },
+    /// The demo's port is taken. It has no configuration file that could name another.
+    #[error(
+        "cannot listen on {address}: another process listens there; stop it, or choose another address with --listen, such as 127.0.0.1:0 for any free port"
+    )]
+    DemoPort {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The process cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -49,8 +64,8 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Filter(_) => ExitCode::from(BAD_CONFIGURATION),
-            Self::Start(_) | Self::System(_) => ExitCode::FAILURE,
+            Self::Config(_) | Self::Filter { .. } => ExitCode::from(BAD_CONFIGURATION),
+            Self::DemoPort { .. } | Self::Start(_) | Self::System(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -64,7 +79,7 @@ pub fn run(command: Command) -> Result<ExitCode, CommandError> {
     match command {
         Command::Serve { source, log_format } => serve(source, log_format),
         Command::Check(source) => check(&source),
-        Command::Explain { id, source } => explain::explain(&id, source.as_ref()),
+        Command::Explain { id, source } => explain::explain(&id, &source),
         Command::Ring { source, json } => ring(&source, json),
         Command::Demo { listen } => demo(listen),
         Command::Completions(shell) => {
@@ -77,6 +92,9 @@ pub fn run(command: Command) -> Result<ExitCode, CommandError> {
 fn serve(source: Source, log_format: Option<LogFormat>) -> Result<ExitCode, CommandError> {
     let config = source.load()?;
     let _log = start_log(&config, log_format)?;
+    for note in &config.notes {
+        tracing::warn!("{note}");
+    }
     Bound::new(source, config)?.run()?;
     Ok(ExitCode::SUCCESS)
 }
@@ -96,7 +114,12 @@ fn start_log(config: &Config, format: Option<LogFormat>) -> Result<WorkerGuard, 
         .clone()
         .or(from_environment)
         .unwrap_or_else(|| "info".to_owned());
-    logging::start(format, &filter, config.log.access).map_err(|_| CommandError::Filter(filter))
+    // That of the file has been checked: what is refused here is the environment's.
+    let filter = config::parse_filter(&filter).map_err(|source| CommandError::Filter {
+        value: filter,
+        source,
+    })?;
+    Ok(logging::start(format, filter, config.log.access))
 }
 
 fn check(source: &Source) -> Result<ExitCode, CommandError> {
@@ -112,6 +135,9 @@ fn check(source: &Source) -> Result<ExitCode, CommandError> {
         "good: {} pool(s), {backends} backend(s), {signed}",
         config.pools.len()
     )?;
+    for note in &config.notes {
+        writeln!(io::stdout(), "note: {note}")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -172,7 +198,12 @@ fn demo(listen: SocketAddr) -> Result<ExitCode, CommandError> {
     };
     let config = source.load()?;
     let _log = start_log(&config, None)?;
-    let bound = Bound::new(source, config)?;
+    let bound = Bound::new(source, config).map_err(|error| match error {
+        StartError::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
+            CommandError::DemoPort { address, source }
+        }
+        error => error.into(),
+    })?;
     for replica in replicas {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -11,6 +11,8 @@ pub mod source;
 mod backends;
 mod fault;
 mod file;
+mod filter;
+mod notes;
 mod overrides;
 mod path;
 mod pools;
@@ -22,6 +24,7 @@ use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration
 
 pub use self::{
     fault::{ConfigErrors, Fault, Place},
+    filter::{InvalidFilter, parse as parse_filter},
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
 };
@@ -47,6 +50,8 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// Every file that was read: a change of any of them is a reason to load again.
     pub files: Vec<PathBuf>,
+    /// What is no fault, and what an operator should know all the same: one sentence each.
+    pub notes: Vec<String>,
 }
 
 /// `[server]`.

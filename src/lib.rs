@@ -33,7 +33,7 @@
 //! | `cli` | P | argv and environment → one `Command` | config |
 //! | `commands` | W | what the subcommands do | app, cli, config, demo, observe::logging, pin, ring |
 //! | `config` | P | `Config`: complete and checked, every fault at once with its line | backend, health, pin |
-//! | `config::source` | I | reads what a configuration names: files, environment, host names | config |
+//! | `config::source` | I | reads what a configuration names: files, environment, host names | config, pin |
 //! | `demo` | I | small stateful MCP servers in this process | net |
 //! | `health` | P | rise and fall of one backend: healthy, suspect, lost | backend |
 //! | `health::probe` | I | probes suspects and carries what was seen to the writer | backend, health, net, upstream::connect |

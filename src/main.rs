@@ -28,8 +28,13 @@ fn main() -> ExitCode {
 }
 
 /// The error with its causes: the one place where a chain is printed.
+///
+/// Faults of a configuration stand alone: each of their lines begins with the file and line, for editors.
 fn report(error: &CommandError) {
-    eprintln!("pinring: {error}");
+    match error {
+        CommandError::Config(faults) => eprintln!("{faults}"),
+        error => eprintln!("pinring: {error}"),
+    }
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
         eprintln!("  because: {error}");

@@ -8,18 +8,24 @@ use std::{
 
 use super::CommandError;
 use crate::{
-    config::{Config, source::Source},
+    config::{Config, Pool, Unpinned, source::Source},
     pin::{KeyId, Keys, Kind, Pin, Secret, Verdict},
-    ring::{Coordinate, Nodes, Ring, VIRTUAL_NODES},
+    ring::{Coordinate, Member, Nodes, Ring, VIRTUAL_NODES, hash},
 };
 
 const NAME_A_CONFIGURATION: &str = "name a configuration with --config to see it";
+const NAME_THE_SECRET: &str =
+    "name a configuration with --config, or set PINRING_SECRET, to see it";
 
 /// Prints everything that can be told of `id`. The exit code is 0 where the pin is good and its backend
 /// is configured, else 1.
-pub(super) fn explain(id: &str, source: Option<&Source>) -> Result<ExitCode, CommandError> {
-    let config = source.map(Source::load).transpose()?;
-    let (text, good) = explanation(id, config.as_ref());
+pub(super) fn explain(id: &str, source: &Source) -> Result<ExitCode, CommandError> {
+    let (text, good) = if source.is_configuration() {
+        let config = source.load()?;
+        explanation(id, &config.keys, Some(&config))
+    } else {
+        explanation(id, &source.keys()?, None)
+    };
     io::stdout().write_all(text.as_bytes())?;
     Ok(if good {
         ExitCode::SUCCESS
@@ -28,16 +34,13 @@ pub(super) fn explain(id: &str, source: Option<&Source>) -> Result<ExitCode, Com
     })
 }
 
-fn explanation(id: &str, config: Option<&Config>) -> (String, bool) {
+fn explanation(id: &str, keys: &Keys, config: Option<&Config>) -> (String, bool) {
     let Some(pin) = find_pin(id) else {
-        let text = "no pin: the text does not end in \"-\" and 32 characters of a-z and 2-7 that begin with a known version and kind.\n\
-                    It was not issued through pinring, or it was cut off.\n";
-        return (text.to_owned(), false);
+        return (without_pin(id, config), false);
     };
-    let keys = config.map_or_else(Keys::default, |config| config.keys.clone());
     let verdict = keys.verify(&pin, None);
     let place = config.map(|config| place(config, pin.coordinate));
-    // Without a configuration only the key that everybody has is known here.
+    // Without a configuration only one key is known here: the environment's, or the one that everybody has.
     let blind = config.is_none() && verdict == Verdict::UnknownKey;
     let good = verdict == Verdict::Good && place.as_ref().is_none_or(|place| place.is_some());
     let mut text = String::new();
@@ -48,17 +51,62 @@ fn explanation(id: &str, config: Option<&Config>) -> (String, bool) {
     line("kind", kind(pin.kind));
     line("own string", &String::from_utf8_lossy(pin.string));
     if blind {
-        line("in logs", NAME_A_CONFIGURATION);
-        line("key", &format!("{}, of a secret", pin.key));
-        line("tag", NAME_A_CONFIGURATION);
+        line("in logs", NAME_THE_SECRET);
+        line("key", &unknown_key(pin.key));
+        line("tag", NAME_THE_SECRET);
     } else {
         line("in logs", &keys.log_hash(pin.string).to_string());
-        line("key", &key(&keys, pin.key));
+        line("key", &key(keys, pin.key));
         line("tag", tag(verdict));
     }
     line("coordinate", &pin.coordinate.to_string());
-    line("backend", &backend(place));
+    line("backend", &backend(place, verdict));
     (text, good)
+}
+
+/// What becomes of an id that carries no pin, which is for each pool to say.
+fn without_pin(id: &str, config: Option<&Config>) -> String {
+    let mut text = "no pin: the text does not end in \"-\" and 32 characters of a-z and 2-7 that begin with a known version and kind.\n\
+                    It was not issued through pinring, or it was cut off.\n"
+        .to_owned();
+    let Some(config) = config else {
+        text.push_str(
+            "As a session id it goes to the backend that the ring gives it, or is answered 404: that depends on \
+             \"unpinned\" of the configuration; name one with --config to see it.\n",
+        );
+        return text;
+    };
+    for pool in &config.pools {
+        let fate = match pool.unpinned {
+            Unpinned::Reject => {
+                "is answered 404, reason unpinned (unpinned = \"reject\")".to_owned()
+            }
+            Unpinned::Ring => {
+                let ring = ring(&nodes(pool)).expect("a pool has at least one backend");
+                let owner = ring.successor(hash::position(id.as_bytes()));
+                format!(
+                    "goes to backend {}, to which the ring gives it (unpinned = \"ring\")",
+                    named(pool, owner)
+                )
+            }
+        };
+        let _ok = writeln!(text, "As a session id in pool {} it {fate}.", pool.name);
+    }
+    text
+}
+
+fn named(pool: &Pool, member: Member) -> String {
+    let backend = &pool.backends[member as usize];
+    format!("{} ({})", backend.name, backend.endpoint)
+}
+
+fn nodes(pool: &Pool) -> Vec<Nodes> {
+    let backends = pool.backends.iter();
+    backends.map(|backend| Nodes::of(&backend.name)).collect()
+}
+
+fn ring(nodes: &[Nodes]) -> Option<Ring> {
+    Ring::try_new((0..).zip(nodes))
 }
 
 fn find_pin(id: &str) -> Option<Pin<'_>> {
@@ -96,14 +144,22 @@ fn key(keys: &Keys, id: KeyId) -> String {
     }
 }
 
+fn unknown_key(id: KeyId) -> String {
+    if id == Secret::zero().id() {
+        format!("{id}, the key of those without a secret, or one that is not known here")
+    } else {
+        format!("{id}, of a secret that is not known here")
+    }
+}
+
 fn tag(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Good => "verifies",
         Verdict::Forged => {
-            "does not verify: the id was altered, or bound to somebody; it is answered 404"
+            "does not verify: the id was altered; it is answered 404, reason tag_invalid"
         }
         Verdict::UnknownKey => {
-            "cannot be verified without its key; it is answered 503 for unknown_grace, then 404"
+            "cannot be verified without its key; it is answered 503, reason unknown_key, for unknown_grace, then 404"
         }
     }
 }
@@ -117,31 +173,29 @@ struct Place {
 
 fn place(config: &Config, coordinate: Coordinate) -> Option<Place> {
     config.pools.iter().find_map(|pool| {
-        let nodes: Vec<Nodes> = pool
-            .backends
-            .iter()
-            .map(|backend| Nodes::of(&backend.name))
-            .collect();
-        let member = Ring::try_new((0..).zip(&nodes))?.exact(coordinate)? as usize;
-        let backend = &pool.backends[member];
-        let node = nodes[member]
+        let nodes = nodes(pool);
+        let member = ring(&nodes)?.exact(coordinate)?;
+        let node = nodes[member as usize]
             .points()
             .iter()
             .position(|point| *point == coordinate)?;
         Some(Place {
             pool: pool.name.clone(),
-            backend: format!("{} ({})", backend.name, backend.endpoint),
+            backend: named(pool, member),
             node,
         })
     })
 }
 
-fn backend(place: Option<Option<Place>>) -> String {
+fn backend(place: Option<Option<Place>>, verdict: Verdict) -> String {
+    const NONE: &str = "none of this configuration: it was removed, or is not known here yet";
     match place {
         None => NAME_A_CONFIGURATION.to_owned(),
-        Some(None) => {
-            "none of this configuration: it was removed, or is not known here yet".to_owned()
-        }
+        Some(None) if verdict == Verdict::Good => format!(
+            "{NONE}; it is answered 503, reason unknown_coordinate, for unknown_grace, then 404; \
+             or at once 404, reason backend_lost, by a proxy that knew it"
+        ),
+        Some(None) => NONE.to_owned(),
         Some(Some(place)) => {
             format!(
                 "{}, virtual node {} of {VIRTUAL_NODES}, pool {}",
@@ -167,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_pin_is_explained_without_any_configuration() {
-        let (text, good) = explanation(&pinned("abc", 7), None);
+        let (text, good) = explanation(&pinned("abc", 7), &Keys::default(), None);
         for fact in [
             "session id",
             "abc",
@@ -184,10 +238,21 @@ mod tests {
     fn what_is_wrong_is_said() {
         let mut altered = pinned("abc", 7);
         altered.replace_range(0..1, "x");
-        let (text, good) = explanation(&altered, None);
+        let (text, good) = explanation(&altered, &Keys::default(), None);
         assert!(text.contains("does not verify") && !good, "{text}");
-        let (text, good) = explanation("0193c2e6", None);
+        let (text, good) = explanation("0193c2e6", &Keys::default(), None);
         assert!(text.contains("no pin") && !good, "{text}");
+    }
+
+    #[test]
+    fn an_unknown_backend_is_answered_only_where_the_tag_verifies() {
+        let answer = |verdict| backend(Some(None), verdict);
+        let good = answer(Verdict::Good);
+        assert!(
+            good.contains("503, reason unknown_coordinate") && good.contains("backend_lost"),
+            "{good}"
+        );
+        assert!(!answer(Verdict::Forged).contains("503"));
     }
 
     #[test]
@@ -197,7 +262,7 @@ mod tests {
             "/messages?sessionId=1&pinring={}",
             std::str::from_utf8(&pin).unwrap()
         );
-        let (text, good) = explanation(&query, None);
+        let (text, good) = explanation(&query, &Keys::default(), None);
         assert!(text.contains("endpoint URL") && good, "{text}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::IpAddr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     num::NonZeroU16,
 };
 
@@ -24,15 +24,22 @@ pub(super) fn tables<'a>(section: &Section<'a>) -> Option<Vec<Section<'a>>> {
 pub(super) struct Backends<'a> {
     report: &'a Report<'a>,
     world: &'a dyn World,
+    listen: &'a [SocketAddr],
     names: HashMap<Name, Spot>,
     resolved: HashMap<Box<str>, BTreeSet<IpAddr>>,
 }
 
 impl<'a> Backends<'a> {
-    pub(super) fn new(report: &'a Report<'a>, world: &'a dyn World) -> Self {
+    /// `listen` is where pinring itself will listen.
+    pub(super) fn new(
+        report: &'a Report<'a>,
+        world: &'a dyn World,
+        listen: &'a [SocketAddr],
+    ) -> Self {
         Self {
             report,
             world,
+            listen,
             names: HashMap::new(),
             resolved: HashMap::new(),
         }
@@ -57,10 +64,12 @@ impl<'a> Backends<'a> {
                 Some((name, url)) if !name.contains("://") => (Some(name), url),
                 Some(_) | None => (None, given.value.as_str()),
             };
-            let Some(endpoint) = self.endpoint(url, &given.spot(), &paste) else {
-                continue;
-            };
-            if let Some(name) = self.name(written, &endpoint, &given.spot()) {
+            let endpoint = self.endpoint(url, &given.spot(), &paste);
+            let by_default = endpoint.as_ref().map(Endpoint::to_string);
+            let name = written
+                .or(by_default.as_deref())
+                .and_then(|name| self.name(name, &given.spot()));
+            if let (Some(name), Some(endpoint)) = (name, endpoint) {
                 backends.push(Backend {
                     name,
                     endpoint,
@@ -94,14 +103,19 @@ impl<'a> Backends<'a> {
         }
         let named = section.has("name");
         section.finish();
-        let url = url?;
         let paste = |address: &Endpoint| format!("{header}\n    url = \"http://{address}\"");
-        let endpoint = self.endpoint(url.value, &url.spot, &paste)?;
-        let name = match name {
-            Some(name) => self.name(Some(name.value), &endpoint, &name.spot)?,
-            None if named => return None,
-            None => self.name(None, &endpoint, &url.spot)?,
+        let endpoint = url
+            .as_ref()
+            .and_then(|url| self.endpoint(url.value, &url.spot, &paste));
+        // A bad URL hides nothing about the name, nor the other way round.
+        let name = match (name, &url, &endpoint) {
+            (Some(name), _, _) => self.name(name.value, &name.spot),
+            (None, Some(url), Some(endpoint)) if !named => {
+                self.name(&endpoint.to_string(), &url.spot)
+            }
+            (None, _, _) => None,
         };
+        let (name, endpoint) = (name?, endpoint?);
         let weight = weight
             .and_then(|weight| u16::try_from(weight).ok())
             .and_then(NonZeroU16::new);
@@ -118,9 +132,8 @@ impl<'a> Backends<'a> {
     }
 
     /// The name as written, or by default that of the endpoint.
-    fn name(&mut self, written: Option<&str>, endpoint: &Endpoint, spot: &Spot) -> Option<Name> {
-        let text = written.map_or_else(|| endpoint.to_string(), str::to_owned);
-        let name = match Name::try_new(&text) {
+    fn name(&mut self, text: &str, spot: &Spot) -> Option<Name> {
+        let name = match Name::try_new(text) {
             Ok(name) => name,
             Err(error) => {
                 self.report.push(spot.clone().fault(error.to_string()));
@@ -139,7 +152,8 @@ impl<'a> Backends<'a> {
         Some(name)
     }
 
-    /// Reads a URL, and refuses a host that is several replicas. `paste` writes the entry of one address.
+    /// Reads a URL; refuses a host that is several replicas, and pinring's own address. `paste` writes
+    /// the entry of one address.
     fn endpoint(
         &mut self,
         url: &str,
@@ -153,29 +167,74 @@ impl<'a> Backends<'a> {
                 return None;
             }
         };
+        let addresses = match &endpoint.host {
+            Host::Ip(address) => BTreeSet::from([*address]),
+            Host::Dns(host) => self.resolve(host, spot),
+        };
         if let Host::Dns(host) = &endpoint.host
-            && let Some(replicas) = self.replicas(host)
+            && let Some(replicas) = replicas(&addresses)
         {
             let message = several(&endpoint, host, &replicas, paste);
             self.report.push(spot.clone().fault(message));
         }
+        let own = self.listen.iter().find(|own| {
+            let reached = |address: &IpAddr| is_reached_at(**own, *address);
+            own.port() == endpoint.port.get() && addresses.iter().any(reached)
+        });
+        if let Some(own) = own {
+            self.report.push(spot.clone().fault(format!(
+                "this is where pinring itself listens ({own}): each request would come back to it without end; \
+                 write the address of the MCP server, or let pinring listen elsewhere with server.listen or --listen"
+            )));
+        }
         Some(endpoint)
     }
 
-    /// The addresses of a host that has several of one family. One of each is one dual-stack replica.
-    fn replicas(&mut self, host: &str) -> Option<Vec<IpAddr>> {
-        let world = self.world;
-        let addresses = self.resolved.entry(host.into()).or_insert_with(|| {
-            // No answer is no fault: the name is resolved again at each connect.
-            world
-                .resolve(host)
-                .unwrap_or_default()
-                .into_iter()
-                .collect()
-        });
-        let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) =
-            addresses.iter().partition(|address| address.is_ipv4());
-        [v4, v6].into_iter().find(|family| family.len() > 1)
+    /// The addresses of a host name. None is no fault: the name is resolved again at each connect.
+    fn resolve(&mut self, host: &str, spot: &Spot) -> BTreeSet<IpAddr> {
+        if let Some(known) = self.resolved.get(host) {
+            return known.clone();
+        }
+        let mut addresses = BTreeSet::from_iter(self.world.resolve(host).unwrap_or_default());
+        if addresses.is_empty() && host == "localhost" {
+            addresses.extend([
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ]);
+        }
+        if addresses.is_empty() {
+            self.report.note(format!(
+                "{}: the host name {host} does not resolve now; until it does, the backend cannot be reached",
+                spot.reference()
+            ));
+        }
+        self.resolved.insert(host.into(), addresses.clone());
+        addresses
+    }
+}
+
+/// The addresses of a host that has several of one family. One of each is one dual-stack replica.
+fn replicas(addresses: &BTreeSet<IpAddr>) -> Option<Vec<IpAddr>> {
+    let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) =
+        addresses.iter().partition(|address| address.is_ipv4());
+    [v4, v6].into_iter().find(|family| family.len() > 1)
+}
+
+/// Whether who connects to `address` reaches a socket bound to `own`, their ports being the same.
+///
+/// Which other addresses this machine has is not known here: of an unspecified `own`, only loopback counts.
+fn is_reached_at(own: SocketAddr, address: IpAddr) -> bool {
+    let address = match address.to_canonical() {
+        // The kernel connects "any address" to loopback.
+        IpAddr::V4(any) if any.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(any) if any.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        address => address,
+    };
+    match own.ip().to_canonical() {
+        IpAddr::V4(any) if any.is_unspecified() => address.is_ipv4() && address.is_loopback(),
+        // "[::]" is bound to IPv4 too.
+        IpAddr::V6(any) if any.is_unspecified() => address.is_loopback(),
+        own => own == address,
     }
 }
 

@@ -9,13 +9,16 @@ use std::{
     path::Path, time::Duration,
 };
 
+use toml::de::DeTable;
+
 use super::{
     Config, ConfigErrors, Limits, Log, LogFormat, Overrides, Server, Timeouts,
     fault::Spot,
     file::{self, Report},
-    pools, secrets,
+    filter, notes, pools, secrets,
     section::Section,
 };
+use crate::pin::Keys;
 
 /// All that a check may ask of the world outside the text.
 pub trait World {
@@ -57,19 +60,48 @@ pub fn check(text: &str, overrides: &Overrides, world: &dyn World) -> Result<Con
     }
 }
 
+/// The keys of the secret that stands beside the file, where there is no file: the zero key without one.
+///
+/// # Errors
+///
+/// If the secret is too weak.
+pub fn keys(overrides: &Overrides, world: &dyn World) -> Result<Keys, ConfigErrors> {
+    let (report, nothing) = (Report::new(""), DeTable::new());
+    let affinity = report.root(&nothing).table("affinity");
+    let keys = secrets::read(&affinity, overrides.secret.as_ref(), world).keys;
+    let faults = report.faults();
+    if faults.is_empty() {
+        Ok(keys)
+    } else {
+        Err(ConfigErrors::new(faults))
+    }
+}
+
 /// Reads everything. Where there was a fault, a default stands in, so that the reading can go on.
 pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) -> Config {
     let affinity = root.table("affinity");
     let secrets = secrets::read(&affinity, overrides.secret.as_ref(), world);
+    let server = server(root.table("server"), overrides, world);
+    let pools = pools::read(
+        &root,
+        &affinity,
+        &overrides.backends,
+        &secrets.keys,
+        &server.listen,
+        world,
+    );
+    let mut notes = root.report().notes();
+    notes.extend(notes::of(&pools, &secrets.keys));
     let config = Config {
-        server: server(root.table("server"), overrides, world),
+        server,
         timeouts: timeouts(root.table("timeouts")),
         limits: limits(root.table("limits")),
         log: log(root.table("log")),
-        pools: pools::read(&root, &affinity, &overrides.backends, &secrets.keys, world),
+        pools,
         keys: secrets.keys,
         secrets: secrets.list,
         files: secrets.files,
+        notes,
     };
     affinity.finish();
     let store = root.table("store");
@@ -82,7 +114,7 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
     config
 }
 
-/// Loopback only: a proxy without a secret is not for every network. The container image says otherwise.
+/// Loopback only: a proxy without a secret is not for every network.
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
 /// More threads than this need to be asked for: in a pod, the cores of the whole machine are seen where
@@ -188,7 +220,7 @@ const DEFAULT_UPSTREAM_KEEP_ALIVE: Duration = Duration::from_secs(4);
 const DEFAULT_TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// … and given up after a minute without an acknowledgement.
 const DEFAULT_TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Outside Kubernetes nobody needs time to notice. The container image waits 5 s.
+/// Outside Kubernetes nobody needs time to notice.
 const DEFAULT_SHUTDOWN_DELAY: Duration = Duration::ZERO;
 /// Less than the 30 s after which Kubernetes kills (`terminationGracePeriodSeconds`).
 const DEFAULT_DRAIN: Duration = Duration::from_secs(20);
@@ -251,17 +283,15 @@ fn limits(section: Section<'_>) -> Limits {
 }
 
 fn log(section: Section<'_>) -> Log {
-    let filter = section.string("filter").and_then(|found| {
-        match tracing_subscriber::EnvFilter::try_new(found.value) {
+    let filter = section
+        .string("filter")
+        .and_then(|found| match filter::parse(found.value) {
             Ok(_) => Some(found.value.to_owned()),
-            Err(_) => {
-                section.report().push(found.spot.fault(
-                    "no filter; write levels as RUST_LOG has them, such as \"info\" or \"warn,pinring=debug\"",
-                ));
+            Err(error) => {
+                section.report().push(found.spot.fault(error.to_string()));
                 None
             }
-        }
-    });
+        });
     let log = Log {
         format: section
             .choice("format", &LogFormat::WORDS)

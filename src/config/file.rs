@@ -63,7 +63,9 @@ fn position(text: &str, at: usize) -> (usize, usize) {
 pub(super) struct Report<'a> {
     text: &'a str,
     faults: RefCell<Vec<Fault>>,
+    notes: RefCell<Vec<String>>,
     known: RefCell<BTreeSet<String>>,
+    later: RefCell<BTreeSet<String>>,
     unknown: RefCell<Vec<Unknown>>,
 }
 
@@ -79,7 +81,9 @@ impl<'a> Report<'a> {
         Self {
             text,
             faults: RefCell::default(),
+            notes: RefCell::default(),
             known: RefCell::default(),
+            later: RefCell::default(),
             unknown: RefCell::default(),
         }
     }
@@ -98,12 +102,25 @@ impl<'a> Report<'a> {
         self.faults.borrow_mut().push(fault);
     }
 
+    /// Notes what is no fault and should be known all the same.
+    pub(super) fn note(&self, note: String) {
+        self.notes.borrow_mut().push(note);
+    }
+
+    /// All notes so far.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.notes.borrow().clone()
+    }
+
     /// All faults. To be called when every section is finished: only then it is known what is known.
     pub(super) fn faults(&self) -> Vec<Fault> {
-        let known = self.known.borrow();
+        let known = Known {
+            keys: &self.known.borrow(),
+            later: &self.later.borrow(),
+        };
         let mut faults = self.faults.borrow().clone();
         for unknown in self.unknown.borrow().iter() {
-            let message = unknown.message(&known);
+            let message = unknown.message(known);
             faults.push(unknown.spot.clone().fault(message));
         }
         faults
@@ -118,6 +135,11 @@ impl<'a> Report<'a> {
     /// Notes that a key is known.
     pub(super) fn asked(&self, path: &str) {
         self.known.borrow_mut().insert(pattern(path));
+    }
+
+    /// Notes that a key is of a later version.
+    pub(super) fn later(&self, path: &str) {
+        self.later.borrow_mut().insert(pattern(path));
     }
 
     /// Notes a key that nobody asked for in the section at `section`.
@@ -142,21 +164,67 @@ impl<'a> Report<'a> {
     }
 }
 
+/// The paths of all keys that exist.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    keys: &'a BTreeSet<String>,
+    /// Those of them that this version only refuses.
+    later: &'a BTreeSet<String>,
+}
+
+impl Known<'_> {
+    /// Whether the key is of a later version, or a section of nothing else.
+    fn is_later(&self, path: &str) -> bool {
+        let below = |key: &&String| {
+            key.strip_prefix(path)
+                .is_some_and(|key| key.starts_with('.'))
+        };
+        let mut below = self.keys.iter().filter(below).peekable();
+        let empty = below.peek().is_none();
+        self.later.contains(path) || (!empty && below.all(|key| self.later.contains(key)))
+    }
+
+    /// What is said of the key where it is of a later version: else the next fault would be about it.
+    fn remark(&self, path: &str) -> &'static str {
+        if self.is_later(path) {
+            " (not yet supported by this version)"
+        } else {
+            ""
+        }
+    }
+}
+
 impl Unknown {
-    fn message(&self, known: &BTreeSet<String>) -> String {
-        let here: Vec<&str> = known
+    fn message(&self, known: Known<'_>) -> String {
+        let here: Vec<(&str, &str)> = known
+            .keys
             .iter()
-            .filter_map(|path| leaf_in(path, &self.section))
+            .filter_map(|path| Some((leaf_in(path, &self.section)?, path.as_str())))
             .collect();
-        if let Some(nearest) = nearest(&self.key, here.iter().copied()) {
-            return format!("unknown key; the nearest known one is \"{nearest}\"");
+        if let Some((nearest, path)) = nearest(&self.key, here.iter().copied()) {
+            let remark = known.remark(path);
+            return format!("unknown key; the nearest known one is \"{nearest}\"{remark}");
         }
-        let elsewhere = known.iter().filter_map(|path| path.rsplit_once('.'));
-        for (section, key) in elsewhere {
-            if key == self.key {
-                return format!("unknown key here; it belongs in {}", header(section));
-            }
+        let elsewhere = known.keys.iter().filter_map(|path| {
+            let (_, key) = path.rsplit_once('.')?;
+            Some((key, path.as_str()))
+        });
+        if let Some((nearest, path)) = nearest(&self.key, elsewhere) {
+            let header = header(path.rsplit_once('.').map_or("", |(section, _)| section));
+            let remark = known.remark(path);
+            return if nearest == self.key {
+                format!("unknown key here; it belongs in {header}{remark}")
+            } else {
+                format!(
+                    "unknown key; the nearest known one is \"{nearest}\", which belongs in {header}{remark}"
+                )
+            };
         }
+        let here: Vec<&str> = here
+            .into_iter()
+            .filter(|(_, path)| !known.is_later(path))
+            .map(|(key, _)| key)
+            .collect();
         format!("unknown key; known here: {}", here.join(", "))
     }
 }
@@ -179,11 +247,17 @@ pub(super) fn header(section: &str) -> String {
     }
 }
 
-/// The word that `written` probably means, if any is near enough: one letter in three may differ.
-fn nearest<'a>(written: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The word that `written` probably means, with its path, if any is near enough: one letter in three may
+/// differ.
+fn nearest<'a>(
+    written: &str,
+    words: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Option<(&'a str, &'a str)> {
     let distance = |word: &str| strsim::damerau_levenshtein(written, word);
-    let (distance, word) = words.map(|word| (distance(word), word)).min()?;
-    (distance <= written.len().max(word.len()) / 3).then_some(word)
+    let (distance, word, path) = words
+        .map(|(word, path)| (distance(word), word, path))
+        .min()?;
+    (distance <= written.len().max(word.len()) / 3).then_some((word, path))
 }
 
 /// Of `pools[1].name` it is `pools[].name`.

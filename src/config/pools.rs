@@ -1,7 +1,7 @@
 //! Pools: the options of `[pool]`, `[[pools]]` and `[affinity]`, what each pool matches, and the rules
 //! that hold over all pools. Their backends are the business of `backends`.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use super::{
     HostHeader, Match, OnLoss, PathPrefix, Pool, Unpinned,
@@ -75,12 +75,13 @@ impl Affinity {
     }
 }
 
-/// Reads all pools. `given` are the backends from outside the file.
+/// Reads all pools. `given` are the backends from outside the file, `listen` is where pinring itself will be.
 pub(super) fn read(
     root: &Section<'_>,
     affinity: &Section<'_>,
     given: &[Given],
     keys: &Keys,
+    listen: &[SocketAddr],
     world: &dyn World,
 ) -> Vec<Pool> {
     let mut reader = Reader {
@@ -93,7 +94,7 @@ pub(super) fn read(
     let single = root.table("pool");
     let listed = backends::tables(root);
     let pools = root.tables("pools", "{ name = \"…\", … }");
-    let mut backends = Backends::new(root.report(), world);
+    let mut backends = Backends::new(root.report(), world, listen);
     refuse_mixtures(root, &single, given);
     if !root.has("pools") {
         if given.is_empty() && root.lacks("backends") {

@@ -271,6 +271,7 @@ impl<'a> Section<'a> {
     /// A key of a later version: absent, or the value that is today's behaviour (as TOML writes it;
     /// `None` where there is none). Never silently accepted.
     pub(super) fn not_yet(&self, key: &'static str, today: Option<&str>) {
+        self.report.later(&self.path(key));
         let Some((value, spot)) = self.value(key) else {
             return;
         };

@@ -13,8 +13,9 @@ use std::{
 
 use super::{
     Config, ConfigErrors, Fault, Overrides, Place,
-    check::{World, check},
+    check::{self, World, check},
 };
+use crate::pin::Keys;
 
 /// A file, or none, and what flags and the environment gave beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +27,24 @@ pub struct Source {
 }
 
 impl Source {
+    /// Whether it names backends: a secret alone is no configuration.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        self.file.is_some() || !self.overrides.backends.is_empty()
+    }
+
+    /// The keys of the secret beside the file alone: for those who have no configuration.
+    ///
+    /// # Errors
+    ///
+    /// If the secret is too weak.
+    pub fn keys(&self) -> Result<Keys, ConfigErrors> {
+        let world = Process {
+            folder: PathBuf::new(),
+        };
+        check::keys(&self.overrides, &world).map_err(|errors| errors.named("command line"))
+    }
+
     /// Reads and checks everything. [`Config::files`] begins with the configuration file.
     ///
     /// # Errors

@@ -21,7 +21,9 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-const TEXT: &str = r##"# A shorthand for the commands below: curl, with the headers that every MCP client sends.
+const TEXT: &str = r##"# Paste what follows into a second terminal with bash or sh. Ctrl-C in this one ends the demo.
+
+# A shorthand for the commands below: curl, with the headers that every MCP client sends.
 mcp_curl() {
   curl -sS 'http://{proxy}/mcp' -H 'Content-Type: application/json' \
     -H 'Accept: application/json, text/event-stream' "$@"
@@ -51,8 +53,8 @@ done
 in_session -N -d '{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{
     "name":"countdown","arguments":{"from":3},"_meta":{"progressToken":"c"}}}'
 
-# 5. The stream of the server, at the same replica. After 5 seconds curl gives up, as told.
-in_session -N --max-time 5
+# 5. The stream of the server, at the same replica. It has no end: curl gives up after 5 seconds.
+in_session -N --max-time 5 || echo "(the 5 seconds are over: curl was told to time out then)"
 
 # 6. End the session: 200. After that nobody knows the id: 404.
 in_session -X DELETE -w '%{http_code}\n'
@@ -69,6 +71,21 @@ mod tests {
         assert!(told("0.0.0.0:81").contains("'http://127.0.0.1:81/mcp'"));
         assert!(told("[::]:81").contains("'http://[::1]:81/mcp'"));
         assert!(told("10.0.0.1:81").contains("'http://10.0.0.1:81/mcp'"));
+    }
+
+    #[test]
+    fn the_first_line_says_where_the_rest_belongs() {
+        let first = TEXT.lines().next().unwrap();
+        for words in ["second terminal", "bash or sh", "Ctrl-C"] {
+            assert!(first.contains(words), "{first}");
+        }
+    }
+
+    /// curl says "Operation timed out", which looks like a fault of the proxy where nothing follows.
+    #[test]
+    fn the_end_of_the_endless_stream_is_told_as_meant() {
+        let endless = TEXT.lines().find(|line| line.contains("--max-time"));
+        assert!(endless.unwrap().contains("|| echo \"("));
     }
 
     /// zsh, the login shell of many, reads `#` at its prompt as a command's name: the words after

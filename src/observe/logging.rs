@@ -6,7 +6,7 @@
 use std::io::IsTerminal as _;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{EnvFilter, filter::ParseError};
+use tracing_subscriber::EnvFilter;
 
 use super::ACCESS;
 
@@ -26,20 +26,15 @@ pub enum Format {
 
 /// Begins to log. Lines that wait are written out when the guard is dropped.
 ///
-/// `filter` is as in `RUST_LOG`; `access` tells whether each request gets a line, unless the filter
-/// speaks of `pinring::access` itself.
-///
-/// # Errors
-///
-/// When the filter cannot be read.
+/// `access` tells whether each request gets a line, unless the filter speaks of `pinring::access` itself.
 ///
 /// # Panics
 ///
 /// When called twice in one process.
-pub fn start(format: Format, filter: &str, access: bool) -> Result<WorkerGuard, ParseError> {
-    let mut filter: EnvFilter = filter.parse::<EnvFilter>()?;
+pub fn start(format: Format, mut filter: EnvFilter, access: bool) -> WorkerGuard {
     if !access && !filter.to_string().contains(ACCESS) {
-        filter = filter.add_directive(format!("{ACCESS}=off").parse()?);
+        let off = format!("{ACCESS}=off");
+        filter = filter.add_directive(off.parse().expect("a target and a level are a directive"));
     }
     let builder = NonBlockingBuilder::default()
         .buffered_lines_limit(BUFFERED_LINES)
@@ -60,5 +55,5 @@ pub fn start(format: Format, filter: &str, access: bool) -> Result<WorkerGuard, 
     } else {
         lines.json().flatten_event(true).init();
     }
-    Ok(guard)
+    guard
 }

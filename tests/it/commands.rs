@@ -114,6 +114,77 @@ fn check_tells_every_fault_with_its_line_key_and_value() {
         assert!(told.error.contains(&fault), "{fault} in:\n{}", told.error);
     }
     assert_eq!(told.error.matches(&path).count(), 6, "{}", told.error);
+    for line in told.error.lines() {
+        assert!(line.starts_with(&path), "editors read file:line: {line}");
+    }
+}
+
+#[test]
+fn check_takes_its_file_as_serving_does() {
+    let (_folder, path) = file(BACKEND);
+    for args in [&["check", &*path][..], &["check", "--config", &path]] {
+        assert_eq!(run(args).code, Some(0), "{args:?}");
+    }
+    for args in [&["check"][..], &["check", &path, "--config", &path]] {
+        assert_eq!(run(args).code, Some(64), "{args:?}");
+    }
+    let told = run(&[&path]);
+    assert_eq!(told.code, Some(64), "{told:?}");
+    let right = format!("pinring --config {path}");
+    assert!(told.error.contains(&right), "{told:?}");
+}
+
+#[test]
+fn check_notes_what_is_no_fault() {
+    let (_folder, path) = file(&format!(
+        "{BACKEND}[[backends]]\nname = \"b\"\nurl = \"http://127.0.0.1:9001\"\n\
+         [[backends]]\nname = \"c\"\nurl = \"http://no-such-host.invalid:9001\"\n"
+    ));
+    let told = run(&["check", &path]);
+    assert_eq!((told.code, &*told.error), (Some(0), ""), "{told:?}");
+    let notes: Vec<&str> = told.out.lines().skip(1).collect();
+    assert!(
+        notes.iter().all(|note| note.starts_with("note: ")),
+        "{told:?}"
+    );
+    for words in [
+        "no-such-host.invalid does not resolve now",
+        "have one address",
+        "without a secret",
+    ] {
+        assert!(notes.iter().any(|note| note.contains(words)), "{told:?}");
+    }
+    let url = "http://no-such-host.invalid:9001";
+    let pinring = launch(&["--listen", "127.0.0.1:0", "--backend", url], &[]);
+    pinring.wait_for_log("no-such-host.invalid does not resolve now");
+}
+
+#[test]
+fn a_proxy_that_would_be_its_own_backend_does_not_start() {
+    let told = run(&[
+        "--listen",
+        "127.0.0.1:9001",
+        "--backend",
+        "http://127.0.0.1:9001",
+    ]);
+    assert_eq!(told.code, Some(64), "{told:?}");
+    let words = "this is where pinring itself listens";
+    assert!(told.error.contains(words), "{told:?}");
+}
+
+#[test]
+fn a_misspelt_level_in_the_environment_is_refused() {
+    let serve = [
+        "--listen",
+        "127.0.0.1:0",
+        "--backend",
+        "http://127.0.0.1:9001",
+    ];
+    let told = run_with(&serve, &[("RUST_LOG", "inof")]);
+    assert_eq!(told.code, Some(64), "{told:?}");
+    for words in ["pinring: RUST_LOG \"inof\"", "neither a level", "\"info\""] {
+        assert!(told.error.contains(words), "{words} in {told:?}");
+    }
 }
 
 #[test]
@@ -227,6 +298,12 @@ fn a_port_in_use_is_told_and_ends_with_1() {
         for words in [&*address, "another process listens there", "--listen"] {
             assert!(told.error.contains(words), "{words} in {told:?}");
         }
+        let of_a_file = told.error.contains("server.listen");
+        assert_eq!(
+            of_a_file,
+            args != ["demo", "--listen", &address],
+            "{told:?}"
+        );
         assert_eq!(told.out, "", "nothing to paste where nothing serves");
     }
 }
@@ -261,7 +338,15 @@ fn explain_tells_good_pins_from_others() {
             0,
             &["verifies", "a (127.0.0.1:", "pool default"],
         ),
-        (&id, Some(&*elsewhere), 1, &["none of this configuration"]),
+        (
+            &id,
+            Some(&*elsewhere),
+            1,
+            &[
+                "none of this configuration",
+                "503, reason unknown_coordinate",
+            ],
+        ),
         (
             &id,
             Some(&*signed),
@@ -270,8 +355,19 @@ fn explain_tells_good_pins_from_others() {
         ),
         (&forged, None, 1, &["does not verify"]),
         (&forged, Some(here), 1, &["does not verify"]),
-        ("0193c2e6", None, 1, &["no pin"]),
-        ("0193c2e6", Some(here), 1, &["no pin"]),
+        ("0193c2e6", None, 1, &["no pin", "depends"]),
+        (
+            "0193c2e6",
+            Some(here),
+            1,
+            &["no pin", "pool default it goes to backend a (127.0.0.1:"],
+        ),
+        (
+            "0193c2e6",
+            Some(&*signed),
+            1,
+            &["pool default it is answered 404, reason unpinned"],
+        ),
     ] {
         let mut args = vec!["explain", id];
         args.extend(config.iter().flat_map(|config| ["--config", *config]));
@@ -302,12 +398,18 @@ fn explain_claims_nothing_about_a_signed_pin_without_its_configuration() {
     eventually("the access line", || pinring.find_log("session").is_some());
     let hash = pinring.find_log("session").unwrap()["session"].clone();
     let env = [("PINRING_SECRET", &*secret)];
-    let told = run_with(&["explain", &id, "--backend", &url], &env);
-    assert_eq!(told.code, Some(0), "{told:?}");
-    assert!(
-        told.out
-            .contains(&format!("in logs     {}", hash.as_str().unwrap()))
-    );
+    for args in [
+        &["explain", &id, "--backend", &url][..],
+        &["explain", &id], // the secret is enough for all but the backend
+    ] {
+        let told = run_with(args, &env);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        let in_logs = format!("in logs     {}", hash.as_str().unwrap());
+        assert!(told.out.contains(&in_logs), "{told:?}");
+        assert!(told.out.contains("verifies"), "{told:?}");
+    }
+    let told = run_with(&["explain", &id], &[("PINRING_SECRET", "weak")]);
+    assert_eq!(told.code, Some(64), "{told:?}");
 }
 
 #[test]
@@ -341,7 +443,14 @@ fn completions_and_help_show_how_to_use_it() {
     assert!(told.out.contains("complete") && told.out.contains("pinring"));
     let told = run(&["--help"]);
     assert_eq!((told.code, &*told.error), (Some(0), ""), "{told:?}");
-    for words in ["Examples:", "pinring demo", "PINRING_SECRET", "explain"] {
+    for words in [
+        "Examples:",
+        "pinring demo",
+        "PINRING_SECRET",
+        "explain",
+        "-cftk5pn",
+        "kill -HUP PID",
+    ] {
         assert!(told.out.contains(words), "{words} in {told:?}");
     }
 }

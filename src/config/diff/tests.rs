@@ -42,7 +42,7 @@ fn pool(backends: &str, more: &str) -> String {
 
 #[test]
 fn what_needs_a_restart_is_named() {
-    let more = "[server]\nlisten = \"127.0.0.1:1\"\nthreads = 2\nwatch = false\n[log]\nformat = \"json\"\nfilter = \"warn\"\naccess = false";
+    let more = "[server]\nlisten = \"127.0.0.1:81\"\nthreads = 2\nwatch = false\n[log]\nformat = \"json\"\nfilter = \"warn\"\naccess = false";
     let diff = between(&pool(A, ""), &pool(A, more));
     let expected = [
         "server.listen",
@@ -63,8 +63,8 @@ fn what_needs_a_restart_is_named() {
 fn order_and_spelling_are_no_change() {
     let lists = |list| pool(A, &format!("[server]\nlisten = {list}"));
     let diff = between(
-        &lists("[\"127.0.0.1:1\", \"127.0.0.1:2\"]"),
-        &lists("[\"127.0.0.1:2\", \"127.0.0.1:1\"]"),
+        &lists("[\"127.0.0.1:81\", \"127.0.0.1:82\"]"),
+        &lists("[\"127.0.0.1:82\", \"127.0.0.1:81\"]"),
     );
     assert!(diff.is_empty());
     assert_eq!(diff.to_string(), "nothing");

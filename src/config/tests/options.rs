@@ -144,6 +144,10 @@ fn quantities_carry_units_and_stay_in_range() {
             "[log]\nfilter = \"pinring=loud\"",
             "no filter; write levels as RUST_LOG has them",
         ),
+        (
+            "[log]\nfilter = \"inof\"",
+            "log.filter = \"inof\": \"inof\" is neither a level (off, error, warn, info, debug, trace) nor a part of pinring; write for example \"info\"",
+        ),
     ] {
         let fault = fault(text);
         assert!(
@@ -217,6 +221,10 @@ fn unknown_keys_are_refused_and_the_right_one_named() {
             "\n[log]\ncolour = 1",
             "3: log.colour: unknown key; known here: access, filter, format",
         ),
+        (
+            "listn = \"127.0.0.1:1\"",
+            "1: listn: unknown key; the nearest known one is \"listen\", which belongs in [server]",
+        ),
     ] {
         assert_eq!(fault(text), expected);
     }
@@ -225,6 +233,35 @@ fn unknown_keys_are_refused_and_the_right_one_named() {
         faults,
         ["3: backends[0].wieght: unknown key; the nearest known one is \"weight\""]
     );
+}
+
+#[test]
+fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
+    for (text, expected) in [
+        (
+            "[server]\nzzz = 1",
+            "2: server.zzz: unknown key; known here: listen, threads, watch",
+        ),
+        (
+            "zzz = 1",
+            "1: zzz: unknown key; known here: affinity, backends, limits, log, pool, pools, server, timeouts",
+        ),
+        (
+            "[server]\nadmn = 1",
+            "2: server.admn: unknown key; the nearest known one is \"admin\" (not yet supported by this version)",
+        ),
+        (
+            "\n[tsl]",
+            "2: tsl: unknown key; the nearest known one is \"tls\" (not yet supported by this version)",
+        ),
+        (
+            "proxy_protocol = false",
+            "1: proxy_protocol: unknown key here; it belongs in [server] (not yet supported by this version)",
+        ),
+    ] {
+        assert_eq!(fault(text), expected);
+    }
+    config("[store]");
 }
 
 #[test]

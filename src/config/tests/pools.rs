@@ -257,6 +257,130 @@ fn a_pool_may_drain_as_a_whole() {
     assert!(faults(&format!("{BACKEND}draining = true")).is_empty());
 }
 
+#[test]
+fn both_names_and_urls_are_reported() {
+    for bad in ["name = \"a\"\nurl = \"x\"", "url = \"x\"\nname = \"a\""] {
+        let good = "name = \"a\"\nurl = \"http://127.0.0.1:9001\"";
+        for (one, two) in [(good, bad), (bad, good), (bad, bad)] {
+            let faults = faults(&format!("[[backends]]\n{one}\n[[backends]]\n{two}"));
+            let taken = "the name \"a\" is taken by backends[0].name";
+            assert_eq!(
+                faults.iter().filter(|fault| fault.contains(taken)).count(),
+                1,
+                "{faults:#?}"
+            );
+            let urls = faults.iter().filter(|fault| fault.contains("].url = "));
+            assert_eq!(urls.count(), faults.len() - 1, "{faults:#?}");
+        }
+    }
+    let overrides = Overrides {
+        backends: given("--backend", &["a=x", "a=http://127.0.0.1:1"]),
+        ..Overrides::default()
+    };
+    let faults = lines(check("", &overrides, &TestWorld::default()));
+    assert_eq!(faults.len(), 2, "{faults:#?}");
+}
+
+/// Once, a proxy that was its own backend forwarded each request to itself until no descriptor was left.
+#[test]
+fn pinring_is_not_its_own_backend() {
+    let faults = |listen: &str, backend: &str| {
+        let text = format!(
+            "[server]\nlisten = [\"127.0.0.1:1\", \"{listen}\"]\n[[backends]]\nurl = \"http://{backend}\""
+        );
+        let world = TestWorld {
+            hosts: [("this", vec!["10.0.0.1"]), ("mcp", vec!["10.0.0.2"])].into(),
+            ..TestWorld::default()
+        };
+        lines(check(&text, &Overrides::default(), &world))
+    };
+    for (listen, backend) in [
+        ("127.0.0.1:80", "127.0.0.1"),
+        ("10.0.0.1:80", "10.0.0.1"),
+        ("10.0.0.1:80", "this"),
+        ("0.0.0.0:80", "127.0.0.1"),
+        ("0.0.0.0:80", "127.1.2.3"),
+        ("0.0.0.0:80", "localhost"),
+        ("0.0.0.0:80", "0.0.0.0"),
+        ("127.0.0.1:80", "localhost"),
+        ("127.0.0.1:80", "0.0.0.0"),
+        ("127.0.0.1:80", "[::ffff:127.0.0.1]"),
+        ("[::]:80", "127.0.0.1"),
+        ("[::]:80", "[::1]"),
+        ("[::1]:80", "localhost"),
+    ] {
+        let faults = faults(listen, backend);
+        assert_eq!(faults.len(), 1, "{listen} {backend}: {faults:#?}");
+        let expected = format!(
+            "4: backends[0].url = \"http://{backend}\": this is where pinring itself listens ({listen}): "
+        );
+        assert!(faults[0].starts_with(&expected), "{}", faults[0]);
+    }
+    for (listen, backend) in [
+        ("127.0.0.1:80", "127.0.0.1:81"),
+        ("127.0.0.1:80", "127.0.0.2"),
+        ("0.0.0.0:80", "10.0.0.1"),
+        ("0.0.0.0:80", "mcp"),
+        ("0.0.0.0:80", "[::1]"),
+        ("10.0.0.1:80", "mcp"),
+        ("10.0.0.1:80", "localhost"),
+        ("127.0.0.1:0", "127.0.0.1"),
+    ] {
+        assert!(faults(listen, backend).is_empty(), "{listen} {backend}");
+    }
+}
+
+#[test]
+fn pinring_is_not_its_own_backend_by_flags_either() {
+    let overrides = Overrides {
+        listen: given("--listen", &["0.0.0.0:1"]),
+        backends: given("--backend", &["a=http://127.0.0.1:1", "http://127.0.0.1:2"]),
+        secret: None,
+    };
+    let faults = lines(check("", &overrides, &TestWorld::default()));
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    let expected =
+        "--backend \"a=http://127.0.0.1:1\": this is where pinring itself listens (0.0.0.0:1)";
+    assert!(faults[0].starts_with(expected), "{}", faults[0]);
+}
+
+#[test]
+fn what_is_no_fault_may_be_worth_a_note() {
+    let notes = |text: &str, secret: Option<u8>| {
+        let overrides = Overrides {
+            secret: secret.map(|byte| Given {
+                label: "PINRING_SECRET",
+                value: String::from_utf8(vec![byte; 32]).unwrap().into(),
+            }),
+            ..Overrides::default()
+        };
+        let checked = check(text, &overrides, &resolving());
+        checked.unwrap_or_else(|errors| panic!("{errors}")).notes
+    };
+    assert!(notes(BACKEND, Some(b'k')).is_empty());
+    let [unsigned] = &notes(BACKEND, None)[..] else {
+        panic!("one note")
+    };
+    assert!(
+        unsigned.starts_with("pins without a secret are accepted"),
+        "{unsigned}"
+    );
+    let unknown = "backends = [{ url = \"http://gone:1\" }, { url = \"http://gone:2\" }, { url = \"http://localhost:3\" }]";
+    assert_eq!(
+        notes(unknown, Some(b'k')),
+        [
+            "backends[0].url (line 1): the host name gone does not resolve now; until it does, the backend cannot be reached"
+        ]
+    );
+    let twice = format!("{BACKEND}{BACKEND}name = \"x\"");
+    assert_eq!(
+        notes(&twice, Some(b'k')),
+        [
+            "backends \"127.0.0.1:9001\" and \"x\" of pool default have one address, 127.0.0.1:9001: it gets the new work of both"
+        ]
+    );
+}
+
 fn resolving() -> TestWorld {
     TestWorld {
         hosts: [

@@ -1,0 +1,38 @@
+//! What is no fault of a configuration, and what an operator should know all the same.
+
+use std::collections::HashMap;
+
+use super::Pool;
+use crate::{backend::Endpoint, pin::Keys};
+
+/// The notes about a whole configuration.
+pub(super) fn of(pools: &[Pool], keys: &Keys) -> Vec<String> {
+    let mut notes: Vec<String> = pools.iter().flat_map(of_pool).collect();
+    if keys.accept_zero() {
+        notes.push(
+            "pins without a secret are accepted: anybody who reaches pinring, also through a proxy before it, can \
+             make a pin for any backend; see affinity.secrets"
+                .to_owned(),
+        );
+    }
+    notes
+}
+
+/// One address under several names works, but is placed on as if it were several replicas.
+fn of_pool(pool: &Pool) -> Vec<String> {
+    let mut first: HashMap<&Endpoint, &str> = HashMap::new();
+    let mut notes = Vec::new();
+    for backend in &pool.backends {
+        let name = backend.name.as_str();
+        match first.get(&backend.endpoint) {
+            Some(earlier) => notes.push(format!(
+                "backends \"{earlier}\" and \"{name}\" of pool {} have one address, {}: it gets the new work of both",
+                pool.name, backend.endpoint
+            )),
+            None => {
+                first.insert(&backend.endpoint, name);
+            }
+        }
+    }
+    notes
+}
