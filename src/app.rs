@@ -161,21 +161,15 @@ impl Bound {
 fn announce(config: &Config, addresses: &[SocketAddr]) {
     let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
     let listen: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    let unprotected = config.keys.accept_zero();
     tracing::info!(
         listen = listen.join(", "),
         pools = config.pools.len(),
         backends,
         threads = config.server.threads,
-        signed_pins = !unprotected,
+        signed_pins = !config.keys.accept_zero(),
         "pinring {} serves",
         env!("CARGO_PKG_VERSION"),
     );
-    if unprotected && addresses.iter().any(|address| !address.ip().is_loopback()) {
-        tracing::warn!(
-            "no secret: anybody who reaches this port can make a pin for any backend; see affinity.secrets"
-        );
-    }
 }
 
 /// Starts the table's writer and the files' watcher; gives the end that asks for reloads.

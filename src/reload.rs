@@ -208,6 +208,9 @@ impl Reload {
         self.config = config;
         publisher.replace(self.membership.table(&self.config));
         tracing::info!(reason = reason.as_str(), changes = %diff, "reloaded");
+        for note in &self.config.notes {
+            tracing::warn!("{note}");
+        }
     }
 }
 

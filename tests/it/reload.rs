@@ -83,6 +83,7 @@ fn a_faulty_file_changes_nothing_and_every_fault_is_logged() {
     let id = Client::initialize(pinring.address());
     let bad = "[timeouts]\ndrain = \"soon\"\nconect = \"1s\"\n";
     pinring.reload(&format!("{}{bad}{UNWATCHED}", listing(&[("b", &b, "")])));
+    eventually("both faults", || pinring.find_logs("fault").len() >= 2);
     let faults = pinring.find_logs("fault");
     for (line, key) in [
         ("pinring.toml:3: ", "drain"),
