@@ -143,14 +143,21 @@ impl Backend {
     ) -> Self {
         let received = Arc::default();
         let sink = Arc::clone(&received);
+        let streams: Arc<Mutex<HashMap<usize, TcpStream>>> = Arc::default();
+        let served = Arc::clone(&streams);
         let mut backend = Self::raw(address, move |stream, number| {
-            serve(stream, number, &sink, &answer)
+            let copy = stream.try_clone().unwrap();
+            served.lock().unwrap().insert(number, copy);
+            serve(stream, number, &sink, &answer);
+            served.lock().unwrap().remove(&number); // else it would not be closed
         });
         backend.received = received;
+        backend.streams = streams;
         backend
     }
 
-    /// Hands each connection, with its number, to `serve` as soon as it is accepted.
+    /// Hands each connection, with its number, to `serve` as soon as it is accepted. It is `serve`'s alone: a
+    /// drop of the backend does not end it.
     pub(crate) fn raw(
         address: SocketAddr,
         serve: impl Fn(TcpStream, usize) + Send + Sync + 'static,
@@ -168,7 +175,6 @@ impl Backend {
             Arc::clone(&backend.connections),
             Arc::clone(&backend.stopped),
         );
-        let streams = Arc::clone(&backend.streams);
         let serve = Arc::new(serve);
         backend.accepting = Some(std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -176,13 +182,8 @@ impl Backend {
                     return;
                 }
                 let number = connections.fetch_add(1, Ordering::SeqCst);
-                let copy = stream.try_clone().unwrap();
-                streams.lock().unwrap().insert(number, copy);
-                let (serve, streams) = (Arc::clone(&serve), Arc::clone(&streams));
-                std::thread::spawn(move || {
-                    serve(stream, number);
-                    streams.lock().unwrap().remove(&number); // else it would not be closed
-                });
+                let serve = Arc::clone(&serve);
+                std::thread::spawn(move || serve(stream, number));
             }
         }));
         backend
