@@ -1,10 +1,10 @@
 //! The log: one line for each request, and nothing in any line that opens a session or a door.
 
-use std::{fs, io::Write as _, net::TcpListener};
+use std::{fs, io::Write as _};
 
 use serde_json::Value;
 
-use crate::support::{Backend, Chunk, Client, Pinring, eventually, listing, ok, request};
+use crate::support::{Backend, Chunk, Client, Closed, Pinring, eventually, listing, ok, request};
 
 fn access(pinring: &Pinring) -> Vec<Value> {
     let lines = pinring.find_logs("target").into_iter();
@@ -227,10 +227,8 @@ fn no_line_holds_a_secret_a_session_a_query_or_a_credential() {
         );
         stream.write_all(&answer).is_ok() && !get
     });
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let silent = Closed::new();
+    let nobody = silent.address();
     let folder = tempfile::tempdir().unwrap();
     let secret = "quiet-as-a-mouse-quiet-as-a-mouse";
     fs::write(folder.path().join("secret"), secret).unwrap();
@@ -303,10 +301,8 @@ fn the_access_log_can_be_switched_off() {
 
 #[test]
 fn a_request_that_went_elsewhere_names_those_who_failed() {
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let dead = Closed::new();
+    let closed = dead.address();
     let alive = Backend::stateful("alive");
     let pinring = Pinring::start(&format!(
         "backends = [{{ name = \"dead\", url = \"http://{closed}\" }}, {{ name = \"alive\", url = \"http://{}\" }}]\n",

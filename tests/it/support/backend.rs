@@ -117,6 +117,25 @@ pub(crate) fn ok(headers: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// An address that refuses connections, and that nobody else gets meanwhile.
+pub(crate) struct Closed(socket2::Socket);
+
+impl Closed {
+    /// Takes a free port, and does not listen on it.
+    pub(crate) fn new() -> Self {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        socket.bind(&anywhere.into()).unwrap();
+        Self(socket)
+    }
+
+    /// The address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap().as_socket().unwrap()
+    }
+}
+
 /// A listening backend. When dropped it is gone, with all its connections, as if killed.
 pub(crate) struct Backend {
     address: SocketAddr,
