@@ -36,6 +36,9 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// What the process was started with are no sockets to listen on.
+    #[error("the sockets passed by LISTEN_FDS cannot be used: each must be a listening TCP socket")]
+    Inherited(#[source] io::Error),
     /// A thread, a runtime or a signal handler cannot be had.
     #[error("cannot start")]
     System(#[from] io::Error),
@@ -64,23 +67,28 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Binds all sockets of `config`, which `source` will be asked for again at reloads.
+    /// Binds all sockets of `config`, which `source` will be asked for again at reloads. Sockets that the
+    /// process was started with (socket activation) are listened on in their place: they outlive it, so that
+    /// at a restart nobody is refused.
     ///
     /// # Errors
     ///
     /// When an address cannot be had.
     pub fn new(source: Source, config: Config) -> Result<Self, StartError> {
-        let mut sockets = Vec::new();
-        let mut addresses = Vec::new();
-        for address in &config.server.listen {
-            let failed = |source| StartError::Bind {
-                address: *address,
-                source,
-            };
-            let socket = net::Bound::bind(*address).map_err(failed)?;
-            addresses.push(socket.address().map_err(failed)?);
-            sockets.push(socket);
+        let mut sockets = net::Bound::inherited().map_err(StartError::Inherited)?;
+        if sockets.is_empty() {
+            for address in &config.server.listen {
+                let failed = |source| StartError::Bind {
+                    address: *address,
+                    source,
+                };
+                sockets.push(net::Bound::bind(*address).map_err(failed)?);
+            }
         }
+        let addresses = sockets
+            .iter()
+            .map(net::Bound::address)
+            .collect::<io::Result<_>>()?;
         Ok(Self {
             source,
             config,

@@ -16,6 +16,7 @@ use std::{
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use listenfd::ListenFd;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 pub use std::time::Instant;
@@ -102,6 +103,24 @@ impl Bound {
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         Ok(Self(socket))
+    }
+
+    /// The listening TCP sockets that this process was started with: systemd's socket activation
+    /// (`sd_listen_fds(3)`: `LISTEN_FDS`, `LISTEN_PID`). None where there is no such thing.
+    ///
+    /// # Errors
+    ///
+    /// When what was passed is no TCP socket.
+    pub fn inherited() -> io::Result<Vec<Self>> {
+        let mut passed = ListenFd::from_env();
+        let mut sockets = Vec::new();
+        for index in 0..passed.len() {
+            if let Some(socket) = passed.take_tcp_listener(index)? {
+                socket.set_nonblocking(true)?;
+                sockets.push(Self(socket.into()));
+            }
+        }
+        Ok(sockets)
     }
 
     /// The address that it really has, also where port 0 was asked for.

@@ -7,6 +7,7 @@
     reason = "what the tests are built from panics too where something is not as it must be"
 )]
 
+mod activation;
 mod bodies;
 mod commands;
 mod failures;
