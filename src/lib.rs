@@ -12,8 +12,8 @@
 //!         1 classify  mcp              request head → RequestKind, Era
 //!         2 route     router           RequestKind × RoutingTable → Decision or Refusal   (pure; uses pin, ring)
 //!         3 rewrite   proxy::headers   strip the pin, hop-by-hop headers, X-Forwarded-*
-//!         4 send      upstream         pooled connection, deadlines; again only while no byte has left
-//!         5 answer    proxy::{headers, body}   pin what the server issued; stream the body as it comes
+//!         4 send      proxy::deliver, upstream   pooled connection, deadlines; again only while no byte has left
+//!         5 answer    proxy::{answer, body}    pin what the server issued; stream the body as it comes
 //!         6 observe   observe          one access-log line, on every path
 //! ```
 //!

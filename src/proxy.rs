@@ -4,6 +4,7 @@
 //! [`Proxy::handle`] is the place to begin reading. Each thread has one [`Proxy`]; a request holds one
 //! routing table from beginning to end.
 
+mod answer;
 pub mod body;
 mod deliver;
 pub mod error;
@@ -13,34 +14,29 @@ mod unknown;
 use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
-    sync::Arc,
     time::Duration,
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request};
-use hyper::body::{Body, Incoming};
+use http::{HeaderValue, Method, Request, Response, header, request};
+use hyper::body::Incoming;
 
 pub use self::unknown::Unknowns;
 use self::{
-    body::{Answer, Departure, Ending, EventStream, Relay, RequestBody, Work},
-    deliver::{Delivered, Delivery},
+    body::{Answer, RequestBody},
+    deliver::Delivery,
     error::ProxyError,
-    headers::Exchanged,
 };
 use crate::{
     health::probe::Reporter,
-    mcp::{self, Era, RequestKind, session::ServerSessionId, sse},
+    mcp::{self, Era, RequestKind},
     net::{self, Instant, Liveness, Ticker},
     observe::{Exchange, Outcome},
     pin::{Kind, PIN_LEN, Pin},
-    ring::Member,
     router::{
-        self, Decision, Why,
-        placement::Load,
+        self, Decision,
         table::{Pool, Reader, RoutingTable, Snapshot},
     },
-    sessions::{Sessions, Visit},
+    sessions::Sessions,
     shutdown::Watch,
     upstream::{Client, Failure, Options},
 };
@@ -155,7 +151,7 @@ impl Proxy {
         let pool = pool_of(&table, &head)?;
 
         // 3 rewrite: cannot fail.
-        let exchanged = exchanged(&asked, &decision);
+        let exchanged = answer::exchanged(&asked, &decision);
         if let Some(session) = &decision.session {
             exchange.session(|| table.keys.log_hash(session.as_bytes()).to_string());
         }
@@ -238,93 +234,6 @@ impl Proxy {
             );
         }
     }
-
-    fn answer(
-        &self,
-        table: &RoutingTable,
-        pool: &Pool,
-        delivered: Delivered,
-        exchanged: Option<Exchanged>,
-        asked: &Asked,
-        exchange: &Exchange,
-    ) -> Result<Response<Answer>, ProxyError> {
-        let Delivered {
-            member,
-            in_flight,
-            response,
-        } = delivered;
-        let (mut head, upstream) = response.into_parts();
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(ProxyError::Switched); // nobody asked: Upgrade stops here
-        }
-        let pin = |id: &ServerSessionId| pinned(table, pool, member, id);
-        let issued = headers::to_client(&mut head.headers, exchanged.as_ref(), pin)?;
-        head.version = http::Version::HTTP_11; // what the backend speaks ends here; hyper knows the client's
-        if let Some(id) = &issued {
-            exchange.session(|| table.keys.log_hash(id.as_bytes()).to_string());
-        }
-        exchange.answered(head.status, "");
-        let asked_for = exchanged
-            .as_ref()
-            .map(|exchanged| exchanged.server.as_bytes());
-        let opened = issued.as_ref().filter(|_| head.status.is_success());
-        let session = asked_for.or(opened.map(ServerSessionId::as_bytes));
-        let load = &pool.entry(member).load;
-        let visit = session.and_then(|id| self.visit(id, load, asked, head.status));
-        let events = self.event_stream(table, &head.headers, &upstream, asked);
-        let idle = table
-            .timeouts
-            .stream_idle
-            .map(|limit| (limit, self.ticker.deadline()));
-        let relay = Relay::new(
-            upstream,
-            exchange.clone(),
-            asked.departure(),
-            idle,
-            events,
-            self.watch.clone(),
-            Work { in_flight, visit },
-        );
-        Ok(Response::from_parts(head, Answer::Relay(relay)))
-    }
-
-    /// Counts the answer's session as live until the answer has ended, or for the last time.
-    fn visit(
-        &self,
-        id: &[u8],
-        load: &Arc<Load>,
-        asked: &Asked,
-        status: StatusCode,
-    ) -> Option<Visit> {
-        let visit = self.sessions.visit(id, load);
-        let ended = asked.method == Method::DELETE && status.is_success();
-        if ended || status == StatusCode::NOT_FOUND {
-            visit.end_session();
-            return None;
-        }
-        Some(visit)
-    }
-
-    /// What is to be done in this answer's silences, if it is an event stream that can be told apart into
-    /// events: neither compressed nor of a length that was announced.
-    fn event_stream(
-        &self,
-        table: &RoutingTable,
-        headers: &HeaderMap,
-        upstream: &impl Body,
-        asked: &Asked,
-    ) -> Option<EventStream> {
-        let open = upstream.size_hint().exact().is_none();
-        if !open || !sse::announced(headers) || headers.contains_key(header::CONTENT_ENCODING) {
-            return None;
-        }
-        let comments = table.timeouts.stream_comment;
-        let comments = comments.map(|silence| (silence, self.ticker.deadline()));
-        // A call's answer is waited for until it is there; the other streams can be opened again.
-        let ending = (asked.method == Method::GET)
-            .then(|| Ending::new(self.ticker.clone(), self.random.borrow_mut().f32()));
-        Some(EventStream::new(comments, ending))
-    }
 }
 
 impl Asked {
@@ -343,13 +252,6 @@ impl Asked {
             client_id,
         }
     }
-
-    fn departure(&self) -> Departure {
-        match self.era {
-            Era::Legacy if self.method == Method::POST => Departure::ReadOn,
-            Era::Legacy | Era::Modern => Departure::Close,
-        }
-    }
 }
 
 fn pool_of<'a>(table: &'a RoutingTable, head: &request::Parts) -> Result<&'a Pool, ProxyError> {
@@ -365,30 +267,6 @@ fn note_session(table: &RoutingTable, kind: &RequestKind, exchange: &Exchange) {
         let own = pin.map_or(id.as_bytes(), |pin| pin.string);
         exchange.session(|| table.keys.log_hash(own).to_string());
     }
-}
-
-/// The ids of a request whose pin was verified. The contract wants its answers to carry the client's id again.
-fn exchanged(asked: &Asked, decision: &Decision) -> Option<Exchanged> {
-    match (decision.why, &asked.client_id, &decision.session) {
-        (Why::Pinned | Why::Successor, Some(client), Some(server)) => Some(Exchanged {
-            client: client.clone(),
-            server: server.clone().into_value(),
-        }),
-        (Why::Pinned | Why::Successor | Why::Ring | Why::Placed | Why::Home, _, _) => None,
-    }
-}
-
-/// The client's id for a backend's: with a pin to one of that backend's own virtual nodes.
-fn pinned(table: &RoutingTable, pool: &Pool, member: Member, id: &ServerSessionId) -> HeaderValue {
-    let coordinate = pool.coordinate_for(member, id.as_bytes());
-    let pin = table
-        .keys
-        .mint(Kind::Session, coordinate, None, id.as_bytes());
-    let mut text = Vec::with_capacity(id.as_bytes().len() + PIN_LEN);
-    text.extend_from_slice(id.as_bytes());
-    text.push(b'-');
-    text.extend_from_slice(&pin);
-    HeaderValue::from_maybe_shared(Bytes::from(text)).expect("an id and a pin are visible ASCII")
 }
 
 fn options(table: &RoutingTable) -> Options {
