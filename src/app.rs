@@ -144,6 +144,7 @@ impl Bound {
                 .collect::<io::Result<_>>()?;
             workers.push(worker.clone().spawn(number, sockets)?);
         }
+        open_files(reload.config());
         announce(reload.config(), &self.addresses);
         drop(self.sockets); // each thread has its own handles, and closes them when it drains
         drop(worker); // the trigger knows that all threads are done by their watchers being gone
@@ -162,6 +163,20 @@ impl Bound {
         }
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Raises the limit of open files, and warns where it cannot hold all connections.
+fn open_files(config: &Config) {
+    let wanted = config.limits.connections as u64;
+    match net::raise_open_files() {
+        Ok(limit) if limit < wanted => tracing::warn!(
+            limit,
+            connections = config.limits.connections,
+            "fewer open files are allowed than limits.connections needs, up to two for each: raise `ulimit -n`, or lower it"
+        ),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
     }
 }
 

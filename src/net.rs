@@ -35,6 +35,16 @@ pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// Raises the limit of open files as far as this process may, and gives it. Most systems start services with
+/// 1,024, and a stream needs two.
+///
+/// # Errors
+///
+/// As the kernel says; the limit is then as before.
+pub fn raise_open_files() -> io::Result<u64> {
+    rlimit::increase_nofile_limit(rlimit::INFINITY)
+}
+
 /// Waits for `duration`. Cancel safe.
 pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;

@@ -481,3 +481,37 @@ fn the_demo_prints_commands_for_the_port_that_it_listens_on() {
     });
     assert_eq!(id.unwrap().len(), 69, "a UUID and its pin");
 }
+
+#[test]
+fn the_limit_of_open_files_is_raised_and_one_that_is_too_low_is_told() {
+    let limited = |limits: &str| {
+        let mut pinring = Command::new("sh")
+            .args([
+                "-c",
+                &format!("{limits}; exec \"$@\""),
+                "sh",
+                env!("CARGO_BIN_EXE_pinring"),
+            ])
+            .args(["--listen", "127.0.0.1:0", "--backend", "http://127.0.0.1:9"])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(pinring.stderr.take().unwrap());
+        let before = log.lines().map_while(Result::ok);
+        let before: Vec<String> = before.take_while(|line| !line.contains("serves")).collect();
+        let limits = fs::read_to_string(format!("/proc/{}/limits", pinring.id())).unwrap();
+        let files = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"))
+            .unwrap()
+            .to_owned();
+        let told = before.iter().any(|line| line.contains("fewer open files"));
+        pinring.kill().unwrap();
+        pinring.wait().unwrap();
+        (files, told)
+    };
+    let (raised, _) = limited("ulimit -Sn 256");
+    let numbers: Vec<&str> = raised.split_whitespace().skip(3).take(2).collect();
+    assert_eq!(numbers[0], numbers[1], "soft and hard");
+    assert!(limited("ulimit -n 300").1);
+}
