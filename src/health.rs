@@ -50,15 +50,18 @@ pub struct Suspect {
 /// What was seen of a backend, by a request or a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Observation {
-    /// A request was answered, whatever the answer.
+    /// A request without a session was answered, whatever the answer.
     Answered,
+    /// A request of a session was. That says nothing about its taking new work.
+    Served,
     /// A probe was: a connection could be made, or the probed path answered as expected.
     Probed,
     /// It refused a connection.
     Refused,
     /// A connection could not be made in time, or the network says no.
     Unreachable,
-    /// It accepts connections, and the probed path did not answer as expected.
+    /// It may accept connections, and is not ready all the same: the probed path did not answer as expected, or
+    /// its name does not resolve.
     Unready,
     /// It closed a connection before it answered.
     Reset,
@@ -158,7 +161,16 @@ impl State {
     /// Takes what was seen at `now`. `random`, from 0 to 1, spreads the ends of times out.
     pub fn observe(&mut self, seen: Observation, now: Instant, patience: Patience, random: f64) {
         match seen {
-            Observation::Answered => *self = Self::default(),
+            Observation::Answered => {
+                *self = Self {
+                    unready: self.unready, // which only the probed path can clear
+                    ..Self::default()
+                };
+            }
+            Observation::Served => {
+                (self.refused, self.unreachable, self.lost) = (None, None, false);
+                self.resets = 0;
+            }
             Observation::Probed | Observation::Unready => {
                 (self.refused, self.unreachable, self.lost) = (None, None, false);
                 self.unready = seen == Observation::Unready;

@@ -164,8 +164,12 @@ impl<H: Handler> Server<H> {
     /// Accepts who has connected before the socket closes: it would be reset.
     async fn accept_waiting(self: &Rc<Self>, listener: Listener, options: Options) {
         tokio::task::yield_now().await; // the runtime looks at the socket once more
-        while let Some(Ok((stream, peer))) = listener.accept_waiting(options.liveness) {
-            self.admit(stream, peer, options);
+        while let Some(accepted) = listener.accept_waiting(options.liveness) {
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer, options),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => return,
+            }
         }
     }
 
@@ -243,6 +247,16 @@ impl<H: Handler> Server<H> {
         })
         .await;
     }
+}
+
+/// Whether the client of the connection that was to be accepted had left already.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::InvalidInput
+    )
 }
 
 /// Most ends are a client's affair: one that leaves, or sends garbage, which hyper has answered with 400,

@@ -17,6 +17,7 @@ use std::{
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use listenfd::ListenFd;
+use rlimit::Resource;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 pub use std::time::Instant;
@@ -35,14 +36,16 @@ pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Raises the limit of open files as far as this process may, and gives it. Most systems start services with
-/// 1,024, and a stream needs two.
+/// Raises the soft limit of open files to the hard one, and gives it. Most systems start services with 1,024,
+/// and a stream needs two.
 ///
 /// # Errors
 ///
 /// As the kernel says; the limit is then as before.
 pub fn raise_open_files() -> io::Result<u64> {
-    rlimit::increase_nofile_limit(rlimit::INFINITY)
+    let (_, hard) = Resource::NOFILE.get()?;
+    Resource::NOFILE.set(hard, hard)?;
+    Ok(hard)
 }
 
 /// Waits for `duration`. Cancel safe.
@@ -126,8 +129,15 @@ impl Bound {
         let mut sockets = Vec::new();
         for index in 0..passed.len() {
             if let Some(socket) = passed.take_tcp_listener(index)? {
+                let socket = Socket::from(socket);
+                if !socket.is_listener()? {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        "a socket that does not listen",
+                    ));
+                }
                 socket.set_nonblocking(true)?;
-                sockets.push(Self(socket.into()));
+                sockets.push(Self(socket));
             }
         }
         Ok(sockets)

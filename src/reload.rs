@@ -10,7 +10,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, mpsc, watch as latest},
-    task::JoinHandle,
+    task::{JoinError, JoinHandle},
 };
 
 use crate::{
@@ -138,10 +138,16 @@ impl Reload {
                 biased; // what was seen comes before what follows from the time
                 Some(report) = reports.recv() => self.observe(report, &publisher),
                 (reason, loaded) = finished(&mut loading) => match loaded {
-                    Ok(config) => self.take(config, reason, &publisher),
-                    Err(errors) => log_faults(&errors, reason),
+                    Ok(Ok(config)) => self.take(config, reason, &publisher),
+                    Ok(Err(errors)) => log_faults(&errors, reason),
+                    Err(panic) => tracing::error!(reason = reason.as_str(), %panic, "not reloaded: this is a bug, please report it"),
                 },
-                Some(reason) = reasons.recv() => wanted = Some(reason),
+                Some(reason) = reasons.recv() => {
+                    // Whoever sends a signal looks for an answer in the log.
+                    if wanted != Some(Reason::Signal) {
+                        wanted = Some(reason);
+                    }
+                }
                 () = asked(&news, ask_again) => {
                     ask_again = net::now() + ASK_AGAIN; // rate-limited; the requests wait longer
                     wanted.get_or_insert(Reason::UnknownPin);
@@ -215,16 +221,15 @@ impl Reload {
 }
 
 /// Waits for the load that is under way, if there is one, and takes it out. Cancel safe.
-async fn finished(loading: &mut Option<(Reason, JoinHandle<Loaded>)>) -> (Reason, Loaded) {
+async fn finished(
+    loading: &mut Option<(Reason, JoinHandle<Loaded>)>,
+) -> (Reason, Result<Loaded, JoinError>) {
     let Some((reason, load)) = loading else {
         return std::future::pending().await;
     };
     let (reason, loaded) = (*reason, load.await);
     *loading = None;
-    (
-        reason,
-        loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())),
-    )
+    (reason, loaded)
 }
 
 /// Waits until somebody asks for news, not before `earliest`. Cancel safe: who asked is not forgotten.

@@ -51,15 +51,6 @@ impl Why {
             Self::Home => "home",
         }
     }
-
-    /// Whether the request may go to another backend as well, as long as this one has seen nothing of it.
-    #[must_use]
-    pub fn may_move(self) -> bool {
-        match self {
-            Self::Placed | Self::Home => true,
-            Self::Pinned | Self::Successor | Self::Ring => false,
-        }
-    }
 }
 
 /// Where a request goes.

@@ -79,6 +79,14 @@ impl Sessions {
         }))
     }
 
+    /// The same where the session may be none: it is noted only if it is known already.
+    #[must_use]
+    pub fn visit_known(&self, id: &[u8], load: &Arc<Load>) -> Option<Visit> {
+        let key = hash::position(id).0;
+        let known = self.shard(key).contains_key(&key);
+        known.then(|| self.visit(id, load))
+    }
+
     /// A request of the session that its backend calls `id` begins. The session is known from now on.
     #[must_use]
     pub fn visit(&self, id: &[u8], load: &Arc<Load>) -> Visit {
@@ -127,8 +135,8 @@ impl Sessions {
     }
 
     fn shard(&self, key: u64) -> MutexGuard<'_, Shard> {
-        // The map's own places come from the lower bits.
-        lock(&self.0.shards[(key >> 58) as usize % SHARDS])
+        // The map's own places come from the lowest bits, its tags from the highest.
+        lock(&self.0.shards[(key >> 32) as usize % SHARDS])
     }
 }
 

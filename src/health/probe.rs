@@ -3,7 +3,7 @@
 //! Never the MCP endpoint: a GET, HEAD or OPTIONS there leaves a session behind in some SDKs' servers, and a
 //! ping without a session is refused by others. Probes report; what follows is for [`super::State`] to say.
 
-use std::{future::poll_fn, time::Duration};
+use std::{future::poll_fn, io, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, header};
@@ -51,17 +51,33 @@ impl Reporter {
     }
 }
 
-/// What a failed connect says of the backend; `None`: nothing, the configuration is at fault.
+/// What a failed connect says of the backend; `None`: nothing, the fault is on this side.
 #[must_use]
 pub fn seen_in(error: &ConnectError) -> Option<Observation> {
     match error {
         ConnectError::Refused { .. } => Some(Observation::Refused),
-        ConnectError::TimedOut { .. }
-        | ConnectError::Failed { .. }
-        | ConnectError::Unresolved { .. } => Some(Observation::Unreachable),
+        ConnectError::TimedOut { .. } => Some(Observation::Unreachable),
+        ConnectError::Failed { source, .. } => {
+            is_the_network_s(source).then_some(Observation::Unreachable)
+        }
+        // A resolver that is down says nothing about the backend: it gets no new work, and no clock runs.
+        ConnectError::Unresolved { .. } => Some(Observation::Unready),
         ConnectError::Handshake(_) => Some(Observation::Reset),
         ConnectError::SeveralAddresses { .. } => None,
     }
+}
+
+/// Whether the network has failed, and not this process, which may have run out of descriptors or ports.
+fn is_the_network_s(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::TimedOut
+    )
 }
 
 /// The probes that are under way.
@@ -149,4 +165,33 @@ async fn is_answered(stream: Stream, endpoint: &Endpoint, path: &str) -> bool {
     answer
         .await
         .is_ok_and(|response| response.status().is_success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_this_side_says_nothing_about_the_backend() {
+        const EMFILE: i32 = 24;
+        const EHOSTUNREACH: i32 = 113;
+        let failed = |code| ConnectError::Failed {
+            address: "192.0.2.1:80".parse().unwrap(),
+            source: io::Error::from_raw_os_error(code),
+        };
+        assert_eq!(seen_in(&failed(EMFILE)), None);
+        assert_eq!(
+            seen_in(&failed(EHOSTUNREACH)),
+            Some(Observation::Unreachable)
+        );
+        let unresolved = ConnectError::Unresolved {
+            host: "h".into(),
+            source: io::Error::other("no answer"),
+        };
+        assert_eq!(
+            seen_in(&unresolved),
+            Some(Observation::Unready),
+            "no clock runs"
+        );
+    }
 }

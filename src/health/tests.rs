@@ -158,9 +158,25 @@ fn who_is_not_ready_gets_no_work_and_keeps_its_sessions() {
     assert_eq!(story.see(Observation::Probed), Vital::Healthy);
 }
 
+#[test]
+fn what_sessions_are_answered_does_not_hide_that_new_work_hangs_or_is_unwanted() {
+    let mut story = Story::begin();
+    for _ in 0..TIMEOUTS {
+        story.see(Observation::Served);
+        story.see(Observation::TimedOut);
+    }
+    assert_eq!(story.see(Observation::Served), Vital::Suspect);
+    let mut story = Story::begin();
+    story.see(Observation::Unready);
+    assert_eq!(story.see(Observation::Served), Vital::Suspect);
+    assert_eq!(story.see(Observation::Answered), Vital::Suspect);
+    assert!(story.state.wants_probe());
+}
+
 fn observations() -> impl Strategy<Value = Observation> {
     prop::sample::select(vec![
         Observation::Answered,
+        Observation::Served,
         Observation::Probed,
         Observation::Refused,
         Observation::Unreachable,
@@ -179,13 +195,13 @@ proptest! {
             story.pass(seconds);
             let vital = story.see(seen);
             match seen {
-                Observation::Answered | Observation::Probed | Observation::Unready => down_since = None,
+                Observation::Answered | Observation::Served | Observation::Probed | Observation::Unready => down_since = None,
                 Observation::Refused | Observation::Unreachable => { down_since.get_or_insert(story.now); }
                 Observation::Reset | Observation::TimedOut => {}
             }
             prop_assert!(vital != Vital::Lost || down_since.is_some(), "lost without a failed connect");
             prop_assert!(down_since.is_none() || vital != Vital::Healthy, "healthy without an answer");
-            if seen == Observation::Answered {
+            if seen == Observation::Answered && !story.state.unready {
                 prop_assert_eq!(vital, Vital::Healthy);
             }
             if let Some(next) = story.state.next_change() {

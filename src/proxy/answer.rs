@@ -88,7 +88,12 @@ impl Proxy {
         asked: &Asked,
         status: StatusCode,
     ) -> Option<Visit> {
-        let visit = self.sessions.visit(id, load);
+        // An error proves no session, and anybody can ask for one.
+        let visit = if status.is_success() {
+            self.sessions.visit(id, load)
+        } else {
+            self.sessions.visit_known(id, load)?
+        };
         let ended = asked.method == Method::DELETE && status.is_success();
         if ended || status == StatusCode::NOT_FOUND {
             visit.end_session();

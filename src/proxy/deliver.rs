@@ -115,7 +115,12 @@ impl Delivery<'_> {
             .send(target, request, self.options(entry), head)
             .await?;
         if entry.wants_good_news {
-            self.proxy.reporter.report(entry.id, Observation::Answered);
+            let seen = if self.asked.has_session {
+                Observation::Served
+            } else {
+                Observation::Answered
+            };
+            self.proxy.reporter.report(entry.id, seen);
         }
         Ok(Delivered {
             member: decision.member,
@@ -134,6 +139,9 @@ impl Delivery<'_> {
         tried: &mut Vec<Member>,
         give_up: Instant,
     ) -> Option<Decision> {
+        if net::now() >= give_up {
+            return None;
+        }
         let random = self.proxy.random.borrow_mut().u64(..);
         if let Ok(next) = router::reroute(self.pool, earlier, random, tried) {
             tracing::debug!(backend = %entry.backend.name, error = %failure, "goes to another backend");

@@ -25,6 +25,9 @@ use crate::{
 /// and not *unknown*: 1.3 KiB each.
 const LOST_CAPACITY: usize = 1024;
 
+/// A probe's connect, however long requests may take: the clocks of loss run by observations without long gaps.
+const LONGEST_PROBE: Duration = Duration::from_secs(3);
+
 /// Who belongs to each pool of this process.
 #[derive(Debug, Default)]
 pub struct Membership {
@@ -221,7 +224,7 @@ impl Membership {
     }
 
     /// Takes what was seen of a backend. Gives its name and health where that changed; the inner `None`
-    /// where only [`Entry::wants_good_news`] did.
+    /// where only something else of its [`Entry`] did.
     pub fn observe(
         &mut self,
         id: BackendId,
@@ -233,12 +236,14 @@ impl Membership {
         for members in self.pools.values_mut() {
             let patience = members.patience;
             for known in members.known.iter_mut().filter(|known| known.id == id) {
-                let before = (known.health.vital(), known.health.wants_good_news());
+                let shown =
+                    |health: &health::State| (health.wants_good_news(), health.down_since());
+                let (before, shown_before) = (known.health.vital(), shown(&known.health));
                 known.health.observe(seen, now, patience, random);
                 let vital = known.health.vital();
-                if before.0 != vital {
+                if before != vital {
                     changed = Some(Some((known.backend.name.clone(), vital)));
-                } else if before.1 != known.health.wants_good_news() {
+                } else if shown_before != shown(&known.health) {
                     changed.get_or_insert(None);
                 }
             }
@@ -268,7 +273,7 @@ impl Membership {
                 id: known.id,
                 endpoint: known.backend.endpoint.clone(),
                 path: pool.probe_path.clone(),
-                limit: config.timeouts.connect,
+                limit: config.timeouts.connect.min(LONGEST_PROBE),
             };
             unwell.map(suspect).collect::<Vec<_>>()
         };
