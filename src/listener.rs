@@ -203,9 +203,10 @@ impl<H: Handler> Server<H> {
                 .writev(false)
                 // hyper's own timer would be made anew for each request; `Pace` keeps the time.
                 .header_read_timeout(None)
-                .max_headers(options.headers)
-                .max_header_size(options.header_bytes)
-                .max_buf_size(options.header_bytes.max(MIN_BUFFER))
+                // Twice as wide as the handler's own limits, which come with an answer that says what to do.
+                .max_headers(2 * options.headers)
+                .max_header_size(2 * options.header_bytes)
+                .max_buf_size((2 * options.header_bytes).max(MIN_BUFFER))
                 .serve_connection(
                     Metered {
                         stream,

@@ -139,6 +139,7 @@ impl Proxy {
         let mut table = self.tables.snapshot();
 
         // 1 classify: from here on a refusal says which header is at fault.
+        headers::check_size(&head, &table.limits)?;
         let scan = headers::scan(&head)?;
         let kind = mcp::classify(&head)?;
         let asked = Asked::of(&head, &kind);
@@ -300,7 +301,8 @@ fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<
                 "no usable answer from the backend"
             );
         }
-        ProxyError::Ambiguous(_)
+        ProxyError::TooLarge(_)
+        | ProxyError::Ambiguous(_)
         | ProxyError::Unclassifiable(_)
         | ProxyError::NoPool
         | ProxyError::Refused(_)

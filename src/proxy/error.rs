@@ -9,7 +9,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::{
     body::RequestBodyError,
-    headers::{Ambiguous, BrokenHead},
+    headers::{Ambiguous, BrokenHead, TooLarge},
 };
 use crate::{
     mcp::{Unclassifiable, jsonrpc},
@@ -23,6 +23,9 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// Why a request gets an answer of pinring's own.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
+    /// There is too much of the head.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// The head could mean different things to different servers.
     #[error(transparent)]
     Ambiguous(#[from] Ambiguous),
@@ -102,6 +105,14 @@ impl ProxyError {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
+            Self::TooLarge(TooLarge::Target(_)) => Verdict {
+                status: StatusCode::URI_TOO_LONG,
+                ..Verdict::bad_request("target_too_long")
+            },
+            Self::TooLarge(TooLarge::Fields(_) | TooLarge::Bytes(_)) => Verdict {
+                status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                ..Verdict::bad_request("headers_too_large")
+            },
             Self::Ambiguous(Ambiguous::Connect) => Verdict {
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 ..Verdict::bad_request("connect_method")

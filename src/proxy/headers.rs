@@ -12,7 +12,7 @@ use http::{
 };
 
 use crate::{
-    config::{HostHeader, PathPrefix},
+    config::{HostHeader, Limits, PathPrefix},
     mcp::{
         era,
         session::{InvalidSessionId, ServerSessionId},
@@ -52,6 +52,52 @@ pub enum Ambiguous {
     /// CONNECT asks for a tunnel.
     #[error("CONNECT is for forward proxies")]
     Connect,
+}
+
+/// Longest request target, in bytes: more than OAuth's redirects need (nginx: 8 KiB, HAProxy: 16 KiB with all else).
+pub const MAX_TARGET: usize = 16 * 1024;
+
+/// Why a request's head is refused: there is too much of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    /// The target is longer than [`MAX_TARGET`].
+    #[error("the request's target has {0} bytes; 16384 are allowed")]
+    Target(usize),
+    /// More header fields than `limits.headers`.
+    #[error("the request has {0} header fields, which is more than limits.headers allows")]
+    Fields(usize),
+    /// More bytes of header fields than `limits.header_bytes`.
+    #[error(
+        "the request's header fields have {0} bytes, which is more than limits.header_bytes allows"
+    )]
+    Bytes(usize),
+}
+
+/// Holds a head to the limits. hyper has limits of its own, twice as wide, and no body for its answer.
+///
+/// # Errors
+///
+/// When there is too much of it.
+pub fn check_size(head: &Parts, limits: &Limits) -> Result<(), TooLarge> {
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    if target > MAX_TARGET {
+        return Err(TooLarge::Target(target));
+    }
+    if head.headers.len() > limits.headers {
+        return Err(TooLarge::Fields(head.headers.len()));
+    }
+    let bytes: usize = head
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if bytes > limits.header_bytes {
+        return Err(TooLarge::Bytes(bytes));
+    }
+    Ok(())
 }
 
 /// What a look over a request's head has found.
