@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::support::{Backend, Client, Pinring, eventually, ok, request};
+use crate::support::{Backend, Client, Pinring, anywhere, eventually, ok, request};
 
 const LARGE: usize = 20 << 20;
 const OFFERED: usize = 200 << 20;
@@ -94,7 +94,7 @@ fn large_bodies_arrive_unchanged_in_both_framings() {
 fn small_chunks_arrive_before_the_body_ends() {
     let arrived = Arc::new(AtomicUsize::new(0));
     let sink = Arc::clone(&arrived);
-    let backend = Backend::raw("127.0.0.1:0".parse().unwrap(), move |mut stream, _| {
+    let backend = Backend::raw(anywhere(), move |mut stream, _| {
         let mut bytes = [0; 1024];
         while let Ok(length @ 1..) = stream.read(&mut bytes) {
             let data = bytes[..length].iter().filter(|byte| **byte == b'#').count();
@@ -176,7 +176,7 @@ fn a_client_that_does_not_read_stops_the_backend() {
 fn a_backend_that_does_not_read_stops_the_client() {
     let (go, may_read) = std::sync::mpsc::channel::<()>();
     let may_read = std::sync::Mutex::new(may_read);
-    let backend = Backend::raw("127.0.0.1:0".parse().unwrap(), move |mut stream, _| {
+    let backend = Backend::raw(anywhere(), move |mut stream, _| {
         may_read.lock().unwrap().recv().unwrap();
         let mut bytes = vec![0; 1 << 20];
         let mut total = 0;
@@ -242,7 +242,7 @@ fn an_upload_that_breaks_off_never_looks_complete_to_the_backend() {
     for upload in uploads {
         let (sender, receiver) = std::sync::mpsc::channel();
         let sender = std::sync::Mutex::new(sender);
-        let backend = Backend::raw("127.0.0.1:0".parse().unwrap(), move |mut stream, _| {
+        let backend = Backend::raw(anywhere(), move |mut stream, _| {
             let mut bytes = Vec::new();
             drop(stream.read_to_end(&mut bytes));
             sender.lock().unwrap().send(bytes).unwrap();

@@ -332,12 +332,7 @@ fn explain_tells_good_pins_from_others() {
     let here = here.to_str().unwrap();
     for (id, config, code, words) in [
         (&*id, None, 0, &["a-1", "verifies", "--config"][..]),
-        (
-            &id,
-            Some(here),
-            0,
-            &["verifies", "a (127.0.0.1:", "pool default"],
-        ),
+        (&id, Some(here), 0, &["verifies", "a (127.", "pool default"]),
         (
             &id,
             Some(&*elsewhere),
@@ -360,7 +355,7 @@ fn explain_tells_good_pins_from_others() {
             "0193c2e6",
             Some(here),
             1,
-            &["no pin", "pool default it goes to backend a (127.0.0.1:"],
+            &["no pin", "pool default it goes to backend a (127."],
         ),
         (
             "0193c2e6",

@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::support::{
-    Answer, Backend, Chunk, Client, ONE_THREAD, Pinring, Received, eventually, ok, request,
-    reset_on_close,
+    Answer, Backend, Chunk, Client, ONE_THREAD, Pinring, Received, anywhere, eventually, ok,
+    request, reset_on_close,
 };
 
 fn told(answer: &Answer) -> (u16, String) {
@@ -27,8 +27,8 @@ fn a_pooled_connection_that_the_backend_has_closed_is_replaced_unnoticed() {
     for by_reset in [false, true] {
         let (sender, idle) = std::sync::mpsc::channel();
         let sender = std::sync::Mutex::new(sender);
-        let anywhere = "127.0.0.1:0".parse().unwrap();
-        let backend = Backend::raw(anywhere, move |mut stream, number| {
+        let address = anywhere();
+        let backend = Backend::raw(address, move |mut stream, number| {
             if Received::read(&mut stream, &mut Vec::new(), number).is_some() {
                 stream.write_all(&ok("", "a")).unwrap();
                 sender.lock().unwrap().send(stream).unwrap();
@@ -125,7 +125,7 @@ fn short_lived(address: std::net::SocketAddr) -> Backend {
 
 #[test]
 fn a_session_outlives_its_backends_restart() {
-    let backend = short_lived("127.0.0.1:0".parse().unwrap());
+    let backend = short_lived(anywhere());
     let other = Backend::stateful("other");
     let pinring = Pinring::before(&[&backend, &other], "[timeouts]\nconnect = \"8s\"\n");
     let mut id = String::new();
@@ -151,7 +151,7 @@ fn a_session_outlives_its_backends_restart() {
 
 #[test]
 fn a_session_whose_backend_stays_away_is_told_to_try_again() {
-    let backend = short_lived("127.0.0.1:0".parse().unwrap());
+    let backend = short_lived(anywhere());
     let pinring = Pinring::before(&[&backend], "[timeouts]\nconnect = \"700ms\"\n");
     let id = Client::initialize(pinring.address());
     backend.stop();
@@ -303,7 +303,7 @@ fn an_idle_connection_to_a_backend_is_not_kept_longer_than_told() {
 
 /// A backend that answers 413 to the head of a request, and then reads the body or does not.
 fn refusing(reads_on: bool) -> Backend {
-    Backend::raw("127.0.0.1:0".parse().unwrap(), move |mut stream, _| {
+    Backend::raw(anywhere(), move |mut stream, _| {
         let mut bytes = vec![0; 64 * 1024];
         let mut head = Vec::new();
         while !head.windows(4).any(|end| end == b"\r\n\r\n") {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::{Backend, Client, Pinring, eventually, ok};
+use crate::support::{Backend, Client, Pinring, anywhere, eventually, ok};
 
 const SOON: &str = "[affinity]\nloss_after = \"1s\"\n[timeouts]\nconnect = \"300ms\"\n";
 
@@ -18,10 +18,6 @@ fn server(name: &'static str, address: SocketAddr) -> Backend {
             .write_all(&ok(&format!("mcp-session-id: {id}\r\n"), name))
             .is_ok()
     })
-}
-
-fn any() -> SocketAddr {
-    "127.0.0.1:0".parse().unwrap()
 }
 
 fn ask(pinring: &Pinring, id: &str) -> (u16, String) {
@@ -43,7 +39,7 @@ fn ask(pinring: &Pinring, id: &str) -> (u16, String) {
 
 #[test]
 fn a_killed_backend_costs_new_work_nothing_and_its_sessions_heal_when_it_returns() {
-    let (a, b) = (server("a", any()), server("b", any()));
+    let (a, b) = (server("a", anywhere()), server("b", anywhere()));
     let address = a.address();
     let pinring = Pinring::before(&[&a, &b], "[timeouts]\nconnect = \"300ms\"\n");
     let id = loop {
@@ -74,7 +70,7 @@ fn a_killed_backend_costs_new_work_nothing_and_its_sessions_heal_when_it_returns
 
 #[test]
 fn who_refuses_for_loss_after_is_lost_and_its_pins_serve_again_when_it_is_back() {
-    let a = server("a", any());
+    let a = server("a", anywhere());
     let address = a.address();
     let pinring = Pinring::before(&[&a], SOON);
     let id = Client::initialize(pinring.address());
@@ -90,7 +86,11 @@ fn who_refuses_for_loss_after_is_lost_and_its_pins_serve_again_when_it_is_back()
 
 #[test]
 fn with_successor_the_sessions_of_a_lost_backend_go_to_one_other() {
-    let (a, b, c) = (server("a", any()), server("b", any()), server("c", any()));
+    let (a, b, c) = (
+        server("a", anywhere()),
+        server("b", anywhere()),
+        server("c", anywhere()),
+    );
     let pinring = Pinring::before(
         &[&a, &b, &c],
         &format!("{SOON}[pool]\non_loss = \"successor\"\n"),
@@ -112,7 +112,7 @@ fn with_successor_the_sessions_of_a_lost_backend_go_to_one_other() {
 
 #[test]
 fn when_all_have_been_down_for_a_while_the_answer_comes_at_once() {
-    let (a, b) = (server("a", any()), server("b", any()));
+    let (a, b) = (server("a", anywhere()), server("b", anywhere()));
     let pinring = Pinring::before(&[&a, &b], "[timeouts]\nconnect = \"300ms\"\n");
     let id = Client::initialize(pinring.address());
     drop((a, b));
@@ -131,7 +131,7 @@ fn when_all_have_been_down_for_a_while_the_answer_comes_at_once() {
 
 #[test]
 fn a_restart_within_the_connect_time_costs_nobody_anything() {
-    let a = server("a", any());
+    let a = server("a", anywhere());
     let address = a.address();
     let pinring = Pinring::before(&[&a], "");
     let id = Client::initialize(pinring.address());
@@ -165,7 +165,7 @@ fn a_server_that_hangs_gets_no_new_work_and_keeps_its_sessions() {
             .write_all(&ok("mcp-session-id: id\r\n", "hangs"))
             .is_ok(),
     });
-    let b = server("b", any());
+    let b = server("b", anywhere());
     let pinring = Pinring::before(&[&hangs, &b], "[timeouts]\nopen_head = \"200ms\"\n");
     let id = loop {
         let answer = Client::once(pinring.address(), "POST", "", "{}");
@@ -186,8 +186,8 @@ fn a_server_that_hangs_gets_no_new_work_and_keeps_its_sessions() {
 
 #[test]
 fn a_probed_path_must_be_answered_by_2xx() {
-    let a = server("a", any());
-    let (address, b) = (a.address(), server("b", any()));
+    let a = server("a", anywhere());
+    let (address, b) = (a.address(), server("b", anywhere()));
     let pinring = Pinring::before(&[&a, &b], "[pool]\nprobe_path = \"/ready\"\n");
     drop(a);
     while !pinring.log().iter().any(|line| line.contains("suspect")) {

@@ -6,7 +6,7 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
         mpsc::{self, Receiver},
     },
     thread::JoinHandle,
@@ -117,6 +117,14 @@ pub(crate) fn ok(headers: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
+/// An address of this machine that no other backend of these tests gets, also when this one is gone: tests run
+/// side by side, and the kernel gives a port that was closed to the next who asks.
+pub(crate) fn anywhere() -> SocketAddr {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let [_, a, b, c] = NEXT.fetch_add(1, Ordering::SeqCst).to_be_bytes();
+    SocketAddr::from(([127, a + 1, b, c], 0))
+}
+
 /// An address that refuses connections, and that nobody else gets meanwhile.
 pub(crate) struct Closed(socket2::Socket);
 
@@ -125,8 +133,7 @@ impl Closed {
     pub(crate) fn new() -> Self {
         let socket =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        socket.bind(&anywhere.into()).unwrap();
+        socket.bind(&anywhere().into()).unwrap();
         Self(socket)
     }
 
@@ -152,7 +159,7 @@ impl Backend {
     pub(crate) fn start(
         answer: impl Fn(&Received, &mut TcpStream) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self::on("127.0.0.1:0".parse().unwrap(), answer)
+        Self::on(anywhere(), answer)
     }
 
     /// The same at a given address.
