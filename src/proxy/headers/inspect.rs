@@ -1,0 +1,257 @@
+//! Looks over the head of a request before anything is done with it: its size, what is of one connection, and
+//! what a backend could read otherwise than pinring did (design, section 6).
+//!
+//! What hyper has rejected never comes here.
+
+use http::{HeaderMap, HeaderName, Method, Version, header, request::Parts};
+
+use crate::config::Limits;
+
+/// Why a request's head is refused: servers would not agree about what it means.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Ambiguous {
+    /// HTTP/1.1 without Host.
+    #[error("the Host header is missing")]
+    HostMissing,
+    /// More than one Host.
+    #[error("there is more than one Host header")]
+    SeveralHosts,
+    /// Host is no `host[:port]`.
+    #[error("the Host header is not of the form host or host:port")]
+    HostMalformed,
+    /// The request's target names another host.
+    #[error("the request's target and its Host header name different hosts")]
+    HostDisagrees,
+    /// A header that differs from one with a meaning only in `_` for `-`.
+    #[error("the header {0} would be read as another one by some servers; write it with hyphens")]
+    Underscore(HeaderName),
+    /// `Connection` names a header that must reach the backend.
+    #[error("the Connection header names {0}, which is not a header of one connection")]
+    Nominated(Box<str>),
+    /// The body is coded otherwise than in chunks.
+    #[error("the only transfer coding that is understood here is \"chunked\"")]
+    TransferCoding,
+    /// CONNECT asks for a tunnel.
+    #[error("CONNECT is for forward proxies")]
+    Connect,
+}
+
+/// Longest request target, in bytes: more than OAuth's redirects need (nginx: 8 KiB, HAProxy: 16 KiB with all else).
+pub const MAX_TARGET: usize = 16 * 1024;
+
+/// Why a request's head is refused: there is too much of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    /// The target is longer than [`MAX_TARGET`].
+    #[error("the request's target has {0} bytes; 16384 are allowed")]
+    Target(usize),
+    /// More header fields than `limits.headers`.
+    #[error("the request has {0} header fields, which is more than limits.headers allows")]
+    Fields(usize),
+    /// More bytes of header fields than `limits.header_bytes`.
+    #[error(
+        "the request's header fields have {0} bytes, which is more than limits.header_bytes allows"
+    )]
+    Bytes(usize),
+}
+
+/// Holds a head to the limits. hyper has limits of its own, twice as wide, and no body for its answer.
+///
+/// # Errors
+///
+/// When there is too much of it.
+pub fn check_size(head: &Parts, limits: &Limits) -> Result<(), TooLarge> {
+    let target = head
+        .uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    if target > MAX_TARGET {
+        return Err(TooLarge::Target(target));
+    }
+    if head.headers.len() > limits.headers {
+        return Err(TooLarge::Fields(head.headers.len()));
+    }
+    let bytes: usize = head
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    if bytes > limits.header_bytes {
+        return Err(TooLarge::Bytes(bytes));
+    }
+    Ok(())
+}
+
+/// What a look over a request's head has found.
+#[derive(Debug)]
+pub struct Scan {
+    /// Headers that stop here.
+    pub(super) stop: Vec<HeaderName>,
+}
+
+/// Looks once over all header names: what stops here, and what is ambiguous.
+///
+/// # Errors
+///
+/// When servers would not agree about what the head means.
+pub fn scan(head: &Parts) -> Result<Scan, Ambiguous> {
+    if head.method == Method::CONNECT {
+        return Err(Ambiguous::Connect);
+    }
+    check_host(head)?;
+    if !is_plainly_framed(&head.headers) {
+        return Err(Ambiguous::TransferCoding);
+    }
+    let mut stop = Vec::new();
+    for name in head.headers.keys() {
+        if stops_here(name) || is_forwarded(name) {
+            stop.push(name.clone());
+        } else if name.as_str().contains('_') && is_twin(name) {
+            return Err(Ambiguous::Underscore(name.clone()));
+        }
+    }
+    nominated(&head.headers, &mut stop)?;
+    Ok(Scan { stop })
+}
+
+/// Whether the body is in chunks, if it is transfer-coded at all. The coding stops here, and nobody behind
+/// would know how to read another (RFC 9112, section 6.1).
+pub(super) fn is_plainly_framed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Headers of one connection (RFC 9110, section 7.6.1), and `Expect`, which pinring answers itself.
+pub(super) fn stops_here(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "expect"
+    )
+}
+
+fn is_forwarded(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-forwarded-") || name == header::FORWARDED
+}
+
+/// Whether a server that maps `-` and `_` to one character, as CGI does, would take it for a header of
+/// framing, routing or MCP.
+fn is_twin(name: &HeaderName) -> bool {
+    let hyphened = name.as_str().replace('_', "-");
+    hyphened.starts_with("mcp-")
+        || hyphened.starts_with("x-forwarded-")
+        || matches!(hyphened.as_str(), "content-length" | "transfer-encoding")
+}
+
+/// Headers that `Connection` names stop here too, but for those that decide where a request goes and
+/// whose it is: taking them off would change its meaning.
+pub(super) fn nominated(headers: &HeaderMap, stop: &mut Vec<HeaderName>) -> Result<(), Ambiguous> {
+    let options = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    for option in options
+        .map(<[u8]>::trim_ascii)
+        .filter(|option| !option.is_empty())
+    {
+        if option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"keep-alive") {
+            continue;
+        }
+        let Ok(name) = HeaderName::from_bytes(option) else {
+            continue;
+        };
+        let protected = matches!(
+            name.as_str(),
+            "host" | "authorization" | "origin" | "content-length"
+        );
+        if protected || name.as_str().starts_with("mcp-") {
+            return Err(Ambiguous::Nominated(name.as_str().into()));
+        }
+        if headers.contains_key(&name) && !stop.contains(&name) {
+            stop.push(name);
+        }
+    }
+    Ok(())
+}
+
+/// hyper does not look at Host. RFC 9112, section 3.2: a server answers 400 to a request that lacks it, has
+/// several or an invalid one. HTTP/1.0 may lack it.
+fn check_host(head: &Parts) -> Result<(), Ambiguous> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let Some(host) = hosts.next() else {
+        return if head.version == Version::HTTP_10 {
+            Ok(())
+        } else {
+            Err(Ambiguous::HostMissing)
+        };
+    };
+    if hosts.next().is_some() {
+        return Err(Ambiguous::SeveralHosts);
+    }
+    let (name, port) = split_host(host.as_bytes()).ok_or(Ambiguous::HostMalformed)?;
+    if name.is_empty() || !port.iter().all(u8::is_ascii_digit) {
+        return Err(Ambiguous::HostMalformed);
+    }
+    match head.uri.authority() {
+        Some(authority)
+            if !authority
+                .as_str()
+                .as_bytes()
+                .eq_ignore_ascii_case(host.as_bytes()) =>
+        {
+            Err(Ambiguous::HostDisagrees)
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Splits `host[:port]`; `None` if there are characters that neither can hold.
+fn split_host(host: &[u8]) -> Option<(&[u8], &[u8])> {
+    let allowed = |byte: &u8| {
+        byte.is_ascii_alphanumeric()
+            || matches!(byte, b'.' | b'-' | b'_' | b'~' | b'%' | b':' | b'[' | b']')
+    };
+    if !host.iter().all(allowed) {
+        return None;
+    }
+    let (name, rest) = match host.strip_prefix(b"[") {
+        Some(literal) => {
+            let end = literal.iter().position(|byte| *byte == b']')?;
+            (host.get(..end + 2)?, host.get(end + 2..)?)
+        }
+        None => host.split_at(
+            host.iter()
+                .position(|byte| *byte == b':')
+                .unwrap_or(host.len()),
+        ),
+    };
+    match rest.split_first() {
+        None => Some((name, &[])),
+        Some((b':', port)) => Some((name, port)),
+        Some(_) => None,
+    }
+}
+
+/// The host that a request asks for, without its port: what pools are matched by.
+#[must_use]
+pub fn host_of(head: &Parts) -> Option<&str> {
+    let host = head.headers.get(header::HOST)?;
+    let (name, _) = split_host(host.as_bytes())?;
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    std::str::from_utf8(name).ok()
+}
