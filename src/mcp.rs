@@ -3,6 +3,7 @@
 //! First of the six phases of a request. It reads what the client sent and decides nothing: where a
 //! request goes is the router's business. What each revision does is in [`era`].
 
+pub mod endpoint;
 pub mod era;
 pub mod jsonrpc;
 pub mod session;
