@@ -12,7 +12,10 @@ pub mod sse;
 use http::{HeaderMap, Method, header::ACCEPT, request::Parts};
 
 pub use self::era::Era;
-use self::session::{ClientSessionId, InvalidSessionId};
+use self::{
+    endpoint::PinnedQuery,
+    session::{ClientSessionId, InvalidSessionId},
+};
 
 /// What is asked for, as far as the head tells. Design, section 3, "the request".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub enum RequestKind {
     },
     /// A request of a session.
     Session(ClientSessionId),
+    /// A message to the `endpoint` URL of an HTTP+SSE stream (2024-11-05).
+    Endpoint(PinnedQuery),
     /// A request without a session by a client that can take an event stream: it begins something.
     NewWork,
     /// Anything else: metadata, OAuth, preflights, a browser.
@@ -58,8 +63,11 @@ pub fn classify(head: &Parts) -> Result<RequestKind, Unclassifiable> {
             session: session.and_then(Result::ok),
         },
         (Era::Legacy, Some(session)) => RequestKind::Session(session?),
-        (Era::Legacy, None) if begins_something(head) => RequestKind::NewWork,
-        (Era::Legacy, None) => RequestKind::Other,
+        (Era::Legacy, None) => match head.uri.query().and_then(PinnedQuery::find) {
+            Some(query) => RequestKind::Endpoint(query),
+            None if begins_something(head) => RequestKind::NewWork,
+            None => RequestKind::Other,
+        },
     })
 }
 

@@ -28,7 +28,7 @@ use self::{
 };
 use crate::{
     health::probe::Reporter,
-    mcp::{self, Era, RequestKind},
+    mcp::{self, Era, RequestKind, endpoint::PinnedQuery},
     net::{self, Instant, Liveness, Ticker},
     observe::{Exchange, Outcome},
     pin::{Kind, PIN_LEN, Pin},
@@ -68,6 +68,10 @@ struct Asked {
     has_session: bool,
     waits_for_continue: bool,
     client_id: Option<HeaderValue>,
+    /// The session that a message to an `endpoint` URL is of.
+    endpoint: Option<PinnedQuery>,
+    /// The Host of a GET whose stream may begin with `endpoint`.
+    may_open: Option<HeaderValue>,
 }
 
 impl Proxy {
@@ -156,6 +160,17 @@ impl Proxy {
         if let Some(session) = &decision.session {
             exchange.session(|| table.keys.log_hash(session.as_bytes()).to_string());
         }
+        if let Some(query) = &asked.endpoint {
+            exchange.session(|| table.keys.log_hash(query.own().as_bytes()).to_string());
+            headers::set_query(&mut head, query.own());
+        }
+        if asked.may_open.is_some() {
+            // What is compressed cannot be pinned.
+            head.headers.insert(
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            );
+        }
         headers::to_backend(
             &mut head,
             scan,
@@ -205,8 +220,12 @@ impl Proxy {
             Ok(decision) => return Ok(decision),
             Err(refusal) => refusal,
         };
-        let RequestKind::Session(id) = kind else {
-            return Err(ProxyError::Refused(refusal));
+        let carrier = match kind {
+            RequestKind::Session(id) => id.as_bytes(),
+            RequestKind::Endpoint(query) => query.pin().as_bytes(),
+            RequestKind::Modern { .. } | RequestKind::NewWork | RequestKind::Other => {
+                return Err(ProxyError::Refused(refusal));
+            }
         };
         let again = |table: &RoutingTable| {
             let pool = table.pool_for(headers::host_of(head), head.uri.path());
@@ -214,7 +233,7 @@ impl Proxy {
         };
         let grace = pool.options.unknown_grace;
         self.unknowns
-            .judge(&self.tables, table, refusal, id, grace, again)
+            .judge(&self.tables, table, refusal, carrier, grace, again)
             .await
     }
 
@@ -239,18 +258,23 @@ impl Proxy {
 
 impl Asked {
     fn of(head: &request::Parts, kind: &RequestKind) -> Self {
-        let (era, session) = match kind {
-            RequestKind::Modern { session } => (Era::Modern, session.clone()),
-            RequestKind::Session(session) => (Era::Legacy, Some(session.clone())),
-            RequestKind::NewWork | RequestKind::Other => (Era::Legacy, None),
+        let (era, session, endpoint) = match kind {
+            RequestKind::Modern { session } => (Era::Modern, session.clone(), None),
+            RequestKind::Session(session) => (Era::Legacy, Some(session.clone()), None),
+            RequestKind::Endpoint(query) => (Era::Legacy, None, Some(query.clone())),
+            RequestKind::NewWork | RequestKind::Other => (Era::Legacy, None, None),
         };
         let client_id = session.map(mcp::session::ClientSessionId::into_value);
+        let opens = *kind == RequestKind::NewWork && head.method == Method::GET;
+        let host = || head.headers.get(header::HOST).cloned();
         Self {
             era,
             method: head.method.clone(),
-            has_session: client_id.is_some(),
+            has_session: client_id.is_some() || endpoint.is_some(),
             waits_for_continue: head.headers.contains_key(header::EXPECT),
             client_id,
+            endpoint,
+            may_open: opens.then(host).flatten(),
         }
     }
 }
@@ -263,11 +287,15 @@ fn pool_of<'a>(table: &'a RoutingTable, head: &request::Parts) -> Result<&'a Poo
 
 /// Tells the log which session a refused request asked for: under the same hash as when it was served.
 fn note_session(table: &RoutingTable, kind: &RequestKind, exchange: &Exchange) {
-    if let RequestKind::Session(id) = kind {
-        let pin = Pin::parse(Kind::Session, id.as_bytes());
-        let own = pin.map_or(id.as_bytes(), |pin| pin.string);
-        exchange.session(|| table.keys.log_hash(own).to_string());
-    }
+    let own = match kind {
+        RequestKind::Session(id) => {
+            let pin = Pin::parse(Kind::Session, id.as_bytes());
+            pin.map_or(id.as_bytes(), |pin| pin.string)
+        }
+        RequestKind::Endpoint(query) => query.own().as_bytes(),
+        RequestKind::Modern { .. } | RequestKind::NewWork | RequestKind::Other => return,
+    };
+    exchange.session(|| table.keys.log_hash(own).to_string());
 }
 
 fn options(table: &RoutingTable) -> Options {

@@ -17,6 +17,7 @@ use crate::{
     health::Vital,
     mcp::{
         RequestKind,
+        endpoint::PinnedQuery,
         session::{ClientSessionId, ServerSessionId},
     },
     pin::{Keys, Kind, Pin, Verdict},
@@ -109,6 +110,7 @@ pub fn route(
 ) -> Result<Decision, Refusal> {
     match kind {
         RequestKind::Session(id) => session(table, pool, id),
+        RequestKind::Endpoint(query) => endpoint(table, pool, query),
         RequestKind::Modern { session: id } => {
             // An id never costs a modern request its answer: servers are to ignore it. Where its backend is
             // lost, it goes along nowhere.
@@ -168,15 +170,7 @@ fn pinned(
     let Some(pin) = Pin::parse(Kind::Session, id.as_bytes()) else {
         return Ok(None);
     };
-    verify(&table.keys, table, &pin)?;
-    let (member, why) = match (locate(table, pool, &pin), pool.options.on_loss) {
-        (Ok(member), _) => (member, Why::Pinned),
-        (Err(Refusal::BackendRemoved | Refusal::BackendDown), OnLoss::Successor) => {
-            let next = pool.successor(pin.coordinate).ok_or(Refusal::NoBackend)?;
-            (next, Why::Successor)
-        }
-        (Err(refusal), _) => return Err(refusal),
-    };
+    let (member, why) = follow(table, pool, &pin)?;
     // A part of a valid id is one too: the shape leaves at least one byte.
     let session = http::HeaderValue::from_bytes(pin.string)
         .ok()
@@ -186,6 +180,31 @@ fn pinned(
         why,
         session,
     }))
+}
+
+/// Routes by the pin in the query of an `endpoint` URL.
+fn endpoint(table: &RoutingTable, pool: &Pool, query: &PinnedQuery) -> Result<Decision, Refusal> {
+    let (own, pin) = (query.own().as_bytes(), query.pin().as_bytes());
+    let pin = Pin::parse_encoded(Kind::Endpoint, own, pin).ok_or(Refusal::Forged)?;
+    let (member, why) = follow(table, pool, &pin)?;
+    Ok(Decision {
+        member,
+        why,
+        session: None,
+    })
+}
+
+/// The backend that a pin leads to, once it has been verified.
+fn follow(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<(Member, Why), Refusal> {
+    verify(&table.keys, table, pin)?;
+    match (locate(table, pool, pin), pool.options.on_loss) {
+        (Ok(member), _) => Ok((member, Why::Pinned)),
+        (Err(Refusal::BackendRemoved | Refusal::BackendDown), OnLoss::Successor) => {
+            let next = pool.successor(pin.coordinate).ok_or(Refusal::NoBackend)?;
+            Ok((next, Why::Successor))
+        }
+        (Err(refusal), _) => Err(refusal),
+    }
 }
 
 fn verify(keys: &Keys, table: &RoutingTable, pin: &Pin<'_>) -> Result<(), Refusal> {

@@ -4,6 +4,8 @@
 //! POSTs to its URL. Only this one event is ever looked into; every byte around the URL stays as it is,
 //! whatever ends the lines and wherever the chunks are cut.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 
 /// Most bytes that are held back while the first event is incomplete. What is longer passes untouched:
@@ -17,6 +19,48 @@ const PARAMETER: &str = "pinring=";
 const PIN_LEN: usize = 32;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The raw query of a request that ends in the parameter of a pin.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PinnedQuery(Box<str>);
+
+impl PinnedQuery {
+    /// Takes the raw query of a request; `None` if it does not end in something of the shape of a pin of this
+    /// kind (contract; design, section 2: "what a client sees").
+    #[must_use]
+    pub fn find(query: &str) -> Option<Self> {
+        let at = query.len().checked_sub(PIN_LEN)?;
+        let (before, pin) = query.split_at_checked(at)?;
+        let own = before.strip_suffix(PARAMETER)?;
+        let first = own.is_empty() || own.ends_with('&');
+        (first && has_shape(pin.as_bytes())).then(|| Self(query.into()))
+    }
+
+    /// The backend's own query, without the parameter and its `&`.
+    #[must_use]
+    pub fn own(&self) -> &str {
+        let before = self.0.len() - PIN_LEN - PARAMETER.len();
+        let own = self.0.get(..before).unwrap_or_default();
+        own.strip_suffix('&').unwrap_or(own)
+    }
+
+    /// The 32 characters of the pin.
+    #[must_use]
+    pub fn pin(&self) -> &str {
+        self.0.get(self.0.len() - PIN_LEN..).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for PinnedQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PinnedQuery({} bytes)", self.0.len())
+    }
+}
+
+/// Base32 in lower case whose first byte is 0x12: version 1, kind 2.
+fn has_shape(pin: &[u8]) -> bool {
+    matches!(pin, [b'c', b'i'..=b'l', rest @ ..] if rest.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7')))
+}
 
 /// Looks for the `endpoint` event at the beginning of a stream.
 #[derive(Debug, Default)]
@@ -301,6 +345,31 @@ mod tests {
                 let (one, two) = stream.as_bytes().split_at(cut);
                 assert_eq!(pass(&[one, two], PLAIN), stream, "cut at {cut}");
             }
+        }
+    }
+
+    #[test]
+    fn only_a_query_that_ends_in_a_pin_has_one() {
+        let pin = format!("cj{}", "a".repeat(30));
+        let own = |query: String| PinnedQuery::find(&query).map(|found| found.own().to_owned());
+        assert_eq!(own(format!("pinring={pin}")), Some(String::new()));
+        assert_eq!(own(format!("a=b&pinring={pin}")), Some("a=b".to_owned()));
+        assert_eq!(own(format!("&pinring={pin}")), Some(String::new()));
+        assert_eq!(
+            own(format!("pinring={pin}&pinring={pin}")),
+            Some(format!("pinring={pin}")),
+            "exactly one is taken off"
+        );
+        for none in [
+            String::new(),
+            pin.clone(),
+            format!("xpinring={pin}"),
+            format!("pinring={pin}&a"),
+            format!("pinring={}", pin.to_uppercase()),
+            format!("pinring=a{pin}"),
+            format!("pinring=ca{}", "a".repeat(30)),
+        ] {
+            assert_eq!(own(none.clone()), None, "{none}");
         }
     }
 

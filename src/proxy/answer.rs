@@ -3,7 +3,7 @@
 //!
 //! Fifth of the six phases. From here on nothing can be tried again.
 
-use std::sync::Arc;
+use std::{rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
@@ -11,7 +11,7 @@ use hyper::body::Body;
 
 use super::{
     Asked, Proxy,
-    body::{Answer, Departure, Ending, EventStream, Relay, Work},
+    body::{Answer, Departure, Ending, Endpoint, EventStream, Relay, Work},
     deliver::Delivered,
     error::ProxyError,
     headers::{self, Exchanged},
@@ -24,7 +24,7 @@ use crate::{
     router::{
         Decision, Why,
         placement::Load,
-        table::{Pool, RoutingTable},
+        table::{Pool, RoutingTable, Snapshot},
     },
     sessions::Visit,
 };
@@ -33,7 +33,7 @@ impl Proxy {
     /// The answer for the client.
     pub(super) fn answer(
         &self,
-        table: &RoutingTable,
+        table: &Snapshot,
         pool: &Pool,
         delivered: Delivered,
         exchanged: Option<Exchanged>,
@@ -58,12 +58,17 @@ impl Proxy {
         exchange.answered(head.status, "");
         let asked_for = exchanged
             .as_ref()
-            .map(|exchanged| exchanged.server.as_bytes());
+            .map(|exchanged| exchanged.server.as_bytes())
+            .or(asked.endpoint.as_ref().map(|query| query.own().as_bytes()));
         let opened = issued.as_ref().filter(|_| head.status.is_success());
         let session = asked_for.or(opened.map(ServerSessionId::as_bytes));
         let load = &pool.entry(member).load;
         let visit = session.and_then(|id| self.visit(id, load, asked, head.status));
         let events = self.event_stream(table, &head.headers, &upstream, asked);
+        let events = events.map(|events| {
+            let may_open = asked.may_open.as_ref().filter(|_| head.status.is_success());
+            events.with_endpoint(may_open.map(|host| self.endpoint(table, pool, member, host)))
+        });
         let idle = table
             .timeouts
             .stream_idle
@@ -121,6 +126,28 @@ impl Proxy {
         let ending = (asked.method == Method::GET)
             .then(|| Ending::new(self.ticker.clone(), self.random.borrow_mut().f32()));
         Some(EventStream::new(comments, ending))
+    }
+
+    /// What pins the `endpoint` event, should the stream begin with one.
+    fn endpoint(
+        &self,
+        table: &Snapshot,
+        pool: &Pool,
+        member: Member,
+        host: &HeaderValue,
+    ) -> Endpoint {
+        let of_pool = |other: &Pool| std::ptr::eq(other, pool);
+        let index = table.pools.iter().position(of_pool);
+        let index = index.expect("the pool is one of its table's");
+        let (table, sessions) = (Rc::clone(table), self.sessions.clone());
+        let prefix = pool.options.strip_prefix.clone();
+        let issue = move |query: &[u8]| {
+            let pool = &table.pools[index];
+            let coordinate = pool.coordinate_for(member, query);
+            let pin = table.keys.mint(Kind::Endpoint, coordinate, None, query);
+            (pin, sessions.visit(query, &pool.entry(member).load))
+        };
+        Endpoint::new(host.clone(), prefix, Box::new(issue))
     }
 }
 

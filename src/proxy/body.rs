@@ -3,6 +3,7 @@
 //! A frame leaves the moment it arrives, and nothing is read that the other side does not take: hyper
 //! asks for the next frame only when there is room. Trailers stop here.
 
+mod endpoint;
 mod event_stream;
 mod request;
 mod response;
@@ -14,6 +15,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body;
 
 pub use self::{
+    endpoint::Endpoint,
     event_stream::{Ending, EventStream},
     request::{RequestBody, RequestBodyError},
     response::{Answer, BrokenOff, Departure, Relay, Work},

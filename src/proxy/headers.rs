@@ -63,6 +63,20 @@ pub fn to_backend(
     head.version = Version::HTTP_11;
 }
 
+/// Puts the backend's own query in place of the one that has a pin.
+pub fn set_query(head: &mut Parts, own: &str) {
+    let mark = if own.is_empty() { "" } else { "?" };
+    // A part of a valid target that begins with its path is valid.
+    if let Ok(target) = [head.uri.path(), mark, own]
+        .concat()
+        .parse::<PathAndQuery>()
+    {
+        let mut parts = std::mem::take(&mut head.uri).into_parts();
+        parts.path_and_query = Some(target);
+        head.uri = Uri::from_parts(parts).unwrap_or_default();
+    }
+}
+
 /// The target in origin form, with this path and query if the prefix was taken off.
 fn target(uri: Uri, stripped: Option<&str>) -> Uri {
     if stripped.is_none() && uri.authority().is_none() {

@@ -11,7 +11,6 @@ use tokio::sync::Notify;
 
 use super::error::ProxyError;
 use crate::{
-    mcp::session::ClientSessionId,
     net,
     ring::hash,
     router::{
@@ -56,12 +55,12 @@ impl Unknowns {
         tables: &Reader,
         table: &mut Snapshot,
         refusal: Refusal,
-        id: &ClientSessionId,
+        carrier: &[u8],
         grace: Duration,
         again: impl Fn(&RoutingTable) -> Option<Result<Decision, Refusal>>,
     ) -> Result<Decision, ProxyError> {
         let standing = match refusal {
-            Refusal::UnknownCoordinate | Refusal::UnknownKey => self.see(refusal, id, grace),
+            Refusal::UnknownCoordinate | Refusal::UnknownKey => self.see(refusal, carrier, grace),
             Refusal::Forged
             | Refusal::WrongPool
             | Refusal::KeyRemoved
@@ -97,8 +96,8 @@ impl Unknowns {
             .map_err(ProxyError::Refused)
     }
 
-    fn see(&self, refusal: Refusal, id: &ClientSessionId, grace: Duration) -> Standing {
-        let pin = hash::position(id.as_bytes()).0;
+    fn see(&self, refusal: Refusal, carrier: &[u8], grace: Duration) -> Standing {
+        let pin = hash::position(carrier).0;
         let mut seen = self.seen.lock().expect("nobody panics while holding it");
         let table = if refusal == Refusal::UnknownKey {
             &mut seen.keys

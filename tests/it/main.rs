@@ -10,6 +10,7 @@
 mod activation;
 mod bodies;
 mod commands;
+mod endpoint;
 mod failures;
 mod forwarding;
 mod health;

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 
+use super::endpoint::Endpoint;
 use crate::{
     mcp::sse,
     net::{self, Deadline, Ticker},
@@ -25,6 +26,8 @@ pub struct EventStream {
     boundary: sse::Boundary,
     comments: Option<(Duration, Deadline)>,
     ending: Option<Ending>,
+    /// Boxed: few streams are of this kind, and none needs the room for long.
+    endpoint: Option<Box<Endpoint>>,
 }
 
 /// The end of a stream in a drain: each at a moment of its own, so that clients do not all come back at once.
@@ -56,7 +59,33 @@ impl EventStream {
             boundary: sse::Boundary::new(),
             comments,
             ending,
+            endpoint: None,
         }
+    }
+
+    /// The same, of one that may begin with an `endpoint` event.
+    #[must_use]
+    pub fn with_endpoint(self, endpoint: Option<Endpoint>) -> Self {
+        Self {
+            endpoint: endpoint.map(Box::new),
+            ..self
+        }
+    }
+
+    /// The bytes that may leave in place of `data`, possibly none.
+    pub(super) fn pass(&mut self, data: Bytes) -> Bytes {
+        match &mut self.endpoint {
+            Some(endpoint) => endpoint.pass(data),
+            None => data,
+        }
+    }
+
+    /// What was held back when the backend's stream ended.
+    pub(super) fn finish(&mut self) -> Bytes {
+        self.endpoint
+            .as_mut()
+            .map(|endpoint| endpoint.finish())
+            .unwrap_or_default()
     }
 
     /// Takes note of bytes that pass.

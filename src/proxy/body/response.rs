@@ -168,6 +168,11 @@ impl Relay {
             match Pin::new(upstream).poll_frame(cx) {
                 Poll::Pending => return self.poll_silence(cx),
                 Poll::Ready(None) => {
+                    let held_back = self.events.as_mut().map(EventStream::finish);
+                    if let Some(data) = held_back.filter(|data| !data.is_empty()) {
+                        self.passed(&data);
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
                     self.finish(Outcome::Complete);
                     return Poll::Ready(None);
                 }
@@ -180,10 +185,17 @@ impl Relay {
                     return Poll::Pending;
                 }
                 Poll::Ready(Some(Ok(frame))) => {
-                    if let Some(data) = frame.data_ref() {
-                        self.passed(data);
-                        return Poll::Ready(Some(Ok(frame)));
-                    } // else a trailer: dropped
+                    let Ok(data) = frame.into_data() else {
+                        continue; // a trailer: dropped
+                    };
+                    let data = match &mut self.events {
+                        Some(events) => events.pass(data),
+                        None => data,
+                    };
+                    if !data.is_empty() {
+                        self.passed(&data);
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
                 }
             }
         }
