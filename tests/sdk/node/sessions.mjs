@@ -2,6 +2,7 @@
 
 import { randomUUID } from 'node:crypto';
 import { createMcpExpressApp } from '@modelcontextprotocol/sdk/server/express.js';
+import { SSEServerTransport } from '@modelcontextprotocol/sdk/server/sse.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
 import { isInitializeRequest } from '@modelcontextprotocol/sdk/types.js';
 import { SessionEventStore } from './event-store.mjs';
@@ -23,7 +24,23 @@ async function open(transports, newServer) {
   return transport;
 }
 
-// Serves one MCP server per session at /mcp. Prints `listening PORT` once it accepts.
+// The older transport, HTTP+SSE: the stream at /sse names the URL that its messages are posted to.
+function serveOlder(app, newServer) {
+  const transports = new Map();
+  app.get('/sse', async (_request, response) => {
+    const transport = new SSEServerTransport('/messages', response);
+    transports.set(transport.sessionId, transport);
+    response.on('close', () => transports.delete(transport.sessionId));
+    await newServer().connect(transport);
+  });
+  app.post('/messages', async (request, response) => {
+    const transport = transports.get(request.query.sessionId);
+    if (!transport) return response.status(404).send('Session not found');
+    await transport.handlePostMessage(request, response, request.body);
+  });
+}
+
+// Serves one MCP server per session at /mcp, and at /sse. Prints `listening PORT` once it accepts.
 export function serve(port, newServer) {
   const transports = new Map();
   const app = createMcpExpressApp();
@@ -37,6 +54,7 @@ export function serve(port, newServer) {
     transport ??= await open(transports, newServer);
     await transport.handleRequest(request, response, request.body);
   });
+  serveOlder(app, newServer);
   const listener = app.listen(port, '127.0.0.1', (error) => {
     if (error) throw error;
     console.log(`listening ${listener.address().port}`);

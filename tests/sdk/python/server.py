@@ -124,7 +124,9 @@ def main() -> None:
     mcp._session_manager = SessionManager(  # FastMCP has no public way to bring one's own
         app=mcp._mcp_server, retry_interval=RETRY_MS, security_settings=LOCAL_ONLY
     )
-    config = uvicorn.Config(mcp.streamable_http_app(), log_level="warning", ws="none")
+    app = mcp.streamable_http_app()
+    app.router.routes.extend(mcp.sse_app().routes)  # the older transport beside it, at /sse
+    config = uvicorn.Config(app, log_level="warning", ws="none")
     print(f"listening {listener.getsockname()[1]}", flush=True)
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -1,0 +1,51 @@
+"""Concurrent sessions of the Python SDK's client over the older transport, HTTP+SSE.
+
+Usage: sse_client.py SESSIONS URL. The last line printed is {"sessions": […]}, what each session saw.
+node/sse-client.mjs keeps the same contract.
+"""
+
+import json
+import sys
+
+import anyio
+from mcp import ClientSession
+from mcp.client.sse import sse_client
+from mcp.types import ElicitResult
+
+
+async def on_question(_context, params) -> ElicitResult:
+    return ElicitResult(action="accept", content={"answer": f"re: {params.message}"})
+
+
+async def run_session(url: str, index: int) -> dict:
+    async with (
+        sse_client(url) as (read, write),
+        ClientSession(read, write, elicitation_callback=on_question) as client,
+    ):
+        await client.initialize()
+
+        async def call(tool: str, **arguments) -> str:
+            result = await client.call_tool(tool, arguments)
+            return result.content[0].text
+
+        return {
+            "where": await call("where"),
+            "counts": [await call("count") for _ in range(5)],
+            "answer": await call("ask", question=f"who is {index}"),
+        }
+
+
+async def main(sessions: int, url: str) -> None:
+    seen: dict[int, dict] = {}
+
+    async def run(index: int) -> None:
+        seen[index] = await run_session(url, index)
+
+    async with anyio.create_task_group() as tasks:
+        for index in range(sessions):
+            tasks.start_soon(run, index)
+    print(json.dumps({"sessions": [seen[index] for index in range(sessions)]}), flush=True)
+
+
+if __name__ == "__main__":
+    anyio.run(main, int(sys.argv[1]), sys.argv[2])
