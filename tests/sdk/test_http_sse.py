@@ -2,26 +2,56 @@
 
 import json
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 from rig.paths import NODE, PYTHON, SDK
+from rig.pinring import free_port
+from rig.process import Process
 
+pytestmark = pytest.mark.proxy
 SESSIONS = 20
 CLIENTS = {
     "node": [NODE, str(SDK / "node/sse-client.mjs")],
     "python": [PYTHON, str(SDK / "python/sse_client.py")],
 }
+EVERYTHING = SDK / "node/node_modules/@modelcontextprotocol/server-everything/dist/index.js"
 
 
-@pytest.mark.proxy
-def test_messages_of_a_stream_reach_its_replica(client, fleet, pinring):
-    url = pinring(fleet.three).url.replace("/mcp", "/sse")
-    command = [*CLIENTS[client], str(SESSIONS), url]
+def run(client: str, scenario: str, proxy) -> list[dict]:
+    url = proxy.url.replace("/mcp", "/sse")
+    command = [*CLIENTS[client], scenario, str(SESSIONS), url]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr[-4000:]
-    sessions = json.loads(ended.stdout.splitlines()[-1])["sessions"]
+    return json.loads(ended.stdout.splitlines()[-1])["sessions"]
+
+
+def test_messages_of_a_stream_reach_its_replica(client, fleet, pinring):
+    sessions = run(client, "tools", pinring(fleet.three))
     assert len({session["where"] for session in sessions}) > 1
     for index, session in enumerate(sessions):
         where = session["where"]
         assert session["counts"] == [f"{where}:{number}" for number in range(1, 6)]
         assert session["answer"] == f"{where}:re: who is {index}"
+
+
+@pytest.fixture
+def everything():
+    """Two replicas of the reference server, which leaves messages of unknown sessions without an answer."""
+    replicas = []
+    for name in "ab":
+        port = free_port()
+        process = Process(f"everything-{name}", [NODE, str(EVERYTHING), "sse"], env={"PORT": str(port)})
+        replicas.append(SimpleNamespace(name=name, process=process, origin=f"http://127.0.0.1:{port}"))
+    for replica in replicas:
+        replica.process.wait_for_line("Server is running")
+    yield replicas
+    for replica in replicas:
+        replica.process.close()
+
+
+def test_the_reference_server_is_served_too(client, everything, pinring):
+    sessions = run(client, "environments", pinring(everything))
+    for session in sessions:
+        assert len(set(session["ports"])) == 1
+    assert len({port for session in sessions for port in session["ports"]}) == 2

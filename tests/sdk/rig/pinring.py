@@ -35,7 +35,7 @@ class Pinring:
     """One pinring process with its configuration file. It keeps its port over restarts."""
 
     def __init__(self, replicas: Iterable[Replica], drain: str = "20s") -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.drain = drain
         self._directory = tempfile.TemporaryDirectory(prefix="pinring-sdk-")
         self.file = Path(self._directory.name) / "pinring.toml"
@@ -92,7 +92,7 @@ class Pinring:
         assert "panicked" not in self.process.output(), self.process.tail()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that no client's connection can take while pinring restarts: below those the kernel hands out."""
     while True:
         port = random.randint(20_000, 29_999)

@@ -1,6 +1,7 @@
 """Child processes with their output kept in a file."""
 
 import itertools
+import os
 import re
 import signal
 import subprocess
@@ -13,19 +14,24 @@ TAIL_LINES = 40
 
 
 class Process:
-    """A running program. What it writes to either stream goes to `log`."""
+    """A running program, with `env` over this process's environment. What it writes to either stream goes to `log`."""
 
     started: list["Process"] = []
     """Those of the current test and those that outlive it: a failure shows the tails of their logs."""
 
     _numbers = itertools.count(1)
 
-    def __init__(self, name: str, command: list[str], cwd: Path | None = None) -> None:
+    def __init__(self, name: str, command: list[str], cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
         self.name = name
         self.log = Path(logs.name) / f"{next(self._numbers)}-{name}.log"
         with self.log.open("wb") as sink:
             self.child = subprocess.Popen(
-                command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
+                command,
+                cwd=cwd,
+                env=os.environ | (env or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
             )
         Process.started.append(self)
 
