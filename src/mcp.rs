@@ -5,6 +5,7 @@
 
 pub mod era;
 pub mod jsonrpc;
+pub mod loss;
 pub mod session;
 pub mod sse;
 

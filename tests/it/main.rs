@@ -11,6 +11,7 @@ mod activation;
 mod bodies;
 mod commands;
 mod failures;
+mod forgotten;
 mod forwarding;
 mod health;
 mod knowing;
