@@ -162,6 +162,8 @@ pub struct Pool {
     pub on_loss: OnLoss,
     /// How long a session without a request or an open stream counts as live.
     pub session_idle: Duration,
+    /// Whether what old SDK servers answer for a session that they do not know becomes a 404.
+    pub normalize_lost_session: bool,
     /// What a suspect backend is asked for with GET; `None`: a TCP connection is enough.
     pub probe_path: Option<String>,
     /// Its replicas, never empty, in the order of the file; names are unique over all pools.

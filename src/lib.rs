@@ -13,7 +13,7 @@
 //!         2 route     router           RequestKind × RoutingTable → Decision or Refusal   (pure; uses pin, ring)
 //!         3 rewrite   proxy::headers   strip the pin, hop-by-hop headers, X-Forwarded-*
 //!         4 send      proxy::deliver, upstream   pooled connection, deadlines; again only while no byte has left
-//!         5 answer    proxy::{answer, body}    pin what the server issued; stream the body as it comes
+//!         5 answer    proxy::{gone, answer, body}    hear that the session is gone; pin what the server issued; stream the body as it comes
 //!         6 observe   observe          one access-log line, on every path
 //! ```
 //!
@@ -41,6 +41,7 @@
 //! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
 //! | `mcp::era` | P | revisions and header names, with their specification sections | - |
 //! | `mcp::jsonrpc` | P | the body of an error of pinring's own | - |
+//! | `mcp::loss` | P | recognises what servers say of a session that they do not know | mcp::sse |
 //! | `mcp::session` | P | session ids of the two sides as two checked, redacted types | - |
 //! | `mcp::sse` | P | where one event of a stream ends | - |
 //! | `net` | I | all sockets, timers and clocks | - |

@@ -6,6 +6,7 @@
 pub mod endpoint;
 pub mod era;
 pub mod jsonrpc;
+pub mod loss;
 pub mod session;
 pub mod sse;
 

@@ -8,6 +8,7 @@ mod answer;
 pub mod body;
 mod deliver;
 pub mod error;
+mod gone;
 pub mod headers;
 mod unknown;
 
@@ -25,6 +26,7 @@ use self::{
     body::{Answer, RequestBody},
     deliver::Delivery,
     error::ProxyError,
+    gone::Gone,
 };
 use crate::{
     health::probe::Reporter,
@@ -197,9 +199,16 @@ impl Proxy {
             exchange,
             head: head_deadline,
         };
-        let delivered = delivery
+        let mut delivered = delivery
             .run(decision, Request::from_parts(head, body))
             .await?;
+        match self
+            .hear(pool, &mut delivered, exchanged.as_ref(), &asked)
+            .await?
+        {
+            Some(Gone::InOtherWords) => return Err(ProxyError::SessionForgotten),
+            Some(Gone::NotFound) | None => {}
+        }
 
         // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.
         self.answer(&table, pool, delivered, exchanged, &asked, exchange)
@@ -334,7 +343,8 @@ fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<
         | ProxyError::Unclassifiable(_)
         | ProxyError::NoPool
         | ProxyError::Refused(_)
-        | ProxyError::StayedUnknown(_) => {
+        | ProxyError::StayedUnknown(_)
+        | ProxyError::SessionForgotten => {
             tracing::debug!(%peer, reason = verdict.reason, error = chain(error), "refused");
         }
     }

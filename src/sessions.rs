@@ -5,6 +5,8 @@
 //! answer that issued its id, until DELETE, the backend's 404, the backend's loss, or `session_idle` without a
 //! request or an open stream.
 
+mod forgotten;
+
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
@@ -178,6 +180,13 @@ impl Visit {
     /// The session is over: its client ended it, or its backend does not know it.
     pub fn end_session(self) {
         self.sessions.shard(self.key).remove(&self.key);
+    }
+
+    /// The session's backend broke off: see [`Sessions::doubt`].
+    pub fn doubt_backend(&self) {
+        if let Some(live) = self.sessions.shard(self.key).get(&self.key) {
+            self.sessions.doubt(&live.load);
+        }
     }
 }
 

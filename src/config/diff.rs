@@ -194,6 +194,7 @@ fn options(pool: &Pool) -> Listing {
         patience,
         on_loss,
         session_idle,
+        normalize_lost_session,
         probe_path,
         backends: _,
     } = pool;
@@ -210,6 +211,7 @@ fn options(pool: &Pool) -> Listing {
         ("unreachable_after", format_duration(patience.unreachable)),
         ("on_loss", on_loss.to_string()),
         ("session_idle", format_duration(*session_idle)),
+        ("normalize_lost_session", normalize_lost_session.to_string()),
         (
             "probe_path",
             format!("\"{}\"", probe_path.as_deref().unwrap_or_default()),

@@ -44,6 +44,7 @@ impl Proxy {
             member,
             in_flight,
             response,
+            read,
         } = delivered;
         let (mut head, upstream) = response.into_parts();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -82,7 +83,12 @@ impl Proxy {
             self.watch.clone(),
             Work { in_flight, visit },
         );
-        Ok(Response::from_parts(head, Answer::Relay(relay)))
+        let body = if read.is_empty() {
+            Answer::Relay(relay)
+        } else {
+            Answer::Begun(read, Box::new(relay))
+        };
+        Ok(Response::from_parts(head, body))
     }
 
     /// Counts the answer's session as live until the answer has ended, or for the last time.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Method, Request, Response};
 
 use super::{
@@ -52,6 +53,8 @@ pub(super) struct Delivered {
     pub(super) in_flight: InFlight,
     /// With what.
     pub(super) response: Response<upstream::Body<RequestBody>>,
+    /// The beginning of its body, if that was read already.
+    pub(super) read: Bytes,
 }
 
 impl Delivery<'_> {
@@ -126,6 +129,7 @@ impl Delivery<'_> {
             member: decision.member,
             in_flight,
             response,
+            read: Bytes::new(),
         })
     }
 
@@ -180,6 +184,9 @@ impl Delivery<'_> {
     fn note(&self, entry: &Entry, failure: &Failure) {
         self.exchange
             .failed(entry.backend.name.as_str(), error::upstream(failure).reason);
+        if matches!(failure, Failure::Connect(_) | Failure::Closed(_)) {
+            self.proxy.sessions.doubt(&entry.load);
+        }
         let seen = match failure {
             Failure::Connect(error) => probe::seen_in(error),
             Failure::Closed(_) => Some(Observation::Reset),

@@ -44,6 +44,9 @@ pub enum ProxyError {
     /// The backend gave no answer.
     #[error(transparent)]
     Upstream(#[from] Failure),
+    /// The backend says in words of its own that it does not know the session.
+    #[error("the backend does not know the session")]
+    SessionForgotten,
     /// The head of the backend's answer cannot be passed on.
     #[error(transparent)]
     BrokenHead(#[from] BrokenHead),
@@ -143,6 +146,7 @@ impl ProxyError {
             Self::Refused(refusal) => refused(*refusal),
             Self::StayedUnknown(refusal) => Verdict::gone(refused(*refusal).reason),
             Self::Upstream(failure) => upstream(failure),
+            Self::SessionForgotten => Verdict::gone("backend_forgot_session"),
             Self::BrokenHead(BrokenHead::SessionId(_)) => {
                 Verdict::of(StatusCode::BAD_GATEWAY, "backend_session_id_invalid")
             }

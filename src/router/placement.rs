@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -22,6 +22,9 @@ pub struct Load {
     in_flight: AtomicU32,
     sessions: AtomicU32,
     session_idle: AtomicU32,
+    forgotten: AtomicU64,
+    /// 0: never; else one more than the time.
+    in_doubt_since: AtomicU32,
 }
 
 impl Load {
@@ -64,6 +67,30 @@ impl Load {
     pub fn set_session_idle(&self, idle: Duration) {
         let seconds = u32::try_from(idle.as_secs()).unwrap_or(u32::MAX);
         self.session_idle.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Counts a session that the backend does not know though it answered it a moment ago. Gives the count.
+    pub fn session_forgotten(&self) -> u64 {
+        self.forgotten.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Sessions that the backend did not know though it had answered them a moment ago.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
+    }
+
+    /// When a connection to the backend last failed or broke, in seconds of the clock that
+    /// [`Load::set_in_doubt_since`] is given.
+    #[must_use]
+    pub fn in_doubt_since(&self) -> Option<u32> {
+        self.in_doubt_since.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Sets it.
+    pub fn set_in_doubt_since(&self, seconds: u32) {
+        self.in_doubt_since
+            .store(seconds.saturating_add(1), Ordering::Relaxed);
     }
 
     fn total(&self) -> u64 {

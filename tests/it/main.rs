@@ -12,6 +12,7 @@ mod bodies;
 mod commands;
 mod endpoint;
 mod failures;
+mod forgotten;
 mod forwarding;
 mod health;
 mod knowing;

@@ -70,6 +70,8 @@ pub enum Answer {
     Own(Option<Bytes>, Exchange),
     /// Of a backend.
     Relay(Relay),
+    /// The same, and its beginning, which was read already; empty once that is on its way.
+    Begun(Bytes, Box<Relay>),
 }
 
 /// A backend's body, passed on frame by frame.
@@ -83,7 +85,7 @@ pub struct Relay {
     watch: Watch,
     /// Why the body broke off, until the next poll tells it.
     broken: Option<BrokenOff>,
-    _work: Work,
+    work: Work,
 }
 
 impl Relay {
@@ -109,12 +111,18 @@ impl Relay {
             events,
             watch,
             broken: None,
-            _work: work,
+            work,
         }
     }
 
     fn is_end_stream(&self) -> bool {
         self.broken.is_none() && self.upstream.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.upstream
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 
     fn passed(&mut self, data: &Bytes) {
@@ -177,6 +185,9 @@ impl Relay {
                     return Poll::Ready(None);
                 }
                 Poll::Ready(Some(Err(error))) => {
+                    if let Some(visit) = &self.work.visit {
+                        visit.doubt_backend();
+                    }
                     self.finish(Outcome::BackendGone);
                     // What hyper holds, the head above all, is flushed between this poll and the next: an
                     // error at once would drop it, and the client would see nothing at all.
@@ -248,6 +259,12 @@ impl Body for Answer {
                 Poll::Ready(body.map(|body| Ok(Frame::data(body))))
             }
             Self::Relay(relay) => relay.poll(cx),
+            Self::Begun(read, relay) if read.is_empty() => relay.poll(cx),
+            Self::Begun(read, relay) => {
+                let read = std::mem::take(read);
+                relay.passed(&read);
+                Poll::Ready(Some(Ok(Frame::data(read))))
+            }
         }
     }
 
@@ -255,16 +272,23 @@ impl Body for Answer {
         match self {
             Self::Own(body, _) => body.is_none(),
             Self::Relay(relay) => relay.is_end_stream(),
+            Self::Begun(read, relay) => read.is_empty() && relay.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(body, _) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
-            Self::Relay(relay) => relay
-                .upstream
-                .as_ref()
-                .map_or_else(|| SizeHint::with_exact(0), Body::size_hint),
+            Self::Relay(relay) => relay.size_hint(),
+            Self::Begun(read, relay) => {
+                let (read, rest) = (read.len() as u64, relay.size_hint());
+                let mut hint = SizeHint::new();
+                hint.set_lower(rest.lower() + read);
+                if let Some(upper) = rest.upper() {
+                    hint.set_upper(upper + read);
+                }
+                hint
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 """Replicas of one MCP server."""
 
+import signal
 import string
-from dataclasses import dataclass
 
 from rig.paths import NODE, PYTHON, SDK
 from rig.process import Process
@@ -13,11 +13,25 @@ SERVERS = {
 }
 
 
-@dataclass
 class Replica:
-    name: str
-    process: Process
-    port: int
+    """One server process. It keeps its port over restarts."""
+
+    def __init__(self, name: str, server: str) -> None:
+        self.name = name
+        self._server = server
+        self._begin(0)
+
+    def _begin(self, port: int) -> None:
+        self.process = Process(f"{self._server}-{self.name}", [*SERVERS[self._server], self.name, str(port)])
+
+    def await_port(self) -> None:
+        self.port = int(self.process.wait_for_line(r"listening (\d+)")[1])
+
+    def restart(self) -> None:
+        """Kills it and starts it again, without its sessions."""
+        self.process.close()
+        self._begin(self.port)
+        self.await_port()
 
     @property
     def origin(self) -> str:
@@ -32,9 +46,9 @@ class Fleet:
     """Replicas named a, b, c, …"""
 
     def __init__(self, server: str, size: int) -> None:
-        names = string.ascii_lowercase[:size]
-        processes = [Process(f"{server}-{name}", [*SERVERS[server], name, "0"]) for name in names]
-        self.replicas = [Replica(name, process, _port(process)) for name, process in zip(names, processes, strict=True)]
+        self.replicas = [Replica(name, server) for name in string.ascii_lowercase[:size]]
+        for replica in self.replicas:  # they start side by side
+            replica.await_port()
 
     @property
     def three(self) -> list[Replica]:
@@ -46,5 +60,22 @@ class Fleet:
             replica.process.close()
 
 
-def _port(process: Process) -> int:
-    return int(process.wait_for_line(r"listening (\d+)")[1])
+class Workers:
+    """Several processes behind one address, as pinring must not be given them."""
+
+    name = "workers"
+
+    def __init__(self, count: int) -> None:
+        command = [PYTHON, "-m", "uvicorn", "--app-dir", str(SDK / "python"), "--workers", str(count), "--port", "0"]
+        self.process = Process("workers", [*command, "workers:app"])
+        self.port = int(self.process.wait_for_line(r"running on http://127.0.0.1:(\d+)")[1])
+        self.process.wait_for_line("(?s)" + "startup complete.*" * count)
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def close(self) -> None:
+        self.process.signal(signal.SIGTERM)  # it ends its workers
+        self.process.wait()
+        self.process.close()

@@ -1,0 +1,121 @@
+//! Hears whether a backend says that the session of a request is gone.
+//!
+//! Between the phases "send" and "answer". It says so by 404 or, where the pool's `normalize_lost_session` is
+//! on, by what some servers answer instead.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{Method, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
+
+use super::{
+    Asked, Proxy, body::RequestBody, deliver::Delivered, error::ProxyError, headers::Exchanged,
+};
+use crate::{
+    mcp::{Era, loss},
+    net,
+    router::table::{Entry, Pool},
+    upstream::{self, Failure},
+};
+
+/// How long a short answer may take to be whole.
+const WHOLE_WITHIN: Duration = Duration::from_secs(1);
+
+/// How a backend says that it does not know a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gone {
+    /// By 404, as the specification wants.
+    NotFound,
+    /// In words of its own: the client is to get a 404 in their place.
+    InOtherWords,
+}
+
+impl Proxy {
+    /// Reads as much of an answer as tells whether the session is gone, and takes note if it is. An answer that
+    /// says nothing of the kind is whole behind it.
+    ///
+    /// # Errors
+    ///
+    /// When the answer breaks off.
+    pub(super) async fn hear(
+        &self,
+        pool: &Pool,
+        delivered: &mut Delivered,
+        exchanged: Option<&Exchanged>,
+        asked: &Asked,
+    ) -> Result<Option<Gone>, ProxyError> {
+        // Only of an id that this backend has issued, and only where there are sessions.
+        let Some(exchanged) = exchanged.filter(|_| asked.era == Era::Legacy) else {
+            return Ok(None);
+        };
+        let status = delivered.response.status();
+        let gone = if status == StatusCode::NOT_FOUND {
+            Gone::NotFound
+        } else if pool.options.normalize_lost_session
+            && asked.method != Method::HEAD
+            && loss::is_worth_reading(status, delivered.response.headers())
+            && is_told_in_other_words(delivered).await?
+        {
+            Gone::InOtherWords
+        } else {
+            return Ok(None);
+        };
+        self.note_gone(pool.entry(delivered.member), exchanged, asked);
+        Ok(Some(gone))
+    }
+
+    /// Counts a session that a backend has forgotten, and says once what that may mean.
+    fn note_gone(&self, entry: &Entry, exchanged: &Exchanged, asked: &Asked) {
+        let odd = self
+            .sessions
+            .end_unknown(exchanged.server.as_bytes(), &entry.load);
+        // Who ends a session twice has himself to thank.
+        if !odd || asked.method == Method::DELETE {
+            return;
+        }
+        if entry.load.session_forgotten() == 1 {
+            tracing::warn!(
+                backend = %entry.backend.name,
+                "the backend does not know a session that it answered a moment ago. Are there several processes behind its \
+                 address (uvicorn --workers, gunicorn, node's cluster, PM2, several pods behind one Service)? Run one process \
+                 for each backend, and list each as a backend of its own. Else it ends sessions early, or was restarted \
+                 unnoticed. Further cases are counted, and not logged"
+            );
+        }
+    }
+}
+
+/// Reads the body, if it is short, and tells whether it says that the session is unknown. If it does not, it is
+/// put back.
+async fn is_told_in_other_words(delivered: &mut Delivered) -> Result<bool, ProxyError> {
+    let status = delivered.response.status();
+    let mut read = BytesMut::new();
+    let reading = read_whole(delivered.response.body_mut(), &mut read);
+    // What takes longer is no notice.
+    let is_whole = net::within(WHOLE_WITHIN, reading)
+        .await
+        .unwrap_or(Ok(false))?;
+    if is_whole && loss::is_told_by(status, &read) {
+        return Ok(true);
+    }
+    delivered.read = read.freeze();
+    Ok(false)
+}
+
+/// Reads `body` to its end, if that comes within [`loss::MAX_LEN`]. Cancel safe: what was read is in `read`.
+async fn read_whole(
+    body: &mut upstream::Body<RequestBody>,
+    read: &mut BytesMut,
+) -> Result<bool, Failure> {
+    while body.size_hint().lower() + read.len() as u64 <= loss::MAX_LEN as u64 {
+        let Some(frame) = body.frame().await else {
+            return Ok(true);
+        };
+        if let Ok(data) = frame.map_err(Failure::Closed)?.into_data() {
+            read.extend_from_slice(&data);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,38 @@
+"""Backends that do not know the sessions that they served a moment ago."""
+
+import pytest
+from rig.fleet import Workers
+from rig.raw import RawSession
+
+pytestmark = pytest.mark.proxy
+
+MANY = 60
+
+
+@pytest.fixture
+def workers():
+    server = Workers(2)
+    yield server
+    server.close()
+
+
+def test_several_workers_behind_one_address_are_named_in_the_log(workers, pinring):
+    """Half of all sessions are met by the worker that did not issue them."""
+    proxy = pinring([workers])
+    statuses = [RawSession(proxy.url, connection="close").post("ping").status_code for _ in range(MANY)]
+    assert set(statuses) == {200, 404}, "both workers were met"
+    line = proxy.process.wait_for_line(".*a session that it answered a moment ago.*")[0]
+    assert "uvicorn --workers" in line
+    assert f"backend={workers.name}" in line or f'"backend":"{workers.name}"' in line
+
+
+def test_a_restarted_server_is_not_accused(own_fleet, pinring, server):
+    fleet = own_fleet(server, 1)
+    proxy = pinring(fleet.replicas)
+    sessions = [RawSession(proxy.url) for _ in range(5)]
+    streams = [session.http.send(session.http.build_request("GET", session.url), stream=True) for session in sessions]
+    fleet.replicas[0].restart()
+    assert {session.post("ping").status_code for session in sessions} == {404}
+    assert "a session that it answered a moment ago" not in proxy.process.output()
+    for stream in streams:
+        stream.close()
