@@ -8,18 +8,27 @@
 
 mod worker;
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use tokio::{runtime::Builder, sync::mpsc};
 
 use self::worker::Worker;
 use crate::{
+    admin::Admin,
     config::{Config, source::Source},
     health::probe,
     listener::Connections,
     net,
     proxy::Unknowns,
-    reload::{Inputs, Reason, Reload, watch},
+    reload::{
+        Inputs, Reason, Reload,
+        command::{self, Commander},
+        watch,
+    },
     router::table::{self, Publisher, Reader},
     sessions::Sessions,
     shutdown::{self, Signals, Trigger},
@@ -33,6 +42,14 @@ pub enum StartError {
     Bind {
         /// The address.
         address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The admin listener's socket cannot be had.
+    #[error("cannot listen on unix:{}, the admin socket{}", path.display(), admin_hint(.source))]
+    Admin {
+        /// Where it was to be.
+        path: PathBuf,
         /// What the kernel said.
         source: io::Error,
     },
@@ -57,6 +74,24 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
+fn admin_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            ": another process answers there; stop it, or choose another path with server.admin"
+        }
+        io::ErrorKind::AlreadyExists => {
+            ": what stands there is no socket; remove it, or choose another path with server.admin"
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            ": its folder does not exist; create it, or choose another path with server.admin"
+        }
+        io::ErrorKind::PermissionDenied => {
+            ": its folder, or the socket there, is not for this user; change that, or choose another path with server.admin"
+        }
+        _ => "",
+    }
+}
+
 /// All sockets are bound; nothing is served yet.
 #[derive(Debug)]
 pub struct Bound {
@@ -64,6 +99,7 @@ pub struct Bound {
     config: Config,
     sockets: Vec<net::Bound>,
     addresses: Vec<SocketAddr>,
+    admin: Option<net::unix::Bound>,
 }
 
 impl Bound {
@@ -89,11 +125,22 @@ impl Bound {
             .iter()
             .map(net::Bound::address)
             .collect::<io::Result<_>>()?;
+        let admin = match &config.server.admin {
+            None => None,
+            Some(path) => {
+                let failed = |source| StartError::Admin {
+                    path: path.clone(),
+                    source,
+                };
+                Some(bind_admin(path).map_err(failed)?)
+            }
+        };
         Ok(Self {
             source,
             config,
             sockets,
             addresses,
+            admin,
         })
     }
 
@@ -149,11 +196,18 @@ impl Bound {
         drop(self.sockets); // each thread has its own handles, and closes them when it drains
         drop(worker); // the trigger knows that all threads are done by their watchers being gone
         tokio::spawn(async move { sessions.sweep().await });
+        let (commander, commands) = command::commands();
+        // Its file is removed when all is over.
+        let _admin = self
+            .admin
+            .map(|socket| serve_admin(socket, commander))
+            .transpose()?;
         let inputs = |reasons| Inputs {
             reasons,
             news,
             reports,
             reporter,
+            commands,
         };
         let reloading = reloads(reload, publisher, watched, inputs);
         control(signals, trigger, tables, connections, reloading).await;
@@ -164,6 +218,22 @@ impl Bound {
         tracing::info!("stopped");
         Ok(())
     }
+}
+
+/// Makes the admin socket, in place of one that a process has left behind.
+fn bind_admin(path: &Path) -> io::Result<net::unix::Bound> {
+    if net::unix::is_served(path)? {
+        return Err(io::ErrorKind::AddrInUse.into());
+    }
+    let mut socket = net::unix::Bound::beside(path)?;
+    socket.publish(path)?;
+    Ok(socket)
+}
+
+fn serve_admin(socket: net::unix::Bound, writer: Commander) -> io::Result<net::unix::File> {
+    let (listener, file) = socket.into_listener()?;
+    tokio::spawn(Admin::new(writer).serve(listener));
+    Ok(file)
 }
 
 /// Raises the limit of open files, and warns where it cannot hold all connections.

@@ -8,6 +8,7 @@ pub mod check;
 pub mod diff;
 pub mod source;
 
+mod admin;
 mod backends;
 mod fault;
 mod file;
@@ -23,6 +24,7 @@ mod units;
 use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 pub use self::{
+    admin::{InvalidAdmin, parse as parse_admin},
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
     overrides::{Given, Overrides, SECRET_VARIABLE},
@@ -59,6 +61,8 @@ pub struct Config {
 pub struct Server {
     /// Addresses of the traffic listeners, never empty.
     pub listen: Vec<SocketAddr>,
+    /// The Unix socket of the admin listener; `None`: there is no such listener.
+    pub admin: Option<PathBuf>,
     /// Worker threads.
     pub threads: NonZeroUsize,
     /// Whether a changed file is loaded without a signal.

@@ -28,7 +28,8 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | config, health::probe, listener, net, proxy, reload, router::table, sessions, shutdown |
+//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | net, reload::command, router::membership |
+//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, config, health::probe, listener, net, proxy, reload, router::table, sessions, shutdown |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
 //! | `commands` | W | what the subcommands do | app, cli, config, demo, observe::logging, pin, ring |
@@ -56,6 +57,7 @@
 //! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table, sessions |
 //! | `ring` | P | sorted virtual nodes: coordinate or key → backend | backend |
 //! | `ring::hash` | P | the frozen hash, a wire contract | backend, ring |
+//! | `reload::command` | I | what the writer is asked and told | router::membership |
 //! | `router` | P | `RequestKind` × `RoutingTable` → `Decision` or `Refusal`: all routing rules | backend, config, health, mcp, pin, ring |
 //! | `router::membership` | P | who belongs to each pool and since when: joining, listed, departed, lost | backend, config, health, pin, ring, router |
 //! | `router::placement` | P | the backend of new work: the lighter of two that chance picks | backend, ring |
@@ -66,6 +68,7 @@
 //! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |
 //! | `upstream::connect` | I | resolve, connect, handshake within one deadline | backend, net, upstream |
 
+pub mod admin;
 pub mod app;
 pub mod backend;
 pub mod cli;

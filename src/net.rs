@@ -4,6 +4,7 @@
 //! can take their place. Nothing here knows HTTP or MCP.
 
 mod deadline;
+pub mod unix;
 
 use std::{
     future::poll_fn,

@@ -4,6 +4,7 @@
 //! backend that is not known yet. A faulty file changes nothing and says so; what needs a restart is
 //! refused by name. Open streams are not touched: each request keeps the table that it began with.
 
+pub mod command;
 pub mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -13,6 +14,7 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
+use self::command::Command;
 use crate::{
     config::{
         Config, ConfigErrors,
@@ -81,6 +83,8 @@ pub struct Inputs {
     pub reports: mpsc::Receiver<Report>,
     /// Where the writer's probes report to.
     pub reporter: Reporter,
+    /// What the admin listener asks for.
+    pub commands: mpsc::Receiver<Command>,
 }
 
 impl Reload {
@@ -121,6 +125,7 @@ impl Reload {
             news,
             mut reports,
             reporter,
+            mut commands,
         } = inputs;
         let mut probes = Probes::new(reporter);
         // Reading files and names may take long, or hang: health and time go on meanwhile.
@@ -137,6 +142,7 @@ impl Reload {
             tokio::select! {
                 biased; // what was seen comes before what follows from the time
                 Some(report) = reports.recv() => self.observe(report, &publisher),
+                Some(command) = commands.recv() => self.obey(command),
                 (reason, loaded) = finished(&mut loading) => match loaded {
                     Ok(Ok(config)) => self.take(config, reason, &publisher),
                     Ok(Err(errors)) => log_faults(&errors, reason),
@@ -178,6 +184,13 @@ impl Reload {
             }
         }
         publisher.replace(self.membership.table(&self.config));
+    }
+
+    fn obey(&self, command: Command) {
+        match command {
+            // Whoever asked may have left.
+            Command::Backends(answer) => drop(answer.send(self.membership.views(&self.config))),
+        }
     }
 
     fn advance(&mut self, publisher: &Publisher) {

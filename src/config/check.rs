@@ -12,7 +12,7 @@ use std::{
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigErrors, Limits, Log, LogFormat, Overrides, Server, Timeouts,
+    Config, ConfigErrors, Limits, Log, LogFormat, Overrides, Server, Timeouts, admin,
     fault::Spot,
     file::{self, Report},
     filter, notes, pools, secrets,
@@ -128,10 +128,10 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
         .and_then(|threads| NonZeroUsize::new(threads as usize));
     let server = Server {
         listen,
+        admin: admin::read(&section),
         threads: threads.unwrap_or_else(|| world.cores().min(MOST_DEFAULT_THREADS)),
         watch: section.bool("watch").unwrap_or(true),
     };
-    section.not_yet("admin", Some("\"\""));
     section.not_yet("probes", Some("\"\""));
     section.not_yet("probes_drain", Some("false"));
     section.not_yet("admin_token", None);

@@ -88,6 +88,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
 fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Server {
         listen,
+        admin,
         threads,
         watch,
     } = &old.server;
@@ -106,6 +107,7 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
             "server.listen",
             sorted(listen) == sorted(&new.server.listen),
         ),
+        ("server.admin", *admin == new.server.admin),
         ("server.threads", *threads == new.server.threads),
         ("server.watch", *watch == new.server.watch),
         ("log.format", *format == new.log.format),

@@ -3,12 +3,15 @@
 //! The memory behind the routing tables. It takes configurations and the time and builds tables; it knows
 //! no file and no clock. Design, section 2, "known before used, kept after gone".
 
+mod view;
+
 use std::{
     collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+pub use self::view::{Shown, View};
 use crate::{
     backend::{Backend, BackendId, Name},
     config::{self, Config},
@@ -34,7 +37,8 @@ pub struct Membership {
     pools: HashMap<String, Members>,
     retired: Vec<KeyId>,
     ids: u64,
-    started: bool,
+    /// When the first configuration was taken.
+    began: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -103,7 +107,7 @@ impl Membership {
             let members = self.updated(members, pool, now);
             self.pools.insert(pool.name.clone(), members);
         }
-        self.started = true;
+        self.began.get_or_insert(now);
     }
 
     fn retire(&mut self, config: &Config, before: Option<&Config>) {
@@ -148,7 +152,7 @@ impl Membership {
         join_delay: Duration,
         now: Instant,
     ) -> Known {
-        let joining = if self.started && !join_delay.is_zero() {
+        let joining = if self.began.is_some() && !join_delay.is_zero() {
             State::Joining {
                 until: after(now, join_delay),
             }

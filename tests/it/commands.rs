@@ -101,7 +101,10 @@ fn check_tells_every_fault_with_its_line_key_and_value() {
     assert_eq!((told.code, &*told.out), (Some(64), ""), "{told:?}");
     for (line, text) in [
         (2, "server.listen = \"localhost\": no address"),
-        (3, "server.admin = \"127.0.0.1:9901\": not yet supported"),
+        (
+            3,
+            "server.admin = \"127.0.0.1:9901\": an IP address is not yet supported",
+        ),
         (5, "timeouts.drain = 20: "),
         (
             6,

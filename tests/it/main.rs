@@ -8,6 +8,7 @@
 )]
 
 mod activation;
+mod admin;
 mod bodies;
 mod commands;
 mod endpoint;

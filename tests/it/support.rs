@@ -1,5 +1,6 @@
 //! What the tests are built from: the pinring process, backends that answer as told, a client of raw bytes.
 
+mod admin;
 mod backend;
 mod client;
 mod process;
@@ -7,6 +8,7 @@ mod process;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::{
+    admin::{administrated, ask, server_with_admin, socket_in},
     backend::{Arrivals, Asked, Backend, Closed, Received, anywhere, ok},
     client::{Answer, Chunk, Client, request},
     process::Pinring,

@@ -42,10 +42,11 @@ fn pool(backends: &str, more: &str) -> String {
 
 #[test]
 fn what_needs_a_restart_is_named() {
-    let more = "[server]\nlisten = \"127.0.0.1:81\"\nthreads = 2\nwatch = false\n[log]\nformat = \"json\"\nfilter = \"warn\"\naccess = false";
+    let more = "[server]\nlisten = \"127.0.0.1:81\"\nadmin = \"unix:/run/x.sock\"\nthreads = 2\nwatch = false\n[log]\nformat = \"json\"\nfilter = \"warn\"\naccess = false";
     let diff = between(&pool(A, ""), &pool(A, more));
     let expected = [
         "server.listen",
+        "server.admin",
         "server.threads",
         "server.watch",
         "log.format",
@@ -55,7 +56,7 @@ fn what_needs_a_restart_is_named() {
     assert_eq!(diff.restart, expected);
     assert!(
         diff.to_string()
-            .starts_with("needs a restart: server.listen, server.threads")
+            .starts_with("needs a restart: server.listen, server.admin, server.threads")
     );
 }
 

@@ -1,0 +1,128 @@
+//! What is said over the admin socket: each answer as a type, for both ends.
+//!
+//! Times are seconds from now, for the clocks of two machines may differ, and this process knows no calendar.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::Full;
+use serde::{Deserialize, Serialize};
+
+use crate::{net::Instant, reload::command::Stopping, router::membership::View};
+
+/// All endpoints, for whoever asks for another.
+const ENDPOINTS: &str = "GET /backends";
+
+/// The answer to `GET /backends`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backends {
+    /// In the order of the file, the departed behind.
+    pub backends: Vec<Backend>,
+}
+
+/// One backend of one pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// The pool's name.
+    pub pool: String,
+    /// The backend's.
+    pub name: String,
+    /// How it stands: a word of [`crate::router::membership::Shown`].
+    pub state: String,
+    /// Its live sessions, as far as this process knows them.
+    pub sessions: u32,
+    /// Whether these are all, or some may not have shown themselves since the process began.
+    pub sessions_complete: bool,
+    /// In how many seconds they will be all.
+    pub sessions_complete_in_s: u64,
+    /// Its requests and streams that are under way.
+    pub in_flight: u32,
+}
+
+impl Backend {
+    /// What is told at `now`.
+    #[must_use]
+    pub fn of(view: &View, now: Instant) -> Self {
+        let complete_in = seconds_until(view.complete_at, now);
+        Self {
+            pool: view.pool.clone(),
+            name: view.name.to_string(),
+            state: view.state.as_str().to_owned(),
+            sessions: view.sessions,
+            sessions_complete: complete_in == 0,
+            sessions_complete_in_s: complete_in,
+            in_flight: view.in_flight,
+        }
+    }
+}
+
+/// Whole seconds, rounded up: 0 only when `at` has come.
+fn seconds_until(at: Instant, now: Instant) -> u64 {
+    let left = at.saturating_duration_since(now);
+    left.as_secs() + u64::from(left.subsec_nanos() > 0)
+}
+
+/// Why a request was not done: a word for programs and a sentence that says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    #[serde(skip)]
+    status: StatusCode,
+    /// The word.
+    pub reason: String,
+    /// The sentence.
+    pub message: String,
+}
+
+/// How a [`Fault`] is wrapped in an answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Failed {
+    /// The fault.
+    pub error: Fault,
+}
+
+impl Fault {
+    fn new(status: StatusCode, reason: &str, message: String) -> Self {
+        Self {
+            status,
+            reason: reason.to_owned(),
+            message,
+        }
+    }
+
+    /// There is nothing at `path`.
+    #[must_use]
+    pub fn not_found(path: &str) -> Self {
+        let message = format!("there is no {path}; there are: {ENDPOINTS}");
+        Self::new(StatusCode::NOT_FOUND, "no_endpoint", message)
+    }
+
+    /// What is at `path` is asked for with another method.
+    #[must_use]
+    pub fn method(path: &str, right: &Method) -> Self {
+        let message = format!("{path} is asked for with {right}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", message)
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn response(self) -> Response<Full<Bytes>> {
+        json(self.status, &Failed { error: self })
+    }
+}
+
+impl From<Stopping> for Fault {
+    fn from(stopping: Stopping) -> Self {
+        let message = format!("{stopping}: ask the one that takes its place");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", message)
+    }
+}
+
+/// An answer in JSON, with a line end for whoever reads it on a terminal.
+pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+    let mut text = serde_json::to_vec(body).expect("plain data has a form in JSON");
+    text.push(b'\n');
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}

@@ -1,0 +1,102 @@
+//! What an operator is shown of each backend.
+
+use std::time::{Duration, Instant};
+
+use super::{Known, Membership, State, after};
+use crate::{
+    backend::{Admission, Name},
+    config::Config,
+    health::Vital,
+};
+
+/// One backend of one pool, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// The pool's name.
+    pub pool: String,
+    /// The backend's.
+    pub name: Name,
+    /// How it stands.
+    pub state: Shown,
+    /// Its live sessions, as far as this process knows them.
+    pub sessions: u32,
+    /// Its requests and streams that are under way.
+    pub in_flight: u32,
+    /// From when on all live sessions are known: each has shown itself by a request, or is none any more.
+    pub complete_at: Instant,
+}
+
+/// How a backend stands, in one word: of several that hold, what weighs most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// Takes new work.
+    Open,
+    /// On the list for so short a time that other proxies may not know it.
+    Joining,
+    /// Unwell: gets no new work while others are healthy.
+    Suspect,
+    /// Takes no new work; what it holds goes on.
+    Draining,
+    /// No longer on the list; what it holds goes on for a while.
+    Departed,
+    /// Down for so long that its sessions are lost until it is back.
+    Lost,
+}
+
+impl Shown {
+    /// The word for answers and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Joining => "joining",
+            Self::Suspect => "suspect",
+            Self::Draining => "draining",
+            Self::Departed => "departed",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl Membership {
+    /// All backends of all pools, in the order of the file, the departed behind. `config` is the one of the
+    /// last [`Membership::update`].
+    #[must_use]
+    pub fn views(&self, config: &Config) -> Vec<View> {
+        let mut views = Vec::new();
+        for pool in &config.pools {
+            let Some(members) = self.pools.get(&pool.name) else {
+                continue;
+            };
+            let complete_at = self.complete_at(pool.session_idle);
+            let view = |known: &Known| View {
+                pool: pool.name.clone(),
+                name: known.backend.name.clone(),
+                state: known.shown(),
+                sessions: known.load.sessions(),
+                in_flight: known.load.in_flight(),
+                complete_at,
+            };
+            views.extend(members.known.iter().map(view));
+        }
+        views
+    }
+
+    fn complete_at(&self, session_idle: Duration) -> Instant {
+        let began = self.began.expect("a configuration was taken");
+        after(began, session_idle)
+    }
+}
+
+impl Known {
+    fn shown(&self) -> Shown {
+        match (self.health.vital(), self.state, self.backend.admission) {
+            (Vital::Lost, _, _) => Shown::Lost,
+            (_, State::Departed { .. }, _) => Shown::Departed,
+            (_, _, Admission::Draining) => Shown::Draining,
+            (Vital::Suspect, _, Admission::Open) => Shown::Suspect,
+            (Vital::Healthy, State::Joining { .. }, Admission::Open) => Shown::Joining,
+            (Vital::Healthy, State::Listed, Admission::Open) => Shown::Open,
+        }
+    }
+}

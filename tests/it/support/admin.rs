@@ -1,0 +1,64 @@
+//! A pinring with an admin socket, and what is asked there.
+
+use std::{
+    io::{Read as _, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use super::{PATIENCE, Pinring};
+
+/// The socket of [`administrated`] in `folder`.
+pub(crate) fn socket_in(folder: &Path) -> PathBuf {
+    folder.join("admin.sock")
+}
+
+/// `[server]` with an admin socket in `folder`, and further keys.
+pub(crate) fn server_with_admin(folder: &Path, more: &str) -> String {
+    let socket = socket_in(folder);
+    format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"unix:{}\"\n{more}\n",
+        socket.display()
+    )
+}
+
+/// Starts a pinring with `toml` and an admin socket.
+pub(crate) fn administrated(toml: &str) -> Pinring {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server_with_admin(folder.path(), "");
+    Pinring::start_in(folder, &format!("{toml}\n{server}"), &[])
+}
+
+/// Asks at an admin socket; gives the status and the answer.
+pub(crate) fn ask(socket: &Path, method: &str, target: &str, body: &str) -> (u16, Value) {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    let head = format!("{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+    write!(stream, "{head}content-length: {length}\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, serde_json::from_str(body).unwrap())
+}
+
+impl Pinring {
+    /// Its admin socket.
+    pub(crate) fn admin(&self) -> PathBuf {
+        socket_in(self.file().parent().unwrap())
+    }
+
+    /// How one backend stands, as `GET /backends` tells it.
+    pub(crate) fn standing(&self, backend: &str) -> Value {
+        let (status, answer) = ask(&self.admin(), "GET", "/backends", "");
+        assert_eq!(status, 200, "{answer}");
+        let backends = answer["backends"].as_array().unwrap();
+        let found = backends.iter().find(|shown| shown["name"] == backend);
+        found
+            .unwrap_or_else(|| panic!("no {backend} in {answer}"))
+            .clone()
+    }
+}
