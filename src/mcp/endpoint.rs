@@ -18,6 +18,9 @@ const PARAMETER: &str = "pinring=";
 /// Characters of a pin.
 const PIN_LEN: usize = 32;
 
+/// What a message's data begins with, and a URL does not.
+const MESSAGE: &[u8] = b"{";
+
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The raw query of a request that ends in the parameter of a pin.
@@ -112,6 +115,12 @@ impl Opening {
         }
     }
 
+    /// Whether the beginning of an event is held back.
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// The stream has ended: what was held back leaves as it is.
     pub fn finish(&mut self) -> Bytes {
         self.over = true;
@@ -147,12 +156,17 @@ fn look(stream: &[u8]) -> Found {
                     b"event" if value == b"endpoint" => named = true,
                     b"event" => return Found::Other,
                     b"data" if data.is_some() => return Found::Other, // a URL has no line end
+                    b"data" if value.starts_with(MESSAGE) => return Found::Other,
                     b"data" => data = Some((at + line.len() - value.len(), at + line.len())),
                     _ => {}
                 }
             }
         }
         at = next;
+    }
+    let (name, value) = field(stream.get(at..).unwrap_or_default());
+    if name == b"data" && value.starts_with(MESSAGE) {
+        return Found::Other; // it need not wait for its end
     }
     Found::Incomplete {
         from: from.unwrap_or(at),
@@ -384,5 +398,8 @@ mod tests {
         assert_eq!(push(b": ping\n\nid: 1\n"), 8);
         assert_eq!(push(&[b'x'; MOST_HELD]), 6 + MOST_HELD);
         assert!(opening.is_over());
+        let mut opening = Opening::default();
+        let message = opening.push(b"id: 1\ndata: {", PLAIN, |_| unreachable!("no URL"));
+        assert_eq!(&*message, b"id: 1\ndata: {", "a message leaves as it comes");
     }
 }

@@ -120,8 +120,8 @@ fn a_get_stream_within_an_event_ends_behind_it() {
     let (backend, arrivals) = Backend::manual();
     let mut pinring = Pinring::before(&[&backend], &drain("4s"));
     let (mut client, mut asked) = open(&pinring, &arrivals, "GET");
-    asked.chunk("data: half");
-    assert_eq!(client.chunk(), Chunk::Data("data: half".into()));
+    asked.chunk("data: {half");
+    assert_eq!(client.chunk(), Chunk::Data("data: {half".into()));
     pinring.signal("TERM");
     wait_until_draining(&pinring);
     // Quiet streams have all ended when half of the time is over.
@@ -138,8 +138,8 @@ fn what_is_left_at_the_deadline_is_cut_visibly() {
     let mut pinring = Pinring::before(&[&backend], &drain("500ms"));
     let (mut call, _asked) = open(&pinring, &arrivals, "POST");
     let (mut stream, mut within) = open(&pinring, &arrivals, "GET");
-    within.chunk("data: half");
-    assert_eq!(stream.chunk(), Chunk::Data("data: half".into()));
+    within.chunk("data: {half");
+    assert_eq!(stream.chunk(), Chunk::Data("data: {half".into()));
     let mut old = Client::connect(pinring.address());
     old.send("POST /mcp HTTP/1.0\r\naccept: text/event-stream\r\ncontent-length: 0\r\n\r\n");
     let mut of_old = arrivals.next();

@@ -61,6 +61,11 @@ impl Endpoint {
         passed
     }
 
+    /// Whether the beginning of an event is held back.
+    pub(super) fn holds_back(&self) -> bool {
+        self.opening.holds_back()
+    }
+
     /// What was held back when the stream ended.
     pub(super) fn finish(&mut self) -> Bytes {
         self.opening.finish()

@@ -96,7 +96,9 @@ impl EventStream {
 
     /// Nothing has come from the backend: is there something to be done?
     pub(super) fn poll_silence(&mut self, phase: Phase, cx: &mut Context<'_>) -> Poll<Silence> {
-        let between_events = self.boundary.between_events();
+        let held = self.endpoint.as_ref();
+        let between_events =
+            self.boundary.between_events() && !held.is_some_and(|first| first.holds_back());
         if let Some(ending) = &mut self.ending
             && ending.poll_due(phase, cx).is_ready()
             && between_events
