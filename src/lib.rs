@@ -37,6 +37,7 @@
 //! | `demo` | I | small stateful MCP servers in this process | net |
 //! | `health` | P | rise and fall of one backend: healthy, suspect, lost | backend |
 //! | `health::probe` | I | probes suspects and carries what was seen to the writer | backend, health, net, upstream::connect |
+//! | `identity` | P | the principal of a request (a JWT's claim, an address) and its digest | - |
 //! | `listener` | I | accepts, keeps the pace of connections, serves HTTP/1.1 with a given handler | net, shutdown |
 //! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
 //! | `mcp::era` | P | revisions and header names, with their specification sections | - |
@@ -60,7 +61,7 @@
 //! | `router::placement` | P | the backend of new work: the lighter of two that chance picks | backend, ring |
 //! | `router::table` | P | one immutable table of all that routing reads; one writer, many readers | backend, config, health, pin, ring, router::placement |
 //! | `router::unknown` | P | since when each unknown pin has been seen | - |
-//! | `sessions` | I | the live sessions of each backend as this process knows them | net, ring::hash, router::placement |
+//! | `sessions` | I | the live sessions of each backend and principal as this process knows them | net, ring::hash, router::placement |
 //! | `shutdown` | I | signals, the phases of a drain, and what tells every connection of them | net |
 //! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |
 //! | `upstream::connect` | I | resolve, connect, handshake within one deadline | backend, net, upstream |
@@ -72,6 +73,7 @@ pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod health;
+pub mod identity;
 pub mod listener;
 pub mod mcp;
 pub mod net;
