@@ -20,7 +20,13 @@ mod secrets;
 mod section;
 mod units;
 
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 pub use self::{
     fault::{ConfigErrors, Fault, Place},
@@ -28,7 +34,7 @@ pub use self::{
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
 };
-use crate::{backend::Backend, health::Patience, pin};
+use crate::{backend::Backend, health::Patience, identity, pin};
 
 /// A whole configuration. Only [`check::check`] builds one, so that what it holds has been checked.
 #[derive(Debug, Clone)]
@@ -105,6 +111,19 @@ pub struct Limits {
     pub headers: usize,
     /// Client connections at one time.
     pub connections: usize,
+    /// Live sessions of one backend that are opened here; `None`: any number.
+    pub sessions_per_backend: Option<NonZeroU32>,
+    /// Live sessions of one principal; `None`: nobody counts them.
+    pub sessions_per_principal: Option<PrincipalLimit>,
+}
+
+/// How many live sessions one principal may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrincipalLimit {
+    /// So many.
+    pub most: NonZeroU32,
+    /// What makes a principal.
+    pub by: identity::Source,
 }
 
 /// `[log]`.

@@ -2,10 +2,10 @@
 //!
 //! Pure. The order of pools and of backends means nothing and is no change.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use super::{
-    Config, Limits, Log, PathPrefix, Pool, Server, Timeouts,
+    Config, Limits, Log, PathPrefix, Pool, PrincipalLimit, Server, Timeouts,
     units::{format_duration, format_size},
 };
 use crate::{
@@ -173,11 +173,23 @@ fn limits(limits: &Limits) -> Listing {
         header_bytes,
         headers,
         connections,
+        sessions_per_backend,
+        sessions_per_principal,
     } = limits;
+    let or_zero = |most: Option<NonZeroU32>| most.map_or(0, NonZeroU32::get).to_string();
+    let per_principal = match sessions_per_principal {
+        Some(PrincipalLimit { most, by }) => format!("{most} by {by}"),
+        None => "0".to_owned(),
+    };
     vec![
         ("limits.header_bytes", format_size(*header_bytes)),
         ("limits.headers", headers.to_string()),
         ("limits.connections", connections.to_string()),
+        (
+            "limits.sessions_per_backend",
+            or_zero(*sessions_per_backend),
+        ),
+        ("limits.sessions_per_principal", per_principal),
     ]
 }
 

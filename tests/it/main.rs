@@ -14,6 +14,7 @@ mod failures;
 mod forwarding;
 mod health;
 mod knowing;
+mod limits;
 mod logs;
 mod misuse;
 mod placement;
