@@ -12,6 +12,7 @@ mod backends;
 mod fault;
 mod file;
 mod filter;
+mod local;
 mod notes;
 mod overrides;
 mod path;
@@ -31,6 +32,7 @@ use std::{
 pub use self::{
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
+    local::Local,
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
 };
@@ -181,6 +183,10 @@ pub struct Pool {
     pub on_loss: OnLoss,
     /// How long a session without a request or an open stream counts as live.
     pub session_idle: Duration,
+    /// Which backend gets new work.
+    pub placement: Placement,
+    /// Which backends are on this machine, where the file says.
+    pub local: Option<Local>,
     /// What a suspect backend is asked for with GET; `None`: a TCP connection is enough.
     pub probe_path: Option<String>,
     /// Its replicas, never empty, in the order of the file; names are unique over all pools.
@@ -214,6 +220,22 @@ pub enum HostHeader {
 
 impl HostHeader {
     const WORDS: [(&'static str, Self); 2] = [("pass", Self::Pass), ("rewrite", Self::Rewrite)];
+}
+
+/// Which backend gets new work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// The less loaded of two that chance picks.
+    TwoChoices,
+    /// The local one, if it takes new work and is well; else as above.
+    LocalFirst,
+}
+
+impl Placement {
+    const WORDS: [(&'static str, Self); 2] = [
+        ("two-choices", Self::TwoChoices),
+        ("local-first", Self::LocalFirst),
+    ];
 }
 
 /// What becomes of a session whose backend is lost.
@@ -260,6 +282,12 @@ impl fmt::Display for HostHeader {
 }
 
 impl fmt::Display for OnLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(word(&Self::WORDS, self))
+    }
+}
+
+impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(word(&Self::WORDS, self))
     }

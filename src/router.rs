@@ -36,7 +36,7 @@ pub enum Why {
     Successor,
     /// The id has no pin, and its hash is on this backend's part of the ring.
     Ring,
-    /// New work, of which this backend has less.
+    /// New work, of which this backend has less, or the local one.
     Placed,
     /// It is the pool's home.
     Home,
@@ -240,7 +240,8 @@ fn place(
     limit: SessionLimit,
 ) -> Result<Decision, Refusal> {
     let candidates = pool.candidates();
-    let Some(member) = candidates.two_choices(random, tried, limit) else {
+    let local = pool.local().two_choices(random, tried, limit);
+    let Some(member) = local.or_else(|| candidates.two_choices(random, tried, limit)) else {
         return Err(if candidates.has_untried(tried) {
             Refusal::SessionsFull
         } else {

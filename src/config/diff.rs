@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use super::{
-    Config, Limits, Log, PathPrefix, Pool, PrincipalLimit, Server, Timeouts,
+    Config, Limits, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Timeouts,
     units::{format_duration, format_size},
 };
 use crate::{
@@ -206,6 +206,8 @@ fn options(pool: &Pool) -> Listing {
         patience,
         on_loss,
         session_idle,
+        placement,
+        local,
         probe_path,
         backends: _,
     } = pool;
@@ -222,6 +224,11 @@ fn options(pool: &Pool) -> Listing {
         ("unreachable_after", format_duration(patience.unreachable)),
         ("on_loss", on_loss.to_string()),
         ("session_idle", format_duration(*session_idle)),
+        ("placement", placement.to_string()),
+        (
+            "local",
+            format!("\"{}\"", local.as_ref().map_or("", Local::as_str)),
+        ),
         (
             "probe_path",
             format!("\"{}\"", probe_path.as_deref().unwrap_or_default()),

@@ -274,7 +274,6 @@ fn what_comes_later_is_refused_by_name() {
         "[limits]\nbody_bytes = \"16MiB\"",
         "[affinity]\nbind = \"jwt:sub\"",
         "[store]\nurl = \"redis://h\"",
-        "[pool]\nplacement = \"local-first\"",
         "[pool]\nread_bodies = true",
         "[pool]\non_loss = \"reinitialize\"",
         "[pool]\nhttp2 = true",
