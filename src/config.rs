@@ -13,6 +13,7 @@ mod backends;
 mod fault;
 mod file;
 mod filter;
+mod local;
 mod notes;
 mod overrides;
 mod path;
@@ -21,16 +22,23 @@ mod secrets;
 mod section;
 mod units;
 
-use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    time::Duration,
+};
 
 pub use self::{
     admin::{InvalidAdmin, parse as parse_admin},
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
+    local::Local,
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
 };
-use crate::{backend::Backend, health::Patience, pin};
+use crate::{backend::Backend, health::Patience, identity, pin};
 
 /// A whole configuration. Only [`check::check`] builds one, so that what it holds has been checked.
 #[derive(Debug, Clone)]
@@ -109,6 +117,19 @@ pub struct Limits {
     pub headers: usize,
     /// Client connections at one time.
     pub connections: usize,
+    /// Live sessions of one backend that are opened here; `None`: any number.
+    pub sessions_per_backend: Option<NonZeroU32>,
+    /// Live sessions of one principal; `None`: nobody counts them.
+    pub sessions_per_principal: Option<PrincipalLimit>,
+}
+
+/// How many live sessions one principal may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrincipalLimit {
+    /// So many.
+    pub most: NonZeroU32,
+    /// What makes a principal.
+    pub by: identity::Source,
 }
 
 /// `[log]`.
@@ -168,6 +189,10 @@ pub struct Pool {
     pub session_idle: Duration,
     /// Whether what old SDK servers answer for a session that they do not know becomes a 404.
     pub normalize_lost_session: bool,
+    /// Which backend gets new work.
+    pub placement: Placement,
+    /// Which backends are on this machine, where the file says.
+    pub local: Option<Local>,
     /// What a suspect backend is asked for with GET; `None`: a TCP connection is enough.
     pub probe_path: Option<String>,
     /// Its replicas, never empty, in the order of the file; names are unique over all pools.
@@ -201,6 +226,22 @@ pub enum HostHeader {
 
 impl HostHeader {
     const WORDS: [(&'static str, Self); 2] = [("pass", Self::Pass), ("rewrite", Self::Rewrite)];
+}
+
+/// Which backend gets new work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// The less loaded of two that chance picks.
+    TwoChoices,
+    /// The local one, if it takes new work and is well; else as above.
+    LocalFirst,
+}
+
+impl Placement {
+    const WORDS: [(&'static str, Self); 2] = [
+        ("two-choices", Self::TwoChoices),
+        ("local-first", Self::LocalFirst),
+    ];
 }
 
 /// What becomes of a session whose backend is lost.
@@ -247,6 +288,12 @@ impl fmt::Display for HostHeader {
 }
 
 impl fmt::Display for OnLoss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(word(&Self::WORDS, self))
+    }
+}
+
+impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(word(&Self::WORDS, self))
     }

@@ -33,11 +33,12 @@
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
 //! | `commands` | W | what the subcommands do | app, cli, config, demo, observe::logging, pin, ring |
-//! | `config` | P | `Config`: complete and checked, every fault at once with its line | backend, health, pin |
+//! | `config` | P | `Config`: complete and checked, every fault at once with its line | backend, health, identity, pin |
 //! | `config::source` | I | reads what a configuration names: files, environment, host names | config, pin |
 //! | `demo` | I | small stateful MCP servers in this process | net |
 //! | `health` | P | rise and fall of one backend: healthy, suspect, lost | backend |
 //! | `health::probe` | I | probes suspects and carries what was seen to the writer | backend, health, net, upstream::connect |
+//! | `identity` | P | the principal of a request (a JWT's claim, an address) and its digest | - |
 //! | `listener` | I | accepts, keeps the pace of connections, serves HTTP/1.1 with a given handler | net, shutdown |
 //! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
 //! | `mcp::era` | P | revisions and header names, with their specification sections | - |
@@ -49,7 +50,7 @@
 //! | `observe` | I | the access log's line and the log's set-up; takes plain values | net |
 //! | `observe::logging` | I | sets up the log | observe |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |
-//! | `proxy` | I | the six phases and nothing else | health, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
+//! | `proxy` | I | the six phases and nothing else | health, identity, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
 //! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | mcp::sse, net, observe, router::placement, sessions, shutdown, upstream |
 //! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | mcp, router, upstream, proxy |
 //! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | config, mcp, router::table |
@@ -63,7 +64,7 @@
 //! | `router::placement` | P | the backend of new work: the lighter of two that chance picks | backend, ring |
 //! | `router::table` | P | one immutable table of all that routing reads; one writer, many readers | backend, config, health, pin, ring, router::placement |
 //! | `router::unknown` | P | since when each unknown pin has been seen | - |
-//! | `sessions` | I | the live sessions of each backend as this process knows them | net, ring::hash, router::placement |
+//! | `sessions` | I | the live sessions of each backend and principal as this process knows them | net, ring::hash, router::placement |
 //! | `shutdown` | I | signals, the phases of a drain, and what tells every connection of them | net |
 //! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |
 //! | `upstream::connect` | I | resolve, connect, handshake within one deadline | backend, net, upstream |
@@ -76,6 +77,7 @@ pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod health;
+pub mod identity;
 pub mod listener;
 pub mod mcp;
 pub mod net;

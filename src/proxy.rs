@@ -14,7 +14,8 @@ mod unknown;
 
 use std::{
     cell::{Cell, RefCell},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU32,
     time::Duration,
 };
 
@@ -30,15 +31,16 @@ use self::{
 };
 use crate::{
     health::probe::Reporter,
+    identity::Credential,
     mcp::{self, Era, RequestKind, endpoint::PinnedQuery},
     net::{self, Instant, Liveness, Ticker},
     observe::{Exchange, Outcome},
     pin::{Kind, PIN_LEN, Pin},
     router::{
-        self, Decision,
+        self, Decision, Refusal,
         table::{Pool, Reader, RoutingTable, Snapshot},
     },
-    sessions::Sessions,
+    sessions::{Opening, Owner, Sessions},
     shutdown::Watch,
     upstream::{Client, Failure, Options},
 };
@@ -74,6 +76,8 @@ struct Asked {
     endpoint: Option<PinnedQuery>,
     /// The Host of a GET whose stream may begin with `endpoint`.
     may_open: Option<HeaderValue>,
+    /// Who asks, where sessions are counted by it.
+    credential: Option<Credential>,
 }
 
 impl Proxy {
@@ -122,7 +126,7 @@ impl Proxy {
         let waits = head.headers.contains_key(header::EXPECT);
         let mut body = Some(body);
         match self
-            .forward(head, &mut body, forwarded_for, &exchange)
+            .forward(head, &mut body, peer.ip(), forwarded_for, &exchange)
             .await
         {
             Ok(response) => response,
@@ -139,6 +143,7 @@ impl Proxy {
         &self,
         mut head: request::Parts,
         body: &mut Option<Incoming>,
+        peer: IpAddr,
         forwarded_for: &HeaderValue,
         exchange: &Exchange,
     ) -> Result<Response<Answer>, ProxyError> {
@@ -148,7 +153,7 @@ impl Proxy {
         headers::check_size(&head, &table.limits)?;
         let scan = headers::scan(&head)?;
         let kind = mcp::classify(&head)?;
-        let asked = Asked::of(&head, &kind);
+        let asked = Asked::of(&head, &kind, &table, peer);
 
         // 2 route: a refusal says whether the session is gone or will be known.
         let decision = self
@@ -156,6 +161,13 @@ impl Proxy {
             .await
             .inspect_err(|_| note_session(&table, &kind, exchange))?;
         let pool = pool_of(&table, &head)?;
+        let _until_it_is_counted = match kind {
+            RequestKind::NewWork => self.open(&table, &asked)?,
+            RequestKind::Modern { .. }
+            | RequestKind::Session(_)
+            | RequestKind::Endpoint(_)
+            | RequestKind::Other => None,
+        };
 
         // 3 rewrite: cannot fail.
         let exchanged = answer::exchanged(&asked, &decision);
@@ -246,6 +258,17 @@ impl Proxy {
             .await
     }
 
+    /// Takes room for a session of whoever asks, where there is a limit.
+    fn open(&self, table: &RoutingTable, asked: &Asked) -> Result<Option<Opening>, ProxyError> {
+        let Some((credential, most, owner)) = asked.owner(table) else {
+            return Ok(None);
+        };
+        self.sessions
+            .open(owner, &credential.as_bytes(), most)
+            .map(Some)
+            .map_err(|_full| ProxyError::Refused(Refusal::PrincipalSessionsFull))
+    }
+
     /// The log's loud trace of a route that was forgotten in the configuration: once in a while, for whoever
     /// scans ports must not fill the log.
     fn warn_of_no_pool(&self, head: &request::Parts) {
@@ -266,7 +289,7 @@ impl Proxy {
 }
 
 impl Asked {
-    fn of(head: &request::Parts, kind: &RequestKind) -> Self {
+    fn of(head: &request::Parts, kind: &RequestKind, table: &RoutingTable, peer: IpAddr) -> Self {
         let (era, session, endpoint) = match kind {
             RequestKind::Modern { session } => (Era::Modern, session.clone(), None),
             RequestKind::Session(session) => (Era::Legacy, Some(session.clone()), None),
@@ -284,7 +307,21 @@ impl Asked {
             client_id,
             endpoint,
             may_open: opens.then(host).flatten(),
+            credential: table
+                .limits
+                .sessions_per_principal
+                .as_ref()
+                .and_then(|limit| limit.by.credential(&head.headers, peer)),
         }
+    }
+
+    /// Who asks, and how many sessions he may have; `None` where nobody counts, or nothing tells.
+    fn owner(&self, table: &RoutingTable) -> Option<(&Credential, NonZeroU32, Owner)> {
+        let limit = table.limits.sessions_per_principal.as_ref()?;
+        let credential = self.credential.as_ref()?;
+        let principal = limit.by.principal(credential)?;
+        let owner = Owner::of(&principal.digest(&limit.by));
+        Some((credential, limit.most, owner))
     }
 }
 

@@ -22,7 +22,10 @@ use crate::{
     },
     pin::{Keys, Kind, Pin, Verdict},
     ring::{Member, hash},
-    router::table::{Pool, RoutingTable},
+    router::{
+        placement::SessionLimit,
+        table::{Pool, RoutingTable},
+    },
 };
 
 /// Why a backend was chosen. Its text is the `route` of logs and metrics.
@@ -34,7 +37,7 @@ pub enum Why {
     Successor,
     /// The id has no pin, and its hash is on this backend's part of the ring.
     Ring,
-    /// New work, of which this backend has less.
+    /// New work, of which this backend has less, or the local one.
     Placed,
     /// It is the pool's home.
     Home,
@@ -63,6 +66,8 @@ pub struct Decision {
     pub why: Why,
     /// The session id for the backend, its own; `None`: the header is not sent.
     pub session: Option<ServerSessionId>,
+    /// How many sessions the backend may have, for the request may open one.
+    pub limit: SessionLimit,
 }
 
 /// Why a request goes nowhere.
@@ -95,6 +100,12 @@ pub enum Refusal {
     /// Nobody takes new work.
     #[error("no backend takes new work")]
     NoBackend,
+    /// Whoever takes new work has as many sessions as a backend may have.
+    #[error("every backend has as many sessions as it may have")]
+    SessionsFull,
+    /// The one who asks has as many sessions as he may have.
+    #[error("you have as many sessions as you may have; end one first")]
+    PrincipalSessionsFull,
 }
 
 /// Decides where a request of `pool` goes. `random` is any number, a new one for each request.
@@ -118,9 +129,9 @@ pub fn route(
                 .as_ref()
                 .and_then(|id| pinned(table, pool, id).ok().flatten());
             let pinned = pinned.filter(|decision| decision.why == Why::Pinned);
-            pinned.map_or_else(|| place(pool, random, &[]), Ok)
+            pinned.map_or_else(|| place(pool, random, &[], None), Ok)
         }
-        RequestKind::NewWork => place(pool, random, &[]),
+        RequestKind::NewWork => place(pool, random, &[], table.limits.sessions_per_backend),
         RequestKind::Other => home(pool, &[]),
     }
 }
@@ -137,7 +148,7 @@ pub fn reroute(
     tried: &[Member],
 ) -> Result<Decision, Refusal> {
     match earlier.why {
-        Why::Placed => place(pool, random, tried),
+        Why::Placed => place(pool, random, tried, earlier.limit),
         Why::Home => home(pool, tried),
         Why::Pinned | Why::Successor | Why::Ring => Err(Refusal::NoBackend),
     }
@@ -156,6 +167,7 @@ fn session(table: &RoutingTable, pool: &Pool, id: &ClientSessionId) -> Result<De
                 member,
                 why: Why::Ring,
                 session,
+                limit: None,
             })
         }
     }
@@ -179,6 +191,7 @@ fn pinned(
         member,
         why,
         session,
+        limit: None,
     }))
 }
 
@@ -191,6 +204,7 @@ fn endpoint(table: &RoutingTable, pool: &Pool, query: &PinnedQuery) -> Result<De
         member,
         why,
         session: None,
+        limit: None,
     })
 }
 
@@ -239,15 +253,26 @@ fn locate(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<Member, Re
     })
 }
 
-fn place(pool: &Pool, random: u64, tried: &[Member]) -> Result<Decision, Refusal> {
-    let member = pool
-        .candidates()
-        .two_choices(random, tried)
-        .ok_or(Refusal::NoBackend)?;
+fn place(
+    pool: &Pool,
+    random: u64,
+    tried: &[Member],
+    limit: SessionLimit,
+) -> Result<Decision, Refusal> {
+    let candidates = pool.candidates();
+    let local = pool.local().two_choices(random, tried, limit);
+    let Some(member) = local.or_else(|| candidates.two_choices(random, tried, limit)) else {
+        return Err(if candidates.has_untried(tried) {
+            Refusal::SessionsFull
+        } else {
+            Refusal::NoBackend
+        });
+    };
     Ok(Decision {
         member,
         why: Why::Placed,
         session: None,
+        limit,
     })
 }
 
@@ -257,6 +282,7 @@ fn home(pool: &Pool, tried: &[Member]) -> Result<Decision, Refusal> {
         member,
         why: Why::Home,
         session: None,
+        limit: None,
     })
 }
 

@@ -1,4 +1,4 @@
-//! The live sessions of each backend, as far as this process knows them: what new work is placed by.
+//! The live sessions of each backend, as far as this process knows them: what new work is placed and limited by.
 //!
 //! Nothing is routed by this: a session that is not known here is served all the same, and known from its
 //! first request on. After a start the counts are therefore too low for a while. A session is live from the
@@ -6,22 +6,25 @@
 //! request or an open stream.
 
 mod forgotten;
+mod principals;
+mod table;
 
 use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
     mem::size_of,
+    num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
+pub use self::principals::{Full, Opening, Owner};
+use self::{principals::Principals, table::Table};
 use crate::{
     net::{self, Instant},
     ring::hash,
     router::placement::Load,
 };
 
-/// Parts of the table, each behind a lock of its own: threads seldom meet.
+/// Parts of each table, each behind a lock of its own: threads seldom meet.
 const SHARDS: usize = 32;
 
 /// How often idle sessions are looked for.
@@ -29,90 +32,86 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The live sessions of this process. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Sessions(Arc<Table>);
+pub struct Sessions(Arc<Shared>);
 
 #[derive(Debug)]
-struct Table {
+struct Shared {
     // Held for one lookup, never across an await.
-    shards: [Mutex<Shard>; SHARDS],
+    shards: [Mutex<Table<Live>>; SHARDS],
+    principals: Principals,
     began: Instant,
+    /// An odd number that nobody outside knows: who can choose ids must not choose their places.
+    scatter: u64,
 }
 
-type Shard = HashMap<u64, Live, BuildHasherDefault<Hashed>>;
-
-/// One session. With its key and the table's spare room it stays below 64 bytes.
+/// One session.
 #[derive(Debug)]
 struct Live {
     load: Arc<Load>,
+    /// Whose it is, once an answer has shown it and somebody counts.
+    owner: Option<Owner>,
     /// Seconds since the process began.
     last_use: u32,
     /// Requests and streams that are under way.
     open: u32,
 }
 
-// hashbrown keeps one control byte for each place, and at least every second place is taken after growth.
-const _: () = assert!((size_of::<(u64, Live)>() + 1) * 8 / 7 <= 32 + 4);
+/// What a live session may cost, were each of a principal of its own.
+const MOST_BYTES: usize = 64;
 
-/// The keys are hashes already.
-#[derive(Debug, Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _bytes: &[u8]) {
-        unreachable!("keys are u64");
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
-    }
-}
+// A table has at most 9/7 places for each entry right after it has grown, and one of all shards grows at a
+// time. The sweep brings it back to 4/3 where many have gone.
+const _: () = {
+    let places = size_of::<Option<(u64, Live)>>() + size_of::<Option<(u64, NonZeroU32)>>();
+    assert!(places * 9 * (SHARDS + 1) / SHARDS / 7 <= MOST_BYTES && places * 4 / 3 <= MOST_BYTES);
+};
 
 impl Sessions {
     /// None.
     #[must_use]
     pub fn new() -> Self {
-        Self(Arc::new(Table {
+        Self(Arc::new(Shared {
             shards: std::array::from_fn(|_| Mutex::default()),
+            principals: Principals::default(),
             began: net::now(),
+            scatter: fastrand::u64(..) | 1,
         }))
     }
 
     /// The same where the session may be none: it is noted only if it is known already.
     #[must_use]
     pub fn visit_known(&self, id: &[u8], load: &Arc<Load>) -> Option<Visit> {
-        let key = hash::position(id).0;
-        let known = self.shard(key).contains_key(&key);
+        let key = self.key(id);
+        let known = self.shard(key).get_mut(key).is_some();
         known.then(|| self.visit(id, load))
     }
 
     /// A request of the session that its backend calls `id` begins. The session is known from now on.
     #[must_use]
     pub fn visit(&self, id: &[u8], load: &Arc<Load>) -> Visit {
-        let key = hash::position(id).0;
+        let key = self.key(id);
         let now = self.seconds();
         let mut shard = self.shard(key);
-        let live = shard.entry(key).or_insert_with(|| Live::new(load));
+        let live = shard.get_or_insert_with(key, || Live::new(load));
         if !Arc::ptr_eq(&live.load, load) {
+            let owner = live.owner.take();
             *live = Live::new(load); // it has moved, or two backends made one id
+            live.owner = owner;
         }
         live.last_use = now;
         live.open += 1;
+        let is_unowned = live.owner.is_none();
         drop(shard);
         Visit {
             sessions: self.clone(),
             key,
+            is_unowned,
         }
     }
 
     /// Forgets the sessions of a backend that is lost.
     pub fn forget(&self, load: &Arc<Load>) {
-        for shard in &self.0.shards {
-            lock(shard).retain(|_, live| !Arc::ptr_eq(&live.load, load));
-        }
+        self.end_all(|live| Arc::ptr_eq(&live.load, load));
     }
 
     /// Forgets idle sessions, for ever.
@@ -124,10 +123,28 @@ impl Sessions {
     }
 
     fn forget_idle(&self, now: u32) {
+        self.end_all(|live| {
+            live.open == 0 && now.saturating_sub(live.last_use) >= live.load.session_idle()
+        });
+        self.0.principals.sweep();
+    }
+
+    fn end_all(&self, is_over: impl Fn(&Live) -> bool) {
         for shard in &self.0.shards {
-            lock(shard).retain(|_, live| {
-                live.open > 0 || now.saturating_sub(live.last_use) < live.load.session_idle()
+            lock(shard).sweep(|live| {
+                let over = is_over(live);
+                if over {
+                    self.disown(live);
+                }
+                over
             });
+        }
+    }
+
+    /// The session of `live` ends: its owner has one less.
+    fn disown(&self, live: &Live) {
+        if let Some(owner) = live.owner {
+            self.0.principals.ends(owner);
         }
     }
 
@@ -136,9 +153,13 @@ impl Sessions {
         u32::try_from(seconds).unwrap_or(u32::MAX)
     }
 
-    fn shard(&self, key: u64) -> MutexGuard<'_, Shard> {
-        // The map's own places come from the lowest bits, its tags from the highest.
-        lock(&self.0.shards[(key >> 32) as usize % SHARDS])
+    fn key(&self, id: &[u8]) -> u64 {
+        hash::position(id).0.wrapping_mul(self.0.scatter)
+    }
+
+    fn shard(&self, key: u64) -> MutexGuard<'_, Table<Live>> {
+        // The table's own places come from the highest bits.
+        lock(&self.0.shards[(key >> 16) as usize % SHARDS])
     }
 }
 
@@ -148,7 +169,7 @@ impl Default for Sessions {
     }
 }
 
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
     shard.lock().expect("nobody panics while holding it")
 }
 
@@ -157,6 +178,7 @@ impl Live {
         load.session_begins();
         Self {
             load: Arc::clone(load),
+            owner: None,
             last_use: 0,
             open: 0,
         }
@@ -174,17 +196,38 @@ impl Drop for Live {
 pub struct Visit {
     sessions: Sessions,
     key: u64,
+    is_unowned: bool,
 }
 
 impl Visit {
+    /// Whether nobody owns the session yet.
+    #[must_use]
+    pub fn is_unowned(&self) -> bool {
+        self.is_unowned
+    }
+
+    /// The session is `owner`'s from now on, if it is nobody's yet.
+    pub fn belongs_to(&mut self, owner: Owner) {
+        self.is_unowned = false;
+        if let Some(live) = self.sessions.shard(self.key).get_mut(self.key)
+            && live.owner.is_none()
+        {
+            live.owner = Some(owner);
+            self.sessions.0.principals.begins(owner);
+        }
+    }
+
     /// The session is over: its client ended it, or its backend does not know it.
     pub fn end_session(self) {
-        self.sessions.shard(self.key).remove(&self.key);
+        let ended = self.sessions.shard(self.key).remove(self.key);
+        if let Some(live) = ended {
+            self.sessions.disown(&live);
+        }
     }
 
     /// The session's backend broke off: see [`Sessions::doubt`].
     pub fn doubt_backend(&self) {
-        if let Some(live) = self.sessions.shard(self.key).get(&self.key) {
+        if let Some(live) = self.sessions.shard(self.key).get_mut(self.key) {
             self.sessions.doubt(&live.load);
         }
     }
@@ -193,7 +236,7 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         let now = self.sessions.seconds();
-        if let Some(live) = self.sessions.shard(self.key).get_mut(&self.key) {
+        if let Some(live) = self.sessions.shard(self.key).get_mut(self.key) {
             live.open = live.open.saturating_sub(1);
             live.last_use = now;
         }
@@ -201,53 +244,4 @@ impl Drop for Visit {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load() -> Arc<Load> {
-        let load = Arc::new(Load::default());
-        load.set_session_idle(Duration::from_secs(60));
-        load
-    }
-
-    #[test]
-    fn a_session_counts_once_from_its_first_request_until_its_end() {
-        let (sessions, load) = (Sessions::new(), load());
-        drop(sessions.visit(b"one", &load));
-        drop(sessions.visit(b"one", &load));
-        let other = sessions.visit(b"other", &load);
-        assert_eq!(load.sessions(), 2);
-        other.end_session();
-        assert_eq!(load.sessions(), 1);
-    }
-
-    #[test]
-    fn an_idle_session_is_forgotten_and_one_with_an_open_stream_is_not() {
-        let (sessions, load) = (Sessions::new(), load());
-        drop(sessions.visit(b"idle", &load));
-        let open = sessions.visit(b"open", &load);
-        sessions.forget_idle(59);
-        assert_eq!(load.sessions(), 2);
-        sessions.forget_idle(60);
-        assert_eq!(load.sessions(), 1);
-        drop(open);
-        sessions.forget_idle(60);
-        assert_eq!(load.sessions(), 0);
-    }
-
-    #[test]
-    fn a_lost_backend_has_no_sessions_and_the_others_keep_theirs() {
-        let (sessions, lost, kept) = (Sessions::new(), load(), load());
-        let (_one, _two) = (sessions.visit(b"one", &lost), sessions.visit(b"two", &kept));
-        sessions.forget(&lost);
-        assert_eq!((lost.sessions(), kept.sessions()), (0, 1));
-    }
-
-    #[test]
-    fn a_session_that_moved_counts_where_it_is() {
-        let (sessions, before, after) = (Sessions::new(), load(), load());
-        drop(sessions.visit(b"one", &before));
-        drop(sessions.visit(b"one", &after));
-        assert_eq!((before.sessions(), after.sessions()), (0, 1));
-    }
-}
+mod tests;

@@ -5,20 +5,26 @@
 //! `secrets` have the parts with rules of their own; how values are read is the business of `file`.
 
 use std::{
-    ffi::OsString, io, net::IpAddr, net::SocketAddr, num::NonZeroUsize, ops::RangeInclusive,
-    path::Path, time::Duration,
+    ffi::OsString,
+    io,
+    net::{IpAddr, SocketAddr},
+    num::{NonZeroU32, NonZeroUsize},
+    ops::RangeInclusive,
+    path::Path,
+    time::Duration,
 };
 
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigErrors, Limits, Log, LogFormat, Overrides, Server, Timeouts, admin,
+    Config, ConfigErrors, Limits, Log, LogFormat, Overrides, PrincipalLimit, Server, Timeouts,
+    admin,
     fault::Spot,
     file::{self, Report},
     filter, notes, pools, secrets,
     section::Section,
 };
-use crate::pin::Keys;
+use crate::{identity, pin::Keys};
 
 /// All that a check may ask of the world outside the text.
 pub trait World {
@@ -90,12 +96,13 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         &server.listen,
         world,
     );
+    let limits = limits(root.table("limits"));
     let mut notes = root.report().notes();
     notes.extend(notes::of(&pools, &secrets.keys));
     let config = Config {
         server,
         timeouts: timeouts(root.table("timeouts")),
-        limits: limits(root.table("limits")),
+        limits,
         log: log(root.table("log")),
         pools,
         keys: secrets.keys,
@@ -275,11 +282,48 @@ fn limits(section: Section<'_>) -> Limits {
             .unwrap_or(DEFAULT_HEADER_BYTES),
         headers: count("headers", 1..=1000, DEFAULT_HEADERS),
         connections: count("connections", 1..=1_000_000, DEFAULT_CONNECTIONS),
+        sessions_per_backend: sessions(&section, "sessions_per_backend"),
+        sessions_per_principal: per_principal(&section),
     };
     section.not_yet("body_bytes", None);
     section.not_yet("replay_bytes", None);
     section.finish();
     limits
+}
+
+/// A number of sessions, of which 0 is no limit.
+fn sessions(section: &Section<'_>, key: &'static str) -> Option<NonZeroU32> {
+    section.integer(key, 0..=u32::MAX).and_then(NonZeroU32::new)
+}
+
+fn per_principal(section: &Section<'_>) -> Option<PrincipalLimit> {
+    const KEY: &str = "sessions_per_principal";
+    let most = sessions(section, KEY);
+    let found = section.string("principal");
+    let by = found.and_then(|found| match found.value.parse::<identity::Source>() {
+        Ok(by) => Some(by),
+        Err(error) => {
+            section.report().push(found.spot.fault(error.to_string()));
+            None
+        }
+    });
+    match (most, by) {
+        (Some(most), Some(by)) => Some(PrincipalLimit { most, by }),
+        (Some(_), None) => {
+            if !section.has("principal") {
+                let message = "counts whose sessions? Write principal = \"jwt:sub\" beside it (or another claim of the \
+                               client's token), or principal = \"address\"";
+                section.refuse(KEY, message);
+            }
+            None
+        }
+        (None, Some(_)) => {
+            let note = "limits.principal is there without limits.sessions_per_principal: nothing is counted by it";
+            section.report().note(note.to_owned());
+            None
+        }
+        (None, None) => None,
+    }
 }
 
 fn log(section: Section<'_>) -> Log {

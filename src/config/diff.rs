@@ -2,10 +2,10 @@
 //!
 //! Pure. The order of pools and of backends means nothing and is no change.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use super::{
-    Config, Limits, Log, PathPrefix, Pool, Server, Timeouts,
+    Config, Limits, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Timeouts,
     units::{format_duration, format_size},
 };
 use crate::{
@@ -175,11 +175,23 @@ fn limits(limits: &Limits) -> Listing {
         header_bytes,
         headers,
         connections,
+        sessions_per_backend,
+        sessions_per_principal,
     } = limits;
+    let or_zero = |most: Option<NonZeroU32>| most.map_or(0, NonZeroU32::get).to_string();
+    let per_principal = match sessions_per_principal {
+        Some(PrincipalLimit { most, by }) => format!("{most} by {by}"),
+        None => "0".to_owned(),
+    };
     vec![
         ("limits.header_bytes", format_size(*header_bytes)),
         ("limits.headers", headers.to_string()),
         ("limits.connections", connections.to_string()),
+        (
+            "limits.sessions_per_backend",
+            or_zero(*sessions_per_backend),
+        ),
+        ("limits.sessions_per_principal", per_principal),
     ]
 }
 
@@ -197,6 +209,8 @@ fn options(pool: &Pool) -> Listing {
         on_loss,
         session_idle,
         normalize_lost_session,
+        placement,
+        local,
         probe_path,
         backends: _,
     } = pool;
@@ -214,6 +228,11 @@ fn options(pool: &Pool) -> Listing {
         ("on_loss", on_loss.to_string()),
         ("session_idle", format_duration(*session_idle)),
         ("normalize_lost_session", normalize_lost_session.to_string()),
+        ("placement", placement.to_string()),
+        (
+            "local",
+            format!("\"{}\"", local.as_ref().map_or("", Local::as_str)),
+        ),
         (
             "probe_path",
             format!("\"{}\"", probe_path.as_deref().unwrap_or_default()),

@@ -8,6 +8,7 @@ use crate::{backend::Endpoint, pin::Keys};
 /// The notes about a whole configuration.
 pub(super) fn of(pools: &[Pool], keys: &Keys) -> Vec<String> {
     let mut notes: Vec<String> = pools.iter().flat_map(of_pool).collect();
+    notes.extend(pools.iter().filter_map(of_local));
     if keys.accept_zero() {
         notes.push(
             "pins without a secret are accepted: anybody who reaches pinring, also through a proxy before it, can \
@@ -16,6 +17,16 @@ pub(super) fn of(pools: &[Pool], keys: &Keys) -> Vec<String> {
         );
     }
     notes
+}
+
+/// It may be there later, and until then all goes elsewhere.
+fn of_local(pool: &Pool) -> Option<String> {
+    let local = pool.local.as_ref()?;
+    let found = pool.backends.iter().any(|backend| local.is(backend));
+    let text = local.as_str();
+    (!found).then(|| {
+        format!("no backend of pool {} has the name or the host of `local`, which is \"{text}\": none is local", pool.name)
+    })
 }
 
 /// One address under several names works, but is placed on as if it were several replicas.

@@ -9,6 +9,7 @@ use super::{
     check::{SECOND, UP_TO_A_DAY, WEEK, World},
     fault::Spot,
     file::Report,
+    local,
     overrides::Given,
     section::Section,
 };
@@ -86,6 +87,7 @@ pub(super) fn read(
 ) -> Vec<Pool> {
     let mut reader = Reader {
         report: root.report(),
+        world,
         defaults: Affinity::read(affinity),
         keys,
         names: HashMap::new(),
@@ -131,6 +133,7 @@ fn refuse_mixtures(root: &Section<'_>, single: &Section<'_>, given: &[Given]) {
 
 struct Reader<'a> {
     report: &'a Report<'a>,
+    world: &'a dyn World,
     defaults: Affinity,
     keys: &'a Keys,
     names: HashMap<String, Spot>,
@@ -177,6 +180,7 @@ impl Reader<'_> {
     fn options(&self, section: &Section<'_>, name: &str, matcher: Match) -> Pool {
         let affinity = Affinity::read(section).over(self.defaults);
         let patience = Patience::default();
+        let (placement, local) = local::read(section, self.world);
         let by_keys = if self.keys.accept_zero() {
             Unpinned::Ring
         } else {
@@ -200,11 +204,11 @@ impl Reader<'_> {
             on_loss: affinity.on_loss.unwrap_or(OnLoss::NotFound),
             session_idle: affinity.session_idle.unwrap_or(DEFAULT_SESSION_IDLE),
             normalize_lost_session: section.bool("normalize_lost_session").unwrap_or(false),
+            placement,
+            local,
             probe_path: self.probe_path(section),
             backends: Vec::new(),
         };
-        section.not_yet("placement", Some("\"two-choices\""));
-        section.not_yet("local", None);
         section.not_yet("stateless_affinity", Some("[]"));
         section.not_yet("listen_streams", Some("\"one\""));
         section.not_yet("read_bodies", Some("false"));

@@ -150,7 +150,7 @@ impl Reader<'_> {
 }
 
 /// What a shell takes as a name; anything else behind `env:` may be the secret itself.
-fn is_variable(name: &str) -> bool {
+pub(super) fn is_variable(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
         && name
             .bytes()

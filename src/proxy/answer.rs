@@ -43,6 +43,7 @@ impl Proxy {
         let Delivered {
             member,
             in_flight,
+            opening: _until_it_is_counted,
             response,
             read,
         } = delivered;
@@ -64,7 +65,7 @@ impl Proxy {
         let opened = issued.as_ref().filter(|_| head.status.is_success());
         let session = asked_for.or(opened.map(ServerSessionId::as_bytes));
         let load = &pool.entry(member).load;
-        let visit = session.and_then(|id| self.visit(id, load, asked, head.status));
+        let visit = session.and_then(|id| self.visit(table, id, load, asked, head.status));
         let events = self.event_stream(table, &head.headers, &upstream, asked);
         let events = events.map(|events| {
             let may_open = asked.may_open.as_ref().filter(|_| head.status.is_success());
@@ -94,13 +95,14 @@ impl Proxy {
     /// Counts the answer's session as live until the answer has ended, or for the last time.
     fn visit(
         &self,
+        table: &RoutingTable,
         id: &[u8],
         load: &Arc<Load>,
         asked: &Asked,
         status: StatusCode,
     ) -> Option<Visit> {
         // An error proves no session, and anybody can ask for one.
-        let visit = if status.is_success() {
+        let mut visit = if status.is_success() {
             self.sessions.visit(id, load)
         } else {
             self.sessions.visit_known(id, load)?
@@ -109,6 +111,13 @@ impl Proxy {
         if ended || status == StatusCode::NOT_FOUND {
             visit.end_session();
             return None;
+        }
+        // Now the backend has seen who it is, and had no objection.
+        if visit.is_unowned()
+            && status.is_success()
+            && let Some((_, _, owner)) = asked.owner(table)
+        {
+            visit.belongs_to(owner);
         }
         Some(visit)
     }

@@ -21,8 +21,8 @@ use crate::{
     observe::Exchange,
     ring::Member,
     router::{
-        self, Decision,
-        placement::InFlight,
+        self, Decision, Refusal,
+        placement::{InFlight, Opening},
         table::{Entry, Pool, RoutingTable},
     },
     upstream::{self, Failure, Options, Target, Unanswered},
@@ -51,6 +51,8 @@ pub(super) struct Delivered {
     pub(super) member: Member,
     /// Counts as work of that backend until it is dropped.
     pub(super) in_flight: InFlight,
+    /// Counts as a session of that backend until it is known whether it is one.
+    pub(super) opening: Option<Opening>,
     /// With what.
     pub(super) response: Response<upstream::Body<RequestBody>>,
     /// The beginning of its body, if that was read already.
@@ -69,11 +71,18 @@ impl Delivery<'_> {
         let mut tried = Vec::new();
         let mut give_up = None;
         loop {
+            let opening = match self.take_room(&mut decision, &tried) {
+                Ok(opening) => opening,
+                Err(refusal) => {
+                    self.discard(request);
+                    return Err(ProxyError::Refused(refusal));
+                }
+            };
             let entry = self.pool.entry(decision.member);
             if own_host {
                 headers::set_host(request.headers_mut(), &entry.backend.endpoint.to_string());
             }
-            let failed = match self.attempt(entry, &decision, request).await {
+            let failed = match self.attempt(entry, &decision, opening, request).await {
                 Ok(delivered) => return Ok(delivered),
                 Err(failed) => failed,
             };
@@ -89,12 +98,41 @@ impl Delivery<'_> {
             {
                 Some(next) => (decision, request) = (next, unsent),
                 None => {
-                    if !self.asked.waits_for_continue {
-                        body::discard(unsent.into_body().into_incoming());
-                    }
+                    self.discard(unsent);
                     return Err(failed.failure.into());
                 }
             }
+        }
+    }
+
+    /// Takes room for the session that the request may open, where `decision` says; where others were faster,
+    /// it says another place afterwards.
+    fn take_room(
+        &self,
+        decision: &mut Decision,
+        tried: &[Member],
+    ) -> Result<Option<Opening>, Refusal> {
+        let Some(most) = decision.limit else {
+            return Ok(None);
+        };
+        let mut full = tried.to_vec();
+        loop {
+            let load = &self.pool.entry(decision.member).load;
+            if let Some(opening) = load.open_session(most) {
+                return Ok(Some(opening));
+            }
+            full.push(decision.member);
+            let random = self.proxy.random.borrow_mut().u64(..);
+            *decision = router::reroute(self.pool, decision, random, &full)
+                .map_err(|_| Refusal::SessionsFull)?;
+        }
+    }
+
+    /// Reads on what the client is still sending, so that it reads the answer.
+    fn discard(&self, unsent: Request<RequestBody>) {
+        // Who waits for 100-continue sends nothing.
+        if !self.asked.waits_for_continue {
+            body::discard(unsent.into_body().into_incoming());
         }
     }
 
@@ -102,6 +140,7 @@ impl Delivery<'_> {
         &self,
         entry: &Entry,
         decision: &Decision,
+        opening: Option<Opening>,
         request: Request<RequestBody>,
     ) -> Result<Delivered, Unanswered<RequestBody>> {
         self.exchange
@@ -128,6 +167,7 @@ impl Delivery<'_> {
         Ok(Delivered {
             member: decision.member,
             in_flight,
+            opening,
             response,
             read: Bytes::new(),
         })

@@ -201,6 +201,8 @@ fn refused(refusal: Refusal) -> Verdict {
         Refusal::UnknownCoordinate => Verdict::for_now("unknown_coordinate"),
         Refusal::UnknownKey => Verdict::for_now("unknown_key"),
         Refusal::NoBackend => Verdict::for_now("no_backend"),
+        Refusal::SessionsFull => Verdict::for_now("sessions_full"),
+        Refusal::PrincipalSessionsFull => Verdict::for_now("principal_sessions_full"),
     }
 }
 

@@ -67,7 +67,9 @@ impl Unknowns {
             | Refusal::BackendRemoved
             | Refusal::BackendDown
             | Refusal::Unpinned
-            | Refusal::NoBackend => return Err(ProxyError::Refused(refusal)),
+            | Refusal::NoBackend
+            | Refusal::SessionsFull
+            | Refusal::PrincipalSessionsFull => return Err(ProxyError::Refused(refusal)),
         };
         match standing {
             Standing::Lost => return Err(ProxyError::StayedUnknown(refusal)),

@@ -1,10 +1,11 @@
-//! Which backend gets new work: the less loaded of two that chance picks.
+//! Which backend gets new work: the less loaded of two that chance picks, and that have room.
 //!
 //! Two random choices keep the largest load near the mean without anybody knowing all loads of the moment
 //! (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001), and a herd of
 //! proxies does not rush to the one backend that is empty, as it would with the least loaded of all.
 
 use std::{
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -41,10 +42,26 @@ impl Load {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Live sessions, as far as they are known.
+    /// Live sessions, as far as they are known, and those that are being opened where their number is limited.
     #[must_use]
     pub fn sessions(&self) -> u32 {
         self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Whether it may have one more session.
+    #[must_use]
+    pub fn has_room(&self, limit: SessionLimit) -> bool {
+        limit.is_none_or(|most| self.sessions() < most.get())
+    }
+
+    /// Takes room for a session that is being opened; `None` if there is none any more.
+    #[must_use]
+    pub fn open_session(self: &Arc<Self>, most: NonZeroU32) -> Option<Opening> {
+        let one_more = |sessions| (sessions < most.get()).then_some(sessions + 1);
+        self.sessions
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .is_ok()
+            .then(|| Opening(Arc::clone(self)))
     }
 
     /// Counts one more live session.
@@ -108,6 +125,20 @@ impl Drop for InFlight {
     }
 }
 
+/// A session that is being opened counts as one until this is dropped. By then its answer has come, and shown
+/// whether it is one.
+#[derive(Debug)]
+pub struct Opening(Arc<Load>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.session_ends();
+    }
+}
+
+/// How many live sessions a backend may have for one more to be opened; `None`: any number, or none is opened.
+pub type SessionLimit = Option<NonZeroU32>;
+
 /// One backend that takes new work.
 #[derive(Debug, Clone)]
 pub struct Candidate {
@@ -168,21 +199,37 @@ impl Candidates {
             .is_ok()
     }
 
-    /// The lighter of two candidates picked by `random`, none of them in `tried`; `None` if nobody is left.
+    /// Whether somebody who takes new work is not in `tried`.
     #[must_use]
-    pub fn two_choices(&self, random: u64, tried: &[Member]) -> Option<Member> {
-        if tried.is_empty() {
-            return self.choose(random);
+    pub fn has_untried(&self, tried: &[Member]) -> bool {
+        let mut all = self.all.iter();
+        all.any(|candidate| !tried.contains(&candidate.member))
+    }
+
+    /// The lighter of two candidates picked by `random`, none of them in `tried` or at its limit; `None` if nobody
+    /// is left.
+    #[must_use]
+    pub fn two_choices(
+        &self,
+        random: u64,
+        tried: &[Member],
+        limit: SessionLimit,
+    ) -> Option<Member> {
+        let fits = |candidate: &&Candidate| {
+            !tried.contains(&candidate.member) && candidate.load.has_room(limit)
+        };
+        // Nearly always there is no reason to leave anybody out.
+        if tried.is_empty()
+            && let Some(chosen) = self.choose(random).filter(fits)
+        {
+            return Some(chosen.member);
         }
-        let left = self
-            .all
-            .iter()
-            .filter(|candidate| !tried.contains(&candidate.member));
-        left.cloned().collect::<Self>().choose(random)
+        let left: Self = self.all.iter().filter(fits).cloned().collect();
+        left.choose(random).map(|candidate| candidate.member)
     }
 
     /// Chance favours by weight too: between idle backends it alone decides.
-    fn choose(&self, random: u64) -> Option<Member> {
+    fn choose(&self, random: u64) -> Option<&Candidate> {
         let total = *self.sums.last()?;
         // Two different ones out of one random number, each from its own half: the second from all shares
         // but those of the first.
@@ -197,9 +244,9 @@ impl Candidates {
         };
         let (first, second) = (&self.all[first], &self.all[second]);
         Some(if second.is_lighter(first) {
-            second.member
+            second
         } else {
-            first.member
+            first
         })
     }
 
@@ -233,7 +280,7 @@ mod tests {
     fn spread(candidates: &Candidates, count: usize) -> Vec<u32> {
         let mut random = fastrand::Rng::with_seed(7);
         let place = |_| {
-            let member = candidates.two_choices(random.u64(..), &[]).unwrap();
+            let member = candidates.two_choices(random.u64(..), &[], None).unwrap();
             candidates.all[member as usize].load.enter()
         };
         let _placed: Vec<InFlight> = (0..count).map(place).collect();
@@ -265,7 +312,7 @@ mod tests {
         let mut random = fastrand::Rng::with_seed(7);
         let mut placed = [0; 3];
         for _ in 0..8000 {
-            placed[all.two_choices(random.u64(..), &[]).unwrap() as usize] += 1;
+            placed[all.two_choices(random.u64(..), &[], None).unwrap() as usize] += 1;
         }
         for (placed, wanted) in placed.iter().zip([3000, 1000, 4000_u32]) {
             assert!(wanted.abs_diff(*placed) < 200, "{placed} for {wanted}");
@@ -276,10 +323,10 @@ mod tests {
     fn who_was_tried_is_not_chosen_again() {
         let all = candidates(&[1, 1, 1]);
         for random in (0..1000).map(|step: u64| step.wrapping_mul(0x9e37_79b9_7f4a_7c15)) {
-            assert_eq!(all.two_choices(random, &[0, 2]), Some(1));
-            assert_eq!(all.two_choices(random, &[0, 1, 2]), None);
+            assert_eq!(all.two_choices(random, &[0, 2], None), Some(1));
+            assert_eq!(all.two_choices(random, &[0, 1, 2], None), None);
         }
-        assert_eq!(Candidates::default().two_choices(7, &[]), None);
+        assert_eq!(Candidates::default().two_choices(7, &[], None), None);
     }
 
     #[test]
@@ -295,7 +342,7 @@ mod tests {
             let all = candidates(&[1, 1, 1, 1]);
             let mut random = fastrand::Rng::with_seed(seed);
             for _ in 0..1000 {
-                let member = all.two_choices(random.u64(..), &[]).unwrap();
+                let member = all.two_choices(random.u64(..), &[], None).unwrap();
                 all.all[member as usize].load.session_begins();
             }
             let counts = all.all.iter().map(|candidate| candidate.load.sessions());
@@ -305,5 +352,35 @@ mod tests {
                 "{most} and {least}"
             );
         }
+    }
+
+    #[test]
+    fn who_is_at_its_limit_is_left_out_until_a_session_ends() {
+        let all = candidates(&[1, 1, 1]);
+        let most = NonZeroU32::new(2);
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut place = || all.two_choices(random.u64(..), &[], most);
+        for placed in 0..6 {
+            let member = place().expect("there is room");
+            let load = &all.all[member as usize].load;
+            assert!(load.sessions() < 2, "{placed}");
+            load.session_begins();
+        }
+        assert_eq!(place(), None);
+        all.all[1].load.session_ends();
+        for _ in 0..20 {
+            assert_eq!(place(), Some(1));
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_being_opened_takes_room() {
+        let (load, most) = (Arc::new(Load::default()), NonZeroU32::new(2).unwrap());
+        load.session_begins();
+        let opening = load.open_session(most);
+        assert!(opening.is_some() && load.open_session(most).is_none());
+        assert!(!load.has_room(Some(most)) && load.has_room(None));
+        drop(opening);
+        assert_eq!(load.sessions(), 1);
     }
 }

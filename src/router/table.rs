@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     backend::{Backend, BackendId},
-    config::{self, Limits, Timeouts},
+    config::{self, Limits, Placement, Timeouts},
     health::Vital,
     pin::{KeyId, Keys},
     ring::{Coordinate, Member, Nodes, Ring, hash},
@@ -117,6 +117,8 @@ pub struct Pool {
     unpinned: Ring,
     /// Those that take new work.
     candidates: Candidates,
+    /// Those of them that come first: none, unless placement is local-first.
+    local: Candidates,
     /// Those whose time after departure has run out.
     lost: Option<Ring>,
 }
@@ -168,12 +170,23 @@ impl Pool {
             .map(open)
             .find(|found| !found.is_empty())
             .unwrap_or_default();
+        let is_local = |entry: &Entry| {
+            options.placement == Placement::LocalFirst
+                && settled(entry)
+                && healthy(entry)
+                && options
+                    .local
+                    .as_ref()
+                    .is_some_and(|local| local.is(&entry.backend))
+        };
+        let local = open(&is_local);
         let lost = Ring::try_new((0..).zip(lost.iter().map(|nodes| &**nodes)));
         Self {
             options,
             exact,
             unpinned,
             candidates,
+            local,
             lost,
             entries,
         }
@@ -230,6 +243,12 @@ impl Pool {
     #[must_use]
     pub fn candidates(&self) -> &Candidates {
         &self.candidates
+    }
+
+    /// Those of them that are asked before the others.
+    #[must_use]
+    pub fn local(&self) -> &Candidates {
+        &self.local
     }
 
     /// The first on the ring from the pool's name on that takes new work and was not tried: the same in

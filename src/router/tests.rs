@@ -289,3 +289,95 @@ fn with_successor_it_goes_to_one_and_the_same_backend_in_every_proxy() {
     assert_eq!(decision.session.as_ref().unwrap().as_bytes(), b"id");
     assert_eq!(ask(&other, RequestKind::Session(id)).unwrap(), decision);
 }
+
+const LOCAL_FIRST: &str = "[pool]\nplacement = \"local-first\"\nlocal = \"b\"\n";
+
+/// Where new work of a modern and a legacy client goes, over many random numbers.
+fn places(table: &RoutingTable) -> Vec<String> {
+    let name = |kind: RequestKind, random: u64| {
+        let pool = &table.pools[0];
+        let random = random.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let decision = route(table, pool, &kind, random).unwrap();
+        pool.entry(decision.member).backend.name.to_string()
+    };
+    let mut names: Vec<String> = (1..200)
+        .map(|random| name(RequestKind::NewWork, random))
+        .chain((1..200).map(|random| name(RequestKind::Modern { session: None }, random)))
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+#[test]
+fn local_first_keeps_new_work_at_home_while_that_takes_any() {
+    let well = table(&pool_of(&["a", "b", "c"], LOCAL_FIRST));
+    assert_eq!(places(&well), ["b"]);
+    let tried = [member(&well.pools[0], "b")];
+    let first = ask(&well, RequestKind::NewWork).unwrap();
+    assert_eq!(first.member, tried[0]);
+    let next = reroute(&well.pools[0], &first, 0, &tried).unwrap();
+    assert_ne!(next.member, tried[0], "it was tried and failed");
+
+    let (down, _) = with_one_down(LOCAL_FIRST, "b");
+    assert_eq!(places(&down), ["a", "c"]);
+    let (up, _) = with_one_down(LOCAL_FIRST, "a");
+    assert_eq!(places(&up), ["b"]);
+
+    let nobody = LOCAL_FIRST.replace("\"b\"", "\"elsewhere\"");
+    assert_eq!(places(&table(&pool_of(&["a", "b"], &nobody))), ["a", "b"]);
+    let not_first = "[pool]\nlocal = \"b\"\n";
+    assert_eq!(places(&table(&pool_of(&["a", "b"], not_first))), ["a", "b"]);
+}
+
+#[test]
+fn a_local_backend_that_drains_joins_or_departs_gets_no_new_work() {
+    let entry = |name: &str, more: &str| {
+        format!("[[backends]]\nname = \"{name}\"\nurl = \"http://h-{name}\"\n{more}\n")
+    };
+    let draining = config(&format!(
+        "{LOCAL_FIRST}{}{}",
+        entry("a", ""),
+        entry("b", "draining = true")
+    ));
+    assert_eq!(places(&table(&draining)), ["a"]);
+
+    let (both, without) = (
+        pool_of(&["a", "b"], LOCAL_FIRST),
+        pool_of(&["a"], LOCAL_FIRST),
+    );
+    let (mut membership, start) = (Membership::new(), Instant::now());
+    membership.update(&without, None, start);
+    membership.update(&both, Some(&without), start);
+    assert_eq!(places(&membership.table(&both)), ["a"], "joining");
+    membership.advance(start + Duration::from_secs(10));
+    assert_eq!(places(&membership.table(&both)), ["b"]);
+    membership.update(&without, Some(&both), start);
+    assert_eq!(places(&membership.table(&without)), ["a"], "departed");
+}
+
+#[test]
+fn at_its_limit_of_sessions_the_local_backend_shares_and_modern_requests_stay() {
+    let lines = format!("{LOCAL_FIRST}[limits]\nsessions_per_backend = 1\n");
+    let table = table(&pool_of(&["a", "b"], &lines));
+    let local = member(&table.pools[0], "b");
+    let load = |member| &table.pools[0].entry(member).load;
+    load(local).session_begins();
+    let other = ask(&table, RequestKind::NewWork).unwrap().member;
+    assert_ne!(other, local);
+    let modern = ask(&table, RequestKind::Modern { session: None }).unwrap();
+    assert_eq!(modern.member, local);
+    load(other).session_begins();
+    assert_eq!(
+        ask(&table, RequestKind::NewWork),
+        Err(Refusal::SessionsFull)
+    );
+    assert!(ask(&table, RequestKind::Other).is_ok());
+}
+
+#[test]
+fn where_nobody_takes_new_work_it_is_not_for_want_of_room() {
+    let lines = "backends = [{ name = \"a\", url = \"http://h\", draining = true }]\n[limits]\nsessions_per_backend = 1\n";
+    let table = table(&config(lines));
+    assert_eq!(ask(&table, RequestKind::NewWork), Err(Refusal::NoBackend));
+}

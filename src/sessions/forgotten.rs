@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::Sessions;
-use crate::{ring::hash, router::placement::Load};
+use crate::router::placement::Load;
 
 /// What counts as a moment ago, in seconds.
 const A_MOMENT: u32 = 60;
@@ -25,11 +25,12 @@ impl Sessions {
     /// backend answered it a moment ago, and was not in doubt since.
     #[must_use]
     pub fn end_unknown(&self, id: &[u8], load: &Arc<Load>) -> bool {
-        let key = hash::position(id).0;
+        let key = self.key(id);
         let now = self.seconds();
-        let Some(live) = self.shard(key).remove(&key) else {
+        let Some(live) = self.shard(key).remove(key) else {
             return false;
         };
+        self.disown(&live);
         if !Arc::ptr_eq(&live.load, load) {
             return false;
         }

@@ -17,6 +17,7 @@ mod forgotten;
 mod forwarding;
 mod health;
 mod knowing;
+mod limits;
 mod logs;
 mod misuse;
 mod placement;

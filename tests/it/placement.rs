@@ -267,3 +267,52 @@ fn sessions_spread_evenly_and_count_until_they_end() {
     let at_a = next.iter().filter(|id| id.starts_with('a')).count();
     assert!(at_a >= 75, "{at_a} of 200; chance alone gives 50");
 }
+
+#[test]
+fn local_first_opens_sessions_here_until_here_is_full_or_gone() {
+    let (a, b) = (Backend::stateful("a"), Backend::stateful("b"));
+    let local = b.address().ip();
+    let pinring = Pinring::before(
+        &[&a, &b],
+        &format!(
+            "[limits]\nsessions_per_backend = 5\n[pool]\nplacement = \"local-first\"\nlocal = \"{local}\"\n"
+        ),
+    );
+    let ids: Vec<String> = (0..7)
+        .map(|_| Client::initialize(pinring.address()))
+        .collect();
+    let here = ids.iter().filter(|id| id.starts_with("b-")).count();
+    assert_eq!(here, 5, "{ids:?}");
+    assert!(
+        ids[5].starts_with("a-") && ids[6].starts_with("a-"),
+        "{ids:?}"
+    );
+
+    let header = format!("mcp-session-id: {}\r\n", ids[0]);
+    Client::once(pinring.address(), "DELETE", &header, "");
+    assert!(Client::initialize(pinring.address()).starts_with("b-"));
+    Client::once(
+        pinring.address(),
+        "DELETE",
+        &header.replace(&ids[0], &ids[1]),
+        "",
+    );
+    drop(b);
+    for _ in 0..3 {
+        assert!(Client::initialize(pinring.address()).starts_with("a-"));
+    }
+}
+
+#[test]
+fn the_local_backend_is_named_by_the_environment() {
+    let (a, b) = (Backend::stateful("a"), Backend::stateful("b"));
+    let toml = format!(
+        "{}\n[pool]\nplacement = \"local-first\"\nlocal = \"env:POD_IP\"\n",
+        Pinring::backends(&[&a, &b])
+    );
+    let pod = b.address().ip().to_string();
+    let pinring = Pinring::start_in(tempfile::tempdir().unwrap(), &toml, &[("POD_IP", &pod)]);
+    for _ in 0..10 {
+        assert!(Client::initialize(pinring.address()).starts_with("b-"));
+    }
+}

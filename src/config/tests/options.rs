@@ -273,7 +273,6 @@ fn what_comes_later_is_refused_by_name() {
         "[limits]\nbody_bytes = \"16MiB\"",
         "[affinity]\nbind = \"jwt:sub\"",
         "[store]\nurl = \"redis://h\"",
-        "[pool]\nplacement = \"local-first\"",
         "[pool]\nread_bodies = true",
         "[pool]\non_loss = \"reinitialize\"",
         "[pool]\nhttp2 = true",
@@ -302,5 +301,44 @@ fn a_section_that_is_no_table_is_refused() {
     assert_eq!(
         fault("timeouts = 5"),
         "1: timeouts = 5: write a table: [timeouts]"
+    );
+}
+
+#[test]
+fn sessions_are_limited_by_backend_and_by_whom_the_file_says() {
+    let limits = config("").limits;
+    assert_eq!(limits.sessions_per_backend, None);
+    assert_eq!(limits.sessions_per_principal, None);
+    let limits = config(
+        "[limits]\nsessions_per_backend = 500\nsessions_per_principal = 3\nprincipal = \"jwt:sub\"",
+    )
+    .limits;
+    assert_eq!(limits.sessions_per_backend, NonZeroU32::new(500));
+    let limit = limits.sessions_per_principal.unwrap();
+    assert_eq!((limit.most.get(), &*limit.by.to_string()), (3, "jwt:sub"));
+}
+
+#[test]
+fn a_limit_by_nobody_says_what_to_write() {
+    assert_eq!(
+        fault("[limits]\nsessions_per_principal = 3"),
+        "2: limits.sessions_per_principal: counts whose sessions? Write principal = \"jwt:sub\" beside it (or another \
+         claim of the client's token), or principal = \"address\""
+    );
+    let of = |principal: &str| {
+        fault(&format!(
+            "[limits]\nsessions_per_principal = 3\nprincipal = \"{principal}\""
+        ))
+    };
+    assert!(
+        of("header:X-User").contains("header:NAME is not yet supported by this version; write")
+    );
+    assert!(of("sub").contains("write \"jwt:CLAIM\", such as \"jwt:sub\", or \"address\""));
+    let unused = config("[limits]\nprincipal = \"address\"");
+    assert_eq!(unused.limits.sessions_per_principal, None);
+    assert!(
+        unused.notes[0].contains("nothing is counted by it"),
+        "{:?}",
+        unused.notes
     );
 }

@@ -423,3 +423,70 @@ fn one_address_of_each_family_is_one_replica_and_none_may_come_later() {
         assert_eq!(config.pools[0].backends.len(), 1);
     }
 }
+
+fn with_pod(address: &str, text: &str) -> Result<Config, ConfigErrors> {
+    let world = TestWorld {
+        env: [("POD_IP", address.to_owned())].into(),
+        ..TestWorld::default()
+    };
+    check(text, &Overrides::default(), &world)
+}
+
+#[test]
+fn the_local_backend_is_found_by_name_or_host() {
+    let backends = "backends = [\
+        { name = \"a\", url = \"http://10.0.0.1:80\" }, { url = \"http://10.0.0.2:80\" }, \
+        { name = \"v6\", url = \"http://[fd00::1]:80\" }, { name = \"d\", url = \"http://Pod-7.mcp:80\" }]";
+    for (local, expected) in [
+        ("a", "a"),
+        ("10.0.0.1", "a"),
+        ("10.0.0.2", "10.0.0.2:80"),
+        ("10.0.0.2:80", "10.0.0.2:80"),
+        ("FD00:0::1", "v6"),
+        ("::ffff:10.0.0.1", "a"),
+        ("pod-7.mcp", "d"),
+        ("env:POD_IP", "v6"),
+    ] {
+        let text = format!("{backends}\n[pool]\nplacement = \"local-first\"\nlocal = \"{local}\"");
+        let config = with_pod("fd00::1", &text).unwrap_or_else(|errors| panic!("{errors}"));
+        let pool = &config.pools[0];
+        let found = pool.local.as_ref().unwrap();
+        let found: Vec<&str> = pool
+            .backends
+            .iter()
+            .filter(|backend| found.is(backend))
+            .map(|backend| backend.name.as_str())
+            .collect();
+        assert_eq!(found, [expected], "{local}");
+        assert!(!config.notes.iter().any(|note| note.contains("`local`")));
+    }
+}
+
+#[test]
+fn local_first_without_a_local_backend_says_what_to_write() {
+    assert!(fault("[pool]\nplacement = \"local-first\"").starts_with(
+        "2: pool.placement: which backend is the local one? Write local = \"env:POD_IP\" beside it"
+    ));
+    let text = format!("[pool]\nplacement = \"local-first\"\nlocal = \"env:POD_IP\"\n{BACKEND}");
+    for faults in [lines(checked(&text)), lines(with_pod("", &text))] {
+        let [fault] = &faults[..] else {
+            panic!("{faults:?}");
+        };
+        assert!(fault.starts_with(
+            "3: pool.local = \"env:POD_IP\": the variable POD_IP is not set, or empty; give it"
+        ));
+    }
+    assert!(fault("[pool]\nlocal = \"env:\"").contains("as \"env:POD_IP\""));
+    assert!(fault("[pool]\nlocal = \"a b\"").contains("write a backend's name or IP address"));
+}
+
+#[test]
+fn a_local_backend_that_is_not_there_yet_is_worth_a_note() {
+    let text = format!("{BACKEND}\n[pool]\nlocal = \"env:POD_IP\"");
+    let config = with_pod("10.0.0.9", &text).unwrap();
+    assert_eq!(
+        config.notes[0],
+        "no backend of pool default has the name or the host of `local`, which is \"10.0.0.9\": none is local"
+    );
+    assert_eq!(config.pools[0].placement, Placement::TwoChoices);
+}
