@@ -29,6 +29,7 @@ pub use self::{
     filter::{InvalidFilter, parse as parse_filter},
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
+    units::{InvalidQuantity, format_duration, parse_duration},
 };
 use crate::{backend::Backend, health::Patience, pin};
 

@@ -306,7 +306,8 @@ fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<
         | ProxyError::Unclassifiable(_)
         | ProxyError::NoPool
         | ProxyError::Refused(_)
-        | ProxyError::StayedUnknown(_) => {
+        | ProxyError::StayedUnknown(_)
+        | ProxyError::Drained => {
             tracing::debug!(%peer, reason = verdict.reason, error = chain(error), "refused");
         }
     }

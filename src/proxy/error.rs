@@ -44,6 +44,9 @@ pub enum ProxyError {
     /// The backend gave no answer.
     #[error(transparent)]
     Upstream(#[from] Failure),
+    /// The backend was drained, and its time ran out before it answered.
+    #[error("the backend was drained before it answered")]
+    Drained,
     /// The head of the backend's answer cannot be passed on.
     #[error(transparent)]
     BrokenHead(#[from] BrokenHead),
@@ -143,6 +146,7 @@ impl ProxyError {
             Self::Refused(refusal) => refused(*refusal),
             Self::StayedUnknown(refusal) => Verdict::gone(refused(*refusal).reason),
             Self::Upstream(failure) => upstream(failure),
+            Self::Drained => Verdict::of(StatusCode::BAD_GATEWAY, "backend_drained"),
             Self::BrokenHead(BrokenHead::SessionId(_)) => {
                 Verdict::of(StatusCode::BAD_GATEWAY, "backend_session_id_invalid")
             }
