@@ -11,18 +11,21 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioTimer;
+use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 
 use self::api::Fault;
 use crate::{
+    config,
     net::{
         self,
-        unix::{Listener, Stream},
+        unix::{self, Listener, Stream},
     },
     reload::command::{Command, Commander},
+    router::membership::{Changed, Unchanged},
 };
 
 /// Connections at one time.
@@ -30,6 +33,9 @@ const CONNECTIONS: usize = 32;
 
 /// For a request's head, and for an idle connection.
 const REQUEST_HEAD: Duration = Duration::from_secs(30);
+
+/// The longest body of a request.
+const LONGEST_BODY: usize = 64 * 1024;
 
 /// After a failed accept.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
@@ -71,10 +77,11 @@ impl Admin {
     }
 
     async fn connection(self, stream: Stream) {
+        let user = unix::peer_user(&stream);
         let service = service_fn(move |request| {
             let admin = self.clone();
             async move {
-                let answer = admin.answer(request).await;
+                let answer = admin.answer(request, user).await;
                 Ok::<_, Infallible>(answer.unwrap_or_else(|fault| fault.response()))
             }
         });
@@ -88,10 +95,13 @@ impl Admin {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Answered {
+    async fn answer(&self, request: Request<Incoming>, user: Option<u32>) -> Answered {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/backends") => self.backends().await,
+            (&Method::POST, "/drain") => self.drain(read(request).await?, user).await,
+            (&Method::POST, "/undrain") => self.undrain(read(request).await?, user).await,
             (_, path @ "/backends") => Err(Fault::method(path, &Method::GET)),
+            (_, path @ ("/drain" | "/undrain")) => Err(Fault::method(path, &Method::POST)),
             (_, path) => Err(Fault::not_found(path)),
         }
     }
@@ -105,4 +115,64 @@ impl Admin {
         };
         Ok(api::json(StatusCode::OK, &backends))
     }
+
+    async fn drain(&self, wanted: api::Drain, user: Option<u32>) -> Answered {
+        let backend = wanted.backend;
+        let timeout = wanted.timeout.as_deref().map(config::parse_duration);
+        let timeout = timeout
+            .transpose()
+            .map_err(|error| Fault::body(&format!("timeout: {error}")))?;
+        let within = if wanted.now {
+            Some(Duration::ZERO)
+        } else {
+            timeout
+        };
+        let done = self.writer.ask(|answer| Command::Drain {
+            backend: backend.clone(),
+            within,
+            answer,
+        });
+        changed("drain", &backend, done.await?, user)
+    }
+
+    async fn undrain(&self, wanted: api::Undrain, user: Option<u32>) -> Answered {
+        let backend = wanted.backend;
+        let done = self.writer.ask(|answer| Command::Undrain {
+            backend: backend.clone(),
+            answer,
+        });
+        changed("undrain", &backend, done.await?, user)
+    }
+}
+
+/// The answer to a change, and its line in the log.
+fn changed(
+    action: &str,
+    backend: &str,
+    done: Result<Changed, Unchanged>,
+    user: Option<u32>,
+) -> Answered {
+    let changes = match done {
+        Ok(changed) => api::Changes::of(&changed, net::now()),
+        Err(why) => return Err(Fault::unchanged(backend, &why)),
+    };
+    let shown = changes.backends.first();
+    tracing::info!(
+        target: "pinring::audit",
+        action,
+        backend,
+        user,
+        state = shown.map(|shown| &*shown.state),
+        sessions = shown.map(|shown| shown.sessions),
+        lost_in_s = shown.and_then(|shown| shown.lost_in_s),
+        open_left = changes.open_left,
+        "changed through the admin socket",
+    );
+    Ok(api::json(StatusCode::OK, &changes))
+}
+
+async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Fault> {
+    let body = Limited::new(request.into_body(), LONGEST_BODY);
+    let body = body.collect().await.map_err(|error| Fault::body(&error))?;
+    serde_json::from_slice(&body.to_bytes()).map_err(|error| Fault::body(&error))
 }

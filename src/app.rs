@@ -208,6 +208,7 @@ impl Bound {
             reports,
             reporter,
             commands,
+            rouser: trigger.rouser(),
         };
         let reloading = reloads(reload, publisher, watched, inputs);
         control(signals, trigger, tables, connections, reloading).await;

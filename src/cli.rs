@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use clap::{
@@ -12,7 +13,7 @@ use clap::{
 };
 use clap_complete::Shell;
 
-use crate::config::{Overrides, source::Source};
+use crate::config::{self, InvalidAdmin, InvalidQuantity, Overrides, source::Source};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,6 +22,7 @@ Examples:
   pinring --listen 127.0.0.1:8080 --backend http://127.0.0.1:9001 --backend http://127.0.0.1:9002
   pinring check pinring.toml                     every fault of a file at once
   pinring explain 0193c2e6-…-cftk5pn… --config pinring.toml
+  pinring drain b --wait --config pinring.toml   no new work for b; wait until its sessions have ended
   kill -HUP PID                                  reload
 
 Environment: PINRING_CONFIG, PINRING_LISTEN, PINRING_BACKENDS and PINRING_SECRET stand in for the
@@ -100,11 +102,75 @@ enum Subcommands {
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
         listen: SocketAddr,
     },
+    /// Give a backend no new work, in the one process that is asked; what it still holds at the deadline is lost
+    Drain {
+        /// The backend's name
+        backend: String,
+        /// Wait until no session is live and nothing is under way, or the deadline has passed
+        #[arg(long)]
+        wait: bool,
+        /// When what is left is lost; 0s: never
+        #[arg(long, value_name = "TIME", default_value = DEFAULT_TIMEOUT, value_parser = duration, conflicts_with = "now")]
+        timeout: Duration,
+        /// Lose what it holds at once
+        #[arg(long)]
+        now: bool,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
+    /// Take a drain back, in the one process that is asked
+    Undrain {
+        /// The backend's name
+        backend: String,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell
         shell: Shell,
     },
+}
+
+#[derive(Debug, Args)]
+struct AdminArgs {
+    /// The admin socket of the process, as its server.admin says
+    #[arg(long, value_name = "unix:PATH", value_parser = admin, conflicts_with = "config")]
+    admin: Option<PathBuf>,
+    /// The configuration file of the process, which names its admin socket
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// When what a drained backend still holds is lost.
+const DEFAULT_TIMEOUT: &str = "10m";
+
+fn duration(text: &str) -> Result<Duration, InvalidQuantity> {
+    config::parse_duration(text)
+}
+
+fn admin(text: &str) -> Result<PathBuf, InvalidAdmin> {
+    config::parse_admin(text)
+}
+
+/// Which process is to be asked.
+#[derive(Debug)]
+pub enum Asked {
+    /// The one whose admin socket this is.
+    At(PathBuf),
+    /// The one with this configuration.
+    With(Source),
+}
+
+/// When what a drained backend still holds is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deadline {
+    /// At once.
+    Now,
+    /// After this time.
+    After(Duration),
+    /// Never.
+    Never,
 }
 
 /// What to do.
@@ -138,6 +204,24 @@ pub enum Command {
         /// Where the proxy listens.
         listen: SocketAddr,
     },
+    /// Give a backend no new work.
+    Drain {
+        /// Its name.
+        backend: String,
+        /// Until when it may serve what it holds.
+        deadline: Deadline,
+        /// Whether to wait for that.
+        wait: bool,
+        /// Which process.
+        asked: Asked,
+    },
+    /// Take that back.
+    Undrain {
+        /// The backend's name.
+        backend: String,
+        /// Which process.
+        asked: Asked,
+    },
     /// Print completions.
     Completions(Shell),
 }
@@ -170,6 +254,26 @@ pub fn parse(
             json,
         },
         Some(Subcommands::Demo { listen }) => Command::Demo { listen },
+        Some(Subcommands::Drain {
+            backend,
+            wait,
+            timeout,
+            now,
+            admin,
+        }) => Command::Drain {
+            backend,
+            deadline: match (now, timeout) {
+                (true, _) => Deadline::Now,
+                (false, Duration::ZERO) => Deadline::Never,
+                (false, timeout) => Deadline::After(timeout),
+            },
+            wait,
+            asked: admin.asked(&env)?,
+        },
+        Some(Subcommands::Undrain { backend, admin }) => Command::Undrain {
+            backend,
+            asked: admin.asked(&env)?,
+        },
         Some(Subcommands::Completions { shell }) => Command::Completions(shell),
     })
 }
@@ -191,6 +295,25 @@ fn hint(error: clap::Error) -> clap::Error {
         "unrecognized subcommand '{word}'; a configuration file is named with --config: pinring --config {word}"
     );
     Cli::command().error(ErrorKind::InvalidSubcommand, message)
+}
+
+impl AdminArgs {
+    fn asked(self, env: impl Fn(&str) -> Option<OsString>) -> Result<Asked, clap::Error> {
+        if let Some(path) = self.admin {
+            return Ok(Asked::At(path));
+        }
+        let source = SourceArgs {
+            config: self.config,
+            listen: Vec::new(),
+            backends: Vec::new(),
+        };
+        let source = source.given(env);
+        if source.file.is_none() {
+            let message = "which process? Name its admin socket with --admin unix:PATH, or its configuration with --config FILE\n";
+            return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message));
+        }
+        Ok(Asked::With(source))
+    }
 }
 
 impl SourceArgs {

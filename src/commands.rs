@@ -1,11 +1,13 @@
 //! What the subcommands do. Each prints to standard output and gives its exit code.
 
+mod drain;
 mod explain;
 
 use std::{
     fmt::Write as _,
     io::{self, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     process::ExitCode,
     thread,
 };
@@ -14,6 +16,7 @@ use serde_json::json;
 use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::{
+    admin::client::ClientError,
     app::{Bound, StartError},
     cli::{self, Command, LogFormat},
     config::{self, Config, ConfigErrors, InvalidFilter, Overrides, source::Source},
@@ -54,6 +57,28 @@ pub enum CommandError {
     /// The process cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The configuration names no admin socket.
+    #[error(
+        "{} names no admin socket: add `admin = \"unix:/run/pinring/admin.sock\"` to [server] there and restart pinring",
+        file.display()
+    )]
+    NoAdmin {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The process that runs could not be asked, or refused.
+    #[error(transparent)]
+    Admin(#[from] ClientError),
+    /// The process ended while somebody waited for a drain.
+    #[error(
+        "pinring has ended, and the drain of {name} with it: another process knows only what the file says"
+    )]
+    DrainForgotten {
+        /// The backend.
+        name: String,
+        /// How it was noticed.
+        source: ClientError,
+    },
     /// Something else of the system.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -65,7 +90,12 @@ impl CommandError {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) | Self::Filter { .. } => ExitCode::from(BAD_CONFIGURATION),
-            Self::DemoPort { .. } | Self::Start(_) | Self::System(_) => ExitCode::FAILURE,
+            Self::DemoPort { .. }
+            | Self::Start(_)
+            | Self::NoAdmin { .. }
+            | Self::Admin(_)
+            | Self::DrainForgotten { .. }
+            | Self::System(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -82,6 +112,13 @@ pub fn run(command: Command) -> Result<ExitCode, CommandError> {
         Command::Explain { id, source } => explain::explain(&id, &source),
         Command::Ring { source, json } => ring(&source, json),
         Command::Demo { listen } => demo(listen),
+        Command::Drain {
+            backend,
+            deadline,
+            wait,
+            asked,
+        } => drain::drain(&backend, deadline, wait, asked),
+        Command::Undrain { backend, asked } => drain::undrain(&backend, asked),
         Command::Completions(shell) => {
             cli::completions(shell, &mut io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -37,6 +37,7 @@ pub use self::{
     local::Local,
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
+    units::{InvalidQuantity, format_duration, parse_duration},
 };
 use crate::{backend::Backend, health::Patience, identity, pin};
 

@@ -28,11 +28,11 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | net, reload::command, router::membership |
+//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, net, reload::command, router::membership |
 //! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, config, health::probe, listener, net, proxy, reload, router::table, sessions, shutdown |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
-//! | `commands` | W | what the subcommands do | app, cli, config, demo, observe::logging, pin, ring |
+//! | `commands` | W | what the subcommands do | admin, app, cli, config, demo, net, observe::logging, pin, ring |
 //! | `config` | P | `Config`: complete and checked, every fault at once with its line | backend, health, identity, pin |
 //! | `config::source` | I | reads what a configuration names: files, environment, host names | config, pin |
 //! | `demo` | I | small stateful MCP servers in this process | net |
@@ -41,6 +41,7 @@
 //! | `identity` | P | the principal of a request (a JWT's claim, an address) and its digest | - |
 //! | `listener` | I | accepts, keeps the pace of connections, serves HTTP/1.1 with a given handler | net, shutdown |
 //! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
+//! | `mcp::endpoint` | P | the first event of an HTTP+SSE stream, and the query of its messages | - |
 //! | `mcp::era` | P | revisions and header names, with their specification sections | - |
 //! | `mcp::jsonrpc` | P | the body of an error of pinring's own | - |
 //! | `mcp::loss` | P | recognises what servers say of a session that they do not know | mcp::sse |
@@ -50,15 +51,15 @@
 //! | `observe` | I | the access log's line and the log's set-up; takes plain values | net |
 //! | `observe::logging` | I | sets up the log | observe |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |
-//! | `proxy` | I | the six phases and nothing else | health, identity, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
-//! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | mcp::sse, net, observe, router::placement, sessions, shutdown, upstream |
+//! | `proxy` | I | the six phases and nothing else | config, health, identity, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
+//! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | config, mcp::endpoint, mcp::sse, net, observe, pin, router::placement, sessions, shutdown, upstream |
 //! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | mcp, router, upstream, proxy |
 //! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | config, mcp, router::table |
 //! | `proxy::unknown` | I | waits and counts for pins that cannot be judged yet | mcp::session, net, ring::hash, router, proxy |
-//! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table, sessions |
+//! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table, sessions, shutdown |
+//! | `reload::command` | I | what the writer is asked and told | router::membership |
 //! | `ring` | P | sorted virtual nodes: coordinate or key → backend | backend |
 //! | `ring::hash` | P | the frozen hash, a wire contract | backend, ring |
-//! | `reload::command` | I | what the writer is asked and told | router::membership |
 //! | `router` | P | `RequestKind` × `RoutingTable` → `Decision` or `Refusal`: all routing rules | backend, config, health, mcp, pin, ring |
 //! | `router::membership` | P | who belongs to each pool and since when: joining, listed, departed, lost | backend, config, health, pin, ring, router |
 //! | `router::placement` | P | the backend of new work: the lighter of two that chance picks | backend, ring |

@@ -381,7 +381,8 @@ fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<
         | ProxyError::NoPool
         | ProxyError::Refused(_)
         | ProxyError::StayedUnknown(_)
-        | ProxyError::SessionForgotten => {
+        | ProxyError::SessionForgotten
+        | ProxyError::Drained => {
             tracing::debug!(%peer, reason = verdict.reason, error = chain(error), "refused");
         }
     }

@@ -27,10 +27,11 @@ use crate::{
     },
     net::{self, Instant},
     router::{
-        membership::Membership,
+        membership::{Changed, Lost, Membership, Unchanged, WhyLost},
         table::{Publisher, RoutingTable},
     },
     sessions::Sessions,
+    shutdown::Rouser,
 };
 
 /// Between two looks at the configuration because requests name unknown backends.
@@ -85,6 +86,8 @@ pub struct Inputs {
     pub reporter: Reporter,
     /// What the admin listener asks for.
     pub commands: mpsc::Receiver<Command>,
+    /// Tells what is open that its backend is lost.
+    pub rouser: Rouser,
 }
 
 impl Reload {
@@ -126,7 +129,9 @@ impl Reload {
             mut reports,
             reporter,
             mut commands,
+            rouser,
         } = inputs;
+        let outlet = Outlet { publisher, rouser };
         let mut probes = Probes::new(reporter);
         // Reading files and names may take long, or hang: health and time go on meanwhile.
         let mut loading: Option<(Reason, JoinHandle<Loaded>)> = None;
@@ -141,10 +146,10 @@ impl Reload {
             }
             tokio::select! {
                 biased; // what was seen comes before what follows from the time
-                Some(report) = reports.recv() => self.observe(report, &publisher),
-                Some(command) = commands.recv() => self.obey(command),
+                Some(report) = reports.recv() => self.observe(report, &outlet),
+                Some(command) = commands.recv() => self.obey(command, &outlet),
                 (reason, loaded) = finished(&mut loading) => match loaded {
-                    Ok(Ok(config)) => self.take(config, reason, &publisher),
+                    Ok(Ok(config)) => self.take(config, reason, &outlet),
                     Ok(Err(errors)) => log_faults(&errors, reason),
                     Err(panic) => tracing::error!(reason = reason.as_str(), %panic, "not reloaded: this is a bug, please report it"),
                 },
@@ -158,13 +163,13 @@ impl Reload {
                     ask_again = net::now() + ASK_AGAIN; // rate-limited; the requests wait longer
                     wanted.get_or_insert(Reason::UnknownPin);
                 }
-                () = until(self.membership.next_change()) => self.advance(&publisher),
+                () = until(self.membership.next_change()) => self.advance(&outlet),
             }
             probes.keep(self.membership.suspects(&self.config));
         }
     }
 
-    fn observe(&mut self, report: Report, publisher: &Publisher) {
+    fn observe(&mut self, report: Report, outlet: &Outlet) {
         let random = fastrand::f64();
         match self
             .membership
@@ -183,24 +188,74 @@ impl Reload {
                 }
             }
         }
-        publisher.replace(self.membership.table(&self.config));
+        self.publish(outlet);
     }
 
-    fn obey(&self, command: Command) {
+    fn publish(&self, outlet: &Outlet) {
+        let table = self.membership.table(&self.config);
+        outlet.publisher.replace(table);
+    }
+
+    fn obey(&mut self, command: Command, outlet: &Outlet) {
+        // Whoever asked may have left.
         match command {
-            // Whoever asked may have left.
             Command::Backends(answer) => drop(answer.send(self.membership.views(&self.config))),
+            Command::Drain {
+                backend,
+                within,
+                answer,
+            } => {
+                let until = within.and_then(|within| net::now().checked_add(within));
+                let drained = self.membership.drain(&backend, until);
+                drop(answer.send(self.changed(drained, &backend, outlet)));
+            }
+            Command::Undrain { backend, answer } => {
+                let undrained = self.membership.undrain(&backend);
+                drop(answer.send(self.changed(undrained, &backend, outlet)));
+            }
         }
     }
 
-    fn advance(&mut self, publisher: &Publisher) {
-        for backend in self.membership.advance(net::now()) {
-            tracing::info!(%backend, "departed long ago: its sessions are lost from now on");
-        }
-        publisher.replace(self.membership.table(&self.config));
+    /// Lets a change take effect, and tells what has become of the backend.
+    fn changed(
+        &mut self,
+        done: Result<(), Unchanged>,
+        backend: &str,
+        outlet: &Outlet,
+    ) -> Result<Changed, Unchanged> {
+        self.advance(outlet);
+        done.map(|()| self.membership.changed(backend, &self.config))
     }
 
-    fn take(&mut self, config: Config, reason: Reason, publisher: &Publisher) {
+    fn advance(&mut self, outlet: &Outlet) {
+        let lost = self.membership.advance(net::now());
+        self.publish(outlet); // first, so that whoever asks from now on is told that the session is lost
+        for Lost { name, why, load } in lost {
+            let (sessions, in_flight) = (load.sessions(), load.in_flight());
+            match why {
+                WhyLost::Departed => {
+                    tracing::info!(backend = %name, sessions, in_flight, "departed long ago: its sessions are lost from now on");
+                }
+                WhyLost::Drained => {
+                    tracing::warn!(backend = %name, sessions, in_flight, "drained, and its time is over: its sessions are lost from now on");
+                    load.end();
+                    self.sessions.forget(&load);
+                    outlet.rouser.rouse();
+                }
+            }
+        }
+    }
+
+    /// Takes back what the admin socket has drained and the file wants open.
+    fn follow_file(&mut self, config: &Config) -> bool {
+        let undone = self.membership.follow_file(config);
+        for backend in &undone {
+            tracing::warn!(%backend, "takes new work again: the file does not say draining = true, and wins at a reload");
+        }
+        !undone.is_empty()
+    }
+
+    fn take(&mut self, config: Config, reason: Reason, outlet: &Outlet) {
         let diff = diff(&self.config, &config);
         if !diff.restart.is_empty() {
             log_restart(&diff, reason);
@@ -211,7 +266,12 @@ impl Reload {
             files.clone_from(&config.files);
             others
         });
+        // Who looks because of an unknown pin, and finds nothing new, has not been asked for anything else.
+        let undone = (reason == Reason::Signal || !diff.is_empty()) && self.follow_file(&config);
         if diff.is_empty() {
+            if undone {
+                self.publish(outlet);
+            }
             match reason {
                 Reason::Signal => {
                     tracing::info!(reason = reason.as_str(), "reloaded: nothing has changed")
@@ -225,12 +285,18 @@ impl Reload {
         self.membership
             .update(&config, Some(&self.config), net::now());
         self.config = config;
-        publisher.replace(self.membership.table(&self.config));
+        self.publish(outlet);
         tracing::info!(reason = reason.as_str(), changes = %diff, "reloaded");
         for note in &self.config.notes {
             tracing::warn!("{note}");
         }
     }
+}
+
+/// Where what is written goes.
+struct Outlet {
+    publisher: Publisher,
+    rouser: Rouser,
 }
 
 /// Waits for the load that is under way, if there is one, and takes it out. Cancel safe.

@@ -21,7 +21,7 @@ use crate::{
         session::{ClientSessionId, ServerSessionId},
     },
     pin::{Keys, Kind, Pin, Verdict},
-    ring::{Member, hash},
+    ring::{Coordinate, Member, hash},
     router::{
         placement::SessionLimit,
         table::{Pool, RoutingTable},
@@ -82,8 +82,8 @@ pub enum Refusal {
     /// The pin was signed with a key that was taken out of the configuration.
     #[error("the session's pin was signed with a secret that has been removed")]
     KeyRemoved,
-    /// The backend was taken out of the configuration, and its time has run out.
-    #[error("the session's backend has been removed")]
+    /// The backend was drained, or taken out of the configuration, and its time has run out.
+    #[error("the session's backend has been drained or removed")]
     BackendRemoved,
     /// The backend was down for too long.
     #[error("the session's backend has been down for too long")]
@@ -161,11 +161,20 @@ fn session(table: &RoutingTable, pool: &Pool, id: &ClientSessionId) -> Result<De
     match pool.options.unpinned {
         Unpinned::Reject => Err(Refusal::Unpinned),
         Unpinned::Ring => {
-            let member = pool.unpinned_owner(hash::position(id.as_bytes()));
+            let position = hash::position(id.as_bytes());
+            let member = pool.unpinned_owner(position);
+            let (member, why) = if pool.entry(member).drained {
+                (
+                    instead(pool, position, Refusal::BackendRemoved)?,
+                    Why::Successor,
+                )
+            } else {
+                (member, Why::Ring)
+            };
             let session = ServerSessionId::try_from(id.clone().into_value()).ok();
             Ok(Decision {
                 member,
-                why: Why::Ring,
+                why,
                 session,
                 limit: None,
             })
@@ -211,13 +220,20 @@ fn endpoint(table: &RoutingTable, pool: &Pool, query: &PinnedQuery) -> Result<De
 /// The backend that a pin leads to, once it has been verified.
 fn follow(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<(Member, Why), Refusal> {
     verify(&table.keys, table, pin)?;
-    match (locate(table, pool, pin), pool.options.on_loss) {
-        (Ok(member), _) => Ok((member, Why::Pinned)),
-        (Err(Refusal::BackendRemoved | Refusal::BackendDown), OnLoss::Successor) => {
-            let next = pool.successor(pin.coordinate).ok_or(Refusal::NoBackend)?;
-            Ok((next, Why::Successor))
+    match locate(table, pool, pin) {
+        Ok(member) => Ok((member, Why::Pinned)),
+        Err(lost @ (Refusal::BackendRemoved | Refusal::BackendDown)) => {
+            Ok((instead(pool, pin.coordinate, lost)?, Why::Successor))
         }
-        (Err(refusal), _) => Err(refusal),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Who serves a session whose backend is lost, if anybody does.
+fn instead(pool: &Pool, position: Coordinate, lost: Refusal) -> Result<Member, Refusal> {
+    match pool.options.on_loss {
+        OnLoss::NotFound => Err(lost),
+        OnLoss::Successor => pool.successor(position).ok_or(Refusal::NoBackend),
     }
 }
 
@@ -234,7 +250,9 @@ fn verify(keys: &Keys, table: &RoutingTable, pin: &Pin<'_>) -> Result<(), Refusa
 /// for a session that it does not know.
 fn locate(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<Member, Refusal> {
     if let Some(member) = pool.exact(pin.coordinate) {
-        return match pool.entry(member).vital {
+        let entry = pool.entry(member);
+        return match entry.vital {
+            _ if entry.drained => Err(Refusal::BackendRemoved),
             Vital::Healthy | Vital::Suspect => Ok(member),
             Vital::Lost => Err(Refusal::BackendDown),
         };

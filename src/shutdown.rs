@@ -37,29 +37,45 @@ pub enum Phase {
     Forced,
 }
 
+/// What all threads are told.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    phase: Phase,
+    /// How often a [`Rouser`] has called.
+    round: u64,
+}
+
 /// Moves the process to its end. There is one.
 #[derive(Debug)]
-pub struct Trigger(watch::Sender<Phase>);
+pub struct Trigger(watch::Sender<Told>);
+
+/// Has every connection of the process look after itself once, when something has happened that concerns a
+/// few of them: nobody needs to know which, and while nothing happens it costs nothing.
+#[derive(Debug, Clone)]
+pub struct Rouser(watch::Sender<Told>);
 
 /// Sees the phases from any thread.
 #[derive(Debug, Clone)]
-pub struct Watcher(watch::Receiver<Phase>);
+pub struct Watcher(watch::Receiver<Told>);
 
 /// Makes the trigger and its first watcher.
 #[must_use]
 pub fn channel() -> (Trigger, Watcher) {
-    let (sender, receiver) = watch::channel(Phase::Running);
+    let (sender, receiver) = watch::channel(Told {
+        phase: Phase::Running,
+        round: 0,
+    });
     (Trigger(sender), Watcher(receiver))
 }
 
 impl Trigger {
     /// Leads to draining, and ends when nothing is left or its time has run out: see [`Trigger::force`].
     pub async fn drain(&self, delay: Duration, limit: Duration) {
-        self.0.send_replace(Phase::Leaving);
+        self.tell(Phase::Leaving);
         net::sleep(delay).await;
         let since = net::now();
         let until = since + limit;
-        self.0.send_replace(Phase::Draining { since, until });
+        self.tell(Phase::Draining { since, until });
         tokio::select! {
             () = net::sleep_until(until) => {}
             () = self.0.closed() => {} // nobody is left
@@ -68,7 +84,24 @@ impl Trigger {
 
     /// Cuts what is left, now.
     pub fn force(&self) {
-        self.0.send_replace(Phase::Forced);
+        self.tell(Phase::Forced);
+    }
+
+    /// Another end for whoever has to rouse all connections.
+    #[must_use]
+    pub fn rouser(&self) -> Rouser {
+        Rouser(self.0.clone())
+    }
+
+    fn tell(&self, phase: Phase) {
+        self.0.send_modify(|told| told.phase = phase);
+    }
+}
+
+impl Rouser {
+    /// Wakes the task of every connection. What it is to see must have been written before.
+    pub fn rouse(&self) {
+        self.0.send_modify(|told| told.round += 1);
     }
 }
 
@@ -76,19 +109,19 @@ impl Watcher {
     /// The phase of this moment.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        *self.0.borrow()
+        self.0.borrow().phase
     }
 
     /// Waits until draining has begun, or worse. Cancel safe.
     pub async fn draining(&mut self) {
-        let begun = |phase: &Phase| matches!(phase, Phase::Draining { .. } | Phase::Forced);
+        let begun = |told: &Told| matches!(told.phase, Phase::Draining { .. } | Phase::Forced);
         // An error means that the trigger is gone: the process ends anyway.
         drop(self.0.wait_for(begun).await);
     }
 
     /// Waits until what is left is to be cut. Cancel safe.
     pub async fn forced(&mut self) {
-        drop(self.0.wait_for(|phase| *phase == Phase::Forced).await);
+        drop(self.0.wait_for(|told| told.phase == Phase::Forced).await);
     }
 }
 
@@ -98,6 +131,7 @@ pub struct Watch(Rc<Seen>);
 
 struct Seen {
     phase: Cell<Phase>,
+    round: Cell<u64>,
     waiting: RefCell<Slab<Waker>>,
     left: tokio::sync::Notify,
 }
@@ -108,6 +142,7 @@ impl Watch {
     pub fn new() -> Self {
         let seen = Seen {
             phase: Cell::new(Phase::Running),
+            round: Cell::new(0),
             waiting: RefCell::default(),
             left: tokio::sync::Notify::new(),
         };
@@ -120,12 +155,20 @@ impl Watch {
         self.0.phase.get()
     }
 
+    /// A number that is another one after each [`Rouser::rouse`].
+    #[must_use]
+    pub fn round(&self) -> u64 {
+        self.0.round.get()
+    }
+
     /// Copies the phases of `watcher` to this thread, for ever, and wakes those who subscribed.
     pub async fn follow(&self, mut watcher: Watcher) {
         loop {
             // Lets the runtime look at its sockets, so that connections know of requests sent before this.
             tokio::task::yield_now().await;
-            self.0.phase.set(*watcher.0.borrow_and_update());
+            let told = *watcher.0.borrow_and_update();
+            self.0.phase.set(told.phase);
+            self.0.round.set(told.round);
             for (_, waker) in self.0.waiting.borrow().iter() {
                 waker.wake_by_ref();
             }

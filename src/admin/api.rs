@@ -7,16 +7,64 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
 use serde::{Deserialize, Serialize};
 
-use crate::{net::Instant, reload::command::Stopping, router::membership::View};
+use crate::{
+    backend::Name,
+    net::Instant,
+    reload::command::Stopping,
+    router::membership::{Changed, Unchanged, View},
+};
 
 /// All endpoints, for whoever asks for another.
-const ENDPOINTS: &str = "GET /backends";
+const ENDPOINTS: &str = "GET /backends, POST /drain, POST /undrain";
 
 /// The answer to `GET /backends`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backends {
     /// In the order of the file, the departed behind.
     pub backends: Vec<Backend>,
+}
+
+/// What `POST /drain` wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drain {
+    /// The backend's name.
+    pub backend: String,
+    /// After which time what it still holds is lost, as `"10m"`; without it, never.
+    #[serde(default)]
+    pub timeout: Option<String>,
+    /// Whether that is to be at once.
+    #[serde(default)]
+    pub now: bool,
+}
+
+/// What `POST /undrain` wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Undrain {
+    /// The backend's name.
+    pub backend: String,
+}
+
+/// The answer to a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// The backend as it stands now; one that is being removed may stand in several pools.
+    pub backends: Vec<Backend>,
+    /// How many backends of its pool are left that take new work.
+    pub open_left: usize,
+}
+
+impl Changes {
+    /// What is told at `now`.
+    #[must_use]
+    pub fn of(changed: &Changed, now: Instant) -> Self {
+        let views = changed.views.iter();
+        Self {
+            backends: views.map(|view| Backend::of(view, now)).collect(),
+            open_left: changed.open_left,
+        }
+    }
 }
 
 /// One backend of one pool.
@@ -36,6 +84,12 @@ pub struct Backend {
     pub sessions_complete_in_s: u64,
     /// Its requests and streams that are under way.
     pub in_flight: u32,
+    /// In how many seconds what it holds will be lost, if that is known.
+    pub lost_in_s: Option<u64>,
+    /// How many live sessions were lost when its drain was over.
+    pub sessions_lost: Option<u32>,
+    /// Whether the file says `draining = true`.
+    pub draining_in_file: bool,
 }
 
 impl Backend {
@@ -51,6 +105,9 @@ impl Backend {
             sessions_complete: complete_in == 0,
             sessions_complete_in_s: complete_in,
             in_flight: view.in_flight,
+            lost_in_s: view.ends_at.map(|at| seconds_until(at, now)),
+            sessions_lost: view.sessions_lost,
+            draining_in_file: view.draining_in_file,
         }
     }
 }
@@ -102,6 +159,35 @@ impl Fault {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", message)
     }
 
+    /// What was sent cannot be read.
+    #[must_use]
+    pub fn body(why: &dyn std::fmt::Display) -> Self {
+        let message = format!("the body cannot be used: {why}");
+        Self::new(StatusCode::BAD_REQUEST, "body", message)
+    }
+
+    /// Nothing was changed about `backend`.
+    #[must_use]
+    pub fn unchanged(backend: &str, why: &Unchanged) -> Self {
+        let conflict = |reason, message| Self::new(StatusCode::CONFLICT, reason, message);
+        match why {
+            Unchanged::Unknown(names) => {
+                let message = unknown(backend, names);
+                Self::new(StatusCode::NOT_FOUND, "unknown_backend", message)
+            }
+            Unchanged::ByFile => conflict(
+                "draining_in_file",
+                format!(
+                    "{backend} goes on draining, for the file says draining = true: take that out of it"
+                ),
+            ),
+            Unchanged::Departed => conflict(
+                "departed",
+                format!("{backend} is no longer in the file: put it there again"),
+            ),
+        }
+    }
+
     /// The answer.
     #[must_use]
     pub fn response(self) -> Response<Full<Bytes>> {
@@ -114,6 +200,17 @@ impl From<Stopping> for Fault {
         let message = format!("{stopping}: ask the one that takes its place");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", message)
     }
+}
+
+/// Names those that are there, and the nearest.
+fn unknown(backend: &str, names: &[Name]) -> String {
+    let distance = |name: &&str| strsim::damerau_levenshtein(backend, name);
+    let names: Vec<&str> = names.iter().map(Name::as_str).collect();
+    let nearest = names.iter().copied().min_by_key(distance);
+    let near = nearest.filter(|name| distance(name) <= backend.len().max(name.len()) / 2);
+    let question = near.map_or_else(String::new, |name| format!("did you mean {name:?}? "));
+    let all = names.join(", ");
+    format!("no backend is called {backend:?}; {question}There are: {all}")
 }
 
 /// An answer in JSON, with a line end for whoever reads it on a terminal.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Why a text is no duration or size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum InvalidQuantity {
+pub enum InvalidQuantity {
     /// A number alone.
     #[error("no unit")]
     NoUnit,
@@ -35,7 +35,11 @@ const SIZE_UNITS: [(&str, u64); 4] = [
 ];
 
 /// Reads "500ms", "10s", "1m30s": units from the largest to the smallest, each once.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, InvalidQuantity> {
+///
+/// # Errors
+///
+/// If it is anything else.
+pub fn parse_duration(text: &str) -> Result<Duration, InvalidQuantity> {
     let (mut rest, mut units) = (text, &TIME_UNITS[..]);
     let mut total: u64 = 0;
     loop {
@@ -96,7 +100,8 @@ fn split(text: &str) -> Result<(u64, &str, &str), InvalidQuantity> {
 }
 
 /// The duration as [`parse_duration`] reads it. Whole milliseconds; all that is configured is.
-pub(super) fn format_duration(duration: Duration) -> String {
+#[must_use]
+pub fn format_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (unit, milliseconds) in TIME_UNITS {

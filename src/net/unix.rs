@@ -152,3 +152,10 @@ impl Listener {
         Ok(TokioIo::new(stream))
     }
 }
+
+/// The number of the user at the other end, where the kernel knows it.
+#[must_use]
+pub fn peer_user(stream: &Stream) -> Option<u32> {
+    let peer = stream.inner().peer_cred().ok()?;
+    Some(peer.uid())
+}

@@ -3,7 +3,7 @@
 //! Design, section 4: connect again before answering at all. What is found out about a backend's health
 //! on the way is reported; the routing table says at the next request what follows.
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
@@ -15,6 +15,7 @@ use super::{
     headers, options,
 };
 use crate::{
+    config::OnLoss,
     health::{Observation, probe},
     mcp::Era,
     net::{self, Deadline, Instant},
@@ -59,6 +60,18 @@ pub(super) struct Delivered {
     pub(super) read: Bytes,
 }
 
+/// Why there is no answer.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all that stop are the large one, and it is opened at once"
+)]
+enum Stopped {
+    /// The backend gave none.
+    Unanswered(Unanswered<RequestBody>),
+    /// The backend has lost all that it held: nobody waits for it any longer.
+    Lost,
+}
+
 impl Delivery<'_> {
     /// Sends `request` where `decision` says, or where it may go instead.
     pub(super) async fn run(
@@ -84,7 +97,8 @@ impl Delivery<'_> {
             }
             let failed = match self.attempt(entry, &decision, opening, request).await {
                 Ok(delivered) => return Ok(delivered),
-                Err(failed) => failed,
+                Err(Stopped::Unanswered(failed)) => failed,
+                Err(Stopped::Lost) => return Err(self.lost()),
             };
             self.note(entry, &failed.failure);
             let Some(unsent) = failed.unsent else {
@@ -142,20 +156,24 @@ impl Delivery<'_> {
         decision: &Decision,
         opening: Option<Opening>,
         request: Request<RequestBody>,
-    ) -> Result<Delivered, Unanswered<RequestBody>> {
+    ) -> Result<Delivered, Stopped> {
         self.exchange
             .routed(entry.backend.name.as_str(), decision.why.as_str());
-        let in_flight = entry.load.enter();
+        let mut in_flight = entry.load.enter();
         let target = Target {
             id: entry.id,
             endpoint: &entry.backend.endpoint,
         };
         let head = (&self.head, self.asked.head_limit(self.table));
-        let response = self
-            .proxy
-            .client
-            .send(target, request, self.options(entry), head)
-            .await?;
+        let client = &self.proxy.client;
+        let mut sent = pin!(client.send(target, request, self.options(entry), head));
+        let response = poll_fn(|cx| match sent.as_mut().poll(cx) {
+            Poll::Pending if in_flight.is_to_end(self.proxy.watch.round()) => {
+                Poll::Ready(Err(Stopped::Lost))
+            }
+            polled => polled.map_err(Stopped::Unanswered),
+        })
+        .await?;
         if entry.wants_good_news {
             let seen = if self.asked.has_session {
                 Observation::Served
@@ -171,6 +189,17 @@ impl Delivery<'_> {
             response,
             read: Bytes::new(),
         })
+    }
+
+    /// The backend was drained while it had the request, which is never sent twice. The session is
+    /// gone, unless somebody else can serve it next time.
+    fn lost(&self) -> ProxyError {
+        let is_of_session = self.asked.era == Era::Legacy && self.asked.has_session;
+        if is_of_session && self.pool.options.on_loss == OnLoss::NotFound {
+            ProxyError::Refused(Refusal::BackendRemoved)
+        } else {
+            ProxyError::Drained
+        }
     }
 
     /// Where an unsent request goes next, if anywhere: elsewhere at once, and when all were tried, round

@@ -47,6 +47,9 @@ pub enum ProxyError {
     /// The backend says in words of its own that it does not know the session.
     #[error("the backend does not know the session")]
     SessionForgotten,
+    /// The backend was drained, and its time ran out before it answered.
+    #[error("the backend was drained before it answered")]
+    Drained,
     /// The head of the backend's answer cannot be passed on.
     #[error(transparent)]
     BrokenHead(#[from] BrokenHead),
@@ -147,6 +150,7 @@ impl ProxyError {
             Self::StayedUnknown(refusal) => Verdict::gone(refused(*refusal).reason),
             Self::Upstream(failure) => upstream(failure),
             Self::SessionForgotten => Verdict::gone("backend_forgot_session"),
+            Self::Drained => Verdict::of(StatusCode::BAD_GATEWAY, "backend_drained"),
             Self::BrokenHead(BrokenHead::SessionId(_)) => {
                 Verdict::of(StatusCode::BAD_GATEWAY, "backend_session_id_invalid")
             }

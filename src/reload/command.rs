@@ -1,8 +1,10 @@
 //! What the admin listener asks of the table's writer, which alone knows and changes who belongs to it.
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, oneshot};
 
-use crate::router::membership::View;
+use crate::router::membership::{Changed, Unchanged, View};
 
 /// Commands that wait to be taken.
 const WAITING: usize = 16;
@@ -15,6 +17,22 @@ pub type Answer<T> = oneshot::Sender<T>;
 pub enum Command {
     /// Tell how all backends stand.
     Backends(Answer<Vec<View>>),
+    /// Give a backend no new work.
+    Drain {
+        /// Its name.
+        backend: String,
+        /// After which time what it holds is lost; zero is at once, `None` never.
+        within: Option<Duration>,
+        /// What it has led to.
+        answer: Answer<Result<Changed, Unchanged>>,
+    },
+    /// Take that back.
+    Undrain {
+        /// The backend's name.
+        backend: String,
+        /// What it has led to.
+        answer: Answer<Result<Changed, Unchanged>>,
+    },
 }
 
 /// The end that asks. Cheap to clone.

@@ -3,6 +3,7 @@
 //! The memory behind the routing tables. It takes configurations and the time and builds tables; it knows
 //! no file and no clock. Design, section 2, "known before used, kept after gone".
 
+mod drain;
 mod view;
 
 use std::{
@@ -11,9 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use self::view::{Shown, View};
+use self::drain::Drain;
+pub use self::{
+    drain::{Changed, Lost, Unchanged, WhyLost},
+    view::{Shown, View},
+};
 use crate::{
-    backend::{Backend, BackendId, Name},
+    backend::{Admission, Backend, BackendId, Name},
     config::{self, Config},
     health::{self, Observation, Patience, Suspect, Vital},
     pin::KeyId,
@@ -56,6 +61,7 @@ struct Known {
     nodes: Arc<Nodes>,
     load: Arc<Load>,
     state: State,
+    drain: Drain,
     health: health::State,
 }
 
@@ -130,17 +136,21 @@ impl Membership {
         for known in &known {
             known.load.set_session_idle(pool.session_idle);
         }
+        let mut lost = members.lost;
         for mut gone in members.known {
+            if matches!(gone.drain, Drain::Over { .. }) {
+                lost.push(gone.nodes); // as it was before
+                continue;
+            }
             if !matches!(gone.state, State::Departed { .. }) {
-                gone.state = State::Departed {
-                    until: after(now, pool.departed),
-                };
+                let end = after(now, pool.departed);
+                gone.state = State::Departed { until: end };
             }
             known.push(gone);
         }
         Members {
             known,
-            lost: members.lost,
+            lost,
             patience: pool.patience,
         }
     }
@@ -185,6 +195,7 @@ impl Membership {
                 nodes: Arc::new(Nodes::of(&backend.name)),
                 load: Arc::default(),
                 state: joining,
+                drain: Drain::None,
                 health: health::State::default(),
             },
         }
@@ -195,9 +206,9 @@ impl Membership {
         BackendId(self.ids)
     }
 
-    /// Lets the time come to `now`: who has joined long enough is listed, who departed long ago is lost. Tells
-    /// who was lost.
-    pub fn advance(&mut self, now: Instant) -> Vec<Name> {
+    /// Lets the time come to `now`: who has joined long enough is listed, who departed long ago, or was to be
+    /// drained by now, is lost. Tells who was lost.
+    pub fn advance(&mut self, now: Instant) -> Vec<Lost> {
         let mut newly_lost = Vec::new();
         for members in self.pools.values_mut() {
             for known in &mut members.known {
@@ -208,9 +219,14 @@ impl Membership {
             }
             let over = |known: &mut Known| matches!(known.state, State::Departed { until } if until <= now);
             for gone in members.known.extract_if(.., over) {
-                newly_lost.push(gone.backend.name);
+                newly_lost.push(Lost {
+                    name: gone.backend.name,
+                    why: WhyLost::Departed,
+                    load: gone.load,
+                });
                 members.lost.push(gone.nodes);
             }
+            members.end_drains(now, &mut newly_lost);
             let surplus = members.lost.len().saturating_sub(LOST_CAPACITY);
             members.lost.drain(..surplus);
         }
@@ -222,7 +238,10 @@ impl Membership {
     pub fn next_change(&self) -> Option<Instant> {
         let known = self.pools.values().flat_map(|members| &members.known);
         known
-            .flat_map(|known| [known.state.until(), known.health.next_change()])
+            .flat_map(|known| {
+                let health = known.health.next_change();
+                [known.state.until(), known.drain.until(), health]
+            })
             .flatten()
             .min()
     }
@@ -330,10 +349,18 @@ impl Members {
     fn pool(&self, options: &config::Pool) -> Pool {
         let entry = |known: &Known| Entry {
             id: known.id,
-            backend: known.backend.clone(),
+            backend: Backend {
+                admission: if known.takes_work() {
+                    Admission::Open
+                } else {
+                    Admission::Draining
+                },
+                ..known.backend.clone()
+            },
             nodes: Arc::clone(&known.nodes),
             load: Arc::clone(&known.load),
             standing: known.state.standing(),
+            drained: matches!(known.drain, Drain::Over { .. }),
             vital: known.health.vital(),
             wants_good_news: known.health.wants_good_news(),
             down_since: known.health.down_since(),

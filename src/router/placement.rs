@@ -8,7 +8,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -26,6 +26,7 @@ pub struct Load {
     forgotten: AtomicU64,
     /// 0: never; else one more than the time.
     in_doubt_since: AtomicU32,
+    ended: AtomicBool,
 }
 
 impl Load {
@@ -33,7 +34,24 @@ impl Load {
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+        InFlight {
+            load: Arc::clone(self),
+            looked: None,
+        }
+    }
+
+    /// Everything that is counted here is to end. There is no way back: see [`Load::successor`].
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// What counts from now on in place of this one.
+    #[must_use]
+    pub fn successor(&self) -> Arc<Self> {
+        let next = Self::default();
+        let idle = self.session_idle();
+        next.session_idle.store(idle, Ordering::Relaxed);
+        Arc::new(next)
     }
 
     /// Requests in flight now.
@@ -117,11 +135,25 @@ impl Load {
 
 /// One request in flight.
 #[derive(Debug)]
-pub struct InFlight(Arc<Load>);
+pub struct InFlight {
+    load: Arc<Load>,
+    looked: Option<u64>,
+}
+
+impl InFlight {
+    /// Whether this request is to end, because its backend has lost all that it held. Looked up once for each
+    /// `round`, a number of the thread that changes after [`Load::end`]: the counts are written by all threads,
+    /// and an answer asks at every piece of its body.
+    #[must_use]
+    pub fn is_to_end(&mut self, round: u64) -> bool {
+        let looked = self.looked.replace(round);
+        looked != Some(round) && self.load.ended.load(Ordering::Relaxed)
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.load.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -86,6 +86,8 @@ pub struct Entry {
     pub load: Arc<Load>,
     /// How it stands to the list of backends.
     pub standing: Standing,
+    /// Whether it was drained and what it held is lost.
+    pub drained: bool,
     /// How well it is.
     pub vital: Vital,
     /// Whether it is to be told when it answers: see [`crate::health::State::wants_good_news`].

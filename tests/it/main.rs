@@ -11,6 +11,7 @@ mod activation;
 mod admin;
 mod bodies;
 mod commands;
+mod drain;
 mod endpoint;
 mod failures;
 mod forgotten;

@@ -94,6 +94,11 @@ impl EventStream {
         self.rest();
     }
 
+    /// Whether the stream can be opened again, and ended here without loss.
+    pub(super) fn may_end(&self) -> bool {
+        self.ending.is_some() && self.boundary.between_events()
+    }
+
     /// Nothing has come from the backend: is there something to be done?
     pub(super) fn poll_silence(&mut self, phase: Phase, cx: &mut Context<'_>) -> Poll<Silence> {
         let held = self.endpoint.as_ref();

@@ -48,6 +48,9 @@ pub enum BrokenOff {
     /// The stream was silent for longer than `stream_idle`.
     #[error("the stream was silent for {0:?}")]
     Idle(Duration),
+    /// The backend was drained, and its time has run out.
+    #[error("the backend was drained, and its time has run out")]
+    Lost,
 }
 
 /// What an answer counts as until it has ended.
@@ -168,7 +171,32 @@ impl Relay {
         Poll::Ready(Some(Err(BrokenOff::Idle(limit))))
     }
 
+    /// What the backend held is lost: a stream that can be opened again ends between two events, and what is
+    /// waited for breaks off.
+    fn poll_lost(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        self.finish(Outcome::Drained);
+        if self.events.as_ref().is_some_and(EventStream::may_end) {
+            return Poll::Ready(None);
+        }
+        self.break_off(BrokenOff::Lost, cx)
+    }
+
+    /// What hyper holds, the head above all, is flushed between this poll and the next: an error at once would
+    /// drop it, and the client would see nothing at all.
+    fn break_off(
+        &mut self,
+        why: BrokenOff,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        self.broken = Some(why);
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        if self.upstream.is_some() && self.work.in_flight.is_to_end(self.watch.round()) {
+            return self.poll_lost(cx);
+        }
         loop {
             let Some(upstream) = &mut self.upstream else {
                 return Poll::Ready(self.broken.take().map(Err));
@@ -189,11 +217,7 @@ impl Relay {
                         visit.doubt_backend();
                     }
                     self.finish(Outcome::BackendGone);
-                    // What hyper holds, the head above all, is flushed between this poll and the next: an
-                    // error at once would drop it, and the client would see nothing at all.
-                    self.broken = Some(BrokenOff::Backend(error));
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+                    return self.break_off(BrokenOff::Backend(error), cx);
                 }
                 Poll::Ready(Some(Ok(frame))) => {
                     let Ok(data) = frame.into_data() else {

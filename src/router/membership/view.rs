@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Known, Membership, State, after};
+use super::{Drain, Known, Membership, State, after};
 use crate::{
     backend::{Admission, Name},
     config::Config,
@@ -22,6 +22,12 @@ pub struct View {
     pub sessions: u32,
     /// Its requests and streams that are under way.
     pub in_flight: u32,
+    /// When what it holds will be lost, if that is known.
+    pub ends_at: Option<Instant>,
+    /// How many live sessions were lost when its drain was over.
+    pub sessions_lost: Option<u32>,
+    /// Whether the file says that it takes no new work.
+    pub draining_in_file: bool,
     /// From when on all live sessions are known: each has shown itself by a request, or is none any more.
     pub complete_at: Instant,
 }
@@ -39,6 +45,8 @@ pub enum Shown {
     Draining,
     /// No longer on the list; what it holds goes on for a while.
     Departed,
+    /// Drained: what it held is lost.
+    Drained,
     /// Down for so long that its sessions are lost until it is back.
     Lost,
 }
@@ -53,6 +61,7 @@ impl Shown {
             Self::Suspect => "suspect",
             Self::Draining => "draining",
             Self::Departed => "departed",
+            Self::Drained => "drained",
             Self::Lost => "lost",
         }
     }
@@ -75,6 +84,12 @@ impl Membership {
                 state: known.shown(),
                 sessions: known.load.sessions(),
                 in_flight: known.load.in_flight(),
+                ends_at: known.ends_at(),
+                sessions_lost: match known.drain {
+                    Drain::Over { sessions } => Some(sessions),
+                    Drain::None | Drain::Asked { .. } => None,
+                },
+                draining_in_file: known.backend.admission == Admission::Draining,
                 complete_at,
             };
             views.extend(members.known.iter().map(view));
@@ -90,13 +105,23 @@ impl Membership {
 
 impl Known {
     fn shown(&self) -> Shown {
-        match (self.health.vital(), self.state, self.backend.admission) {
-            (Vital::Lost, _, _) => Shown::Lost,
-            (_, State::Departed { .. }, _) => Shown::Departed,
-            (_, _, Admission::Draining) => Shown::Draining,
-            (Vital::Suspect, _, Admission::Open) => Shown::Suspect,
-            (Vital::Healthy, State::Joining { .. }, Admission::Open) => Shown::Joining,
-            (Vital::Healthy, State::Listed, Admission::Open) => Shown::Open,
+        let is_drained = matches!(self.drain, Drain::Over { .. });
+        match (self.health.vital(), self.state) {
+            _ if is_drained => Shown::Drained,
+            (Vital::Lost, _) => Shown::Lost,
+            (_, State::Departed { .. }) => Shown::Departed,
+            _ if !self.takes_work() => Shown::Draining,
+            (Vital::Suspect, _) => Shown::Suspect,
+            (Vital::Healthy, State::Joining { .. }) => Shown::Joining,
+            (Vital::Healthy, State::Listed) => Shown::Open,
         }
+    }
+
+    fn ends_at(&self) -> Option<Instant> {
+        let departed = match self.state {
+            State::Departed { until } => Some(until),
+            State::Listed | State::Joining { .. } => None,
+        };
+        departed.into_iter().chain(self.drain.until()).min()
     }
 }

@@ -37,7 +37,8 @@ pub(crate) fn ask(socket: &Path, method: &str, target: &str, body: &str) -> (u16
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = body.len();
     let head = format!("{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
-    write!(stream, "{head}content-length: {length}\r\n\r\n{body}").unwrap();
+    let request = format!("{head}content-length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).unwrap(); // at once: an answer may come before the body is read
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
