@@ -209,6 +209,7 @@ fn options(pool: &Pool) -> Listing {
         placement,
         local,
         probe_path,
+        probe_status,
         backends: _,
     } = pool;
     let strip = strip_prefix.as_ref().map_or("", PathPrefix::as_str);
@@ -233,6 +234,7 @@ fn options(pool: &Pool) -> Listing {
             "probe_path",
             format!("\"{}\"", probe_path.as_deref().unwrap_or_default()),
         ),
+        ("probe_status", probe_status.to_string()),
     ]
 }
 

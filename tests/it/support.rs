@@ -7,7 +7,7 @@ mod process;
 use std::time::{Duration, Instant};
 
 pub(crate) use self::{
-    backend::{Arrivals, Asked, Backend, Closed, Received, anywhere, ok},
+    backend::{Arrivals, Asked, Backend, Closed, Received, Unreachable, anywhere, ok},
     client::{Answer, Chunk, Client, request},
     process::Pinring,
 };
