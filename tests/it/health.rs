@@ -273,14 +273,8 @@ fn who_cannot_be_reached_has_more_time_than_who_refuses_and_is_found_when_he_is_
     assert!(began.elapsed() > Duration::from_millis(2500));
     assert_eq!(ask(&pinring, &id), (404, "backend_lost".into()));
 
-    let began = Instant::now();
     let _back = cut.heal(ok("", "a"));
     pinring.wait_for_log("healthy again");
-    assert!(
-        began.elapsed() < Duration::from_millis(900),
-        "TCP alone would have taken a second: {:?}",
-        began.elapsed()
-    );
     assert_eq!(ask(&pinring, &id), (200, "a".into()));
 }
 
@@ -429,4 +423,29 @@ fn a_backend_s_own_404_is_passed_on_and_nobody_else_is_asked() {
             "there is room again"
         );
     }
+}
+
+/// How long after the end of a partition the backend counts as well.
+fn time_to_heal() -> Duration {
+    let cut = Unreachable::new();
+    let pinring = Pinring::start(&format!(
+        "backends = [{{ url = \"http://{}\" }}]\n[timeouts]\nconnect = \"2s\"\n",
+        cut.address()
+    ));
+    assert_eq!(place(&pinring).0, 503);
+    pinring.wait_for_log("suspect");
+    // Now the first probe's packet is lost, and TCP is to send the next one in a second.
+    std::thread::sleep(Duration::from_millis(500));
+    let healed = Instant::now();
+    let _back = cut.heal(ok("", "a"));
+    pinring.wait_for_log("healthy again");
+    healed.elapsed()
+}
+
+#[test]
+fn the_end_of_a_partition_is_seen_before_tcp_sends_again() {
+    // On a busy machine one attempt may be late.
+    let times: Vec<Duration> = (0..3).map(|_| time_to_heal()).collect();
+    let limit = Duration::from_millis(600);
+    assert!(times.iter().any(|time| *time < limit), "{times:?}");
 }
