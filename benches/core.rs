@@ -1,11 +1,11 @@
-//! What one request costs in the pure core: reading a pin, finding a backend, classifying a head.
+//! What one request costs in the core: reading a pin, finding a backend, classifying a head, counting its session.
 //!
 //! ```sh
 //! cargo bench --bench core -- --save-baseline before    # then change something
 //! cargo bench --bench core -- --baseline before
 //! ```
 
-use std::hint::black_box;
+use std::{hint::black_box, sync::Arc};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use http::Request;
@@ -14,6 +14,8 @@ use pinring::{
     mcp,
     pin::{Keys, Kind, Pin, Secret},
     ring::{Coordinate, Nodes, Ring, hash},
+    router::placement::Load,
+    sessions::Sessions,
 };
 
 const ID: &[u8] = b"0193c2e6-7b1e-7c3a-9f00-5a1b2c3d4e5f";
@@ -91,5 +93,23 @@ fn heads(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, pins, rings, heads);
+fn sessions(c: &mut Criterion) {
+    let mut group = c.benchmark_group("sessions");
+    for count in [1000, 20_000, 500_000] {
+        let (sessions, load) = (Sessions::new(), Arc::new(Load::default()));
+        let ids: Vec<String> = (0..count)
+            .map(|number| format!("0193c2e6-7b1e-7c3a-9f00-5a1b{number:08x}"))
+            .collect();
+        for id in &ids {
+            drop(sessions.visit(id.as_bytes(), &load));
+        }
+        let mut random = fastrand::Rng::with_seed(7);
+        group.bench_function(BenchmarkId::new("visit", count), |b| {
+            b.iter(|| sessions.visit(ids[random.usize(..ids.len())].as_bytes(), &load));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, pins, rings, heads, sessions);
 criterion_main!(benches);

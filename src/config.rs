@@ -39,7 +39,11 @@ pub use self::{
     path::{InvalidPrefix, PathPrefix},
     units::{InvalidQuantity, format_duration, parse_duration},
 };
-use crate::{backend::Backend, health::Patience, identity, pin};
+use crate::{
+    backend::Backend,
+    health::{Patience, Statuses},
+    identity, pin,
+};
 
 /// A whole configuration. Only [`check::check`] builds one, so that what it holds has been checked.
 #[derive(Debug, Clone)]
@@ -196,6 +200,8 @@ pub struct Pool {
     pub local: Option<Local>,
     /// What a suspect backend is asked for with GET; `None`: a TCP connection is enough.
     pub probe_path: Option<String>,
+    /// What it is to answer.
+    pub probe_status: Statuses,
     /// Its replicas, never empty, in the order of the file; names are unique over all pools.
     pub backends: Vec<Backend>,
 }

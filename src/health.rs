@@ -5,9 +5,11 @@
 //! (design, sections 2 and 4). Who probes is [`probe`], who acts on it is the routing table.
 
 pub mod probe;
+mod statuses;
 
 use std::time::{Duration, Instant};
 
+pub use self::statuses::{InvalidStatuses, Statuses};
 use crate::backend::{BackendId, Endpoint};
 
 /// Time-outs of session-less requests, one after the other, that make a suspect: one may be a slow tool,
@@ -43,6 +45,8 @@ pub struct Suspect {
     pub endpoint: Endpoint,
     /// What to GET; `None`: a connection is enough.
     pub path: Option<String>,
+    /// With what it is to be answered.
+    pub expected: Statuses,
     /// For the connection, and again for the answer.
     pub limit: Duration,
 }

@@ -239,10 +239,10 @@ impl Reload {
                 WhyLost::Drained => {
                     tracing::warn!(backend = %name, sessions, in_flight, "drained, and its time is over: its sessions are lost from now on");
                     load.end();
-                    self.sessions.forget(&load);
                     outlet.rouser.rouse();
                 }
             }
+            self.sessions.forget(&load);
         }
     }
 

@@ -81,7 +81,7 @@ impl Sessions {
     /// The same where the session may be none: it is noted only if it is known already.
     #[must_use]
     pub fn visit_known(&self, id: &[u8], load: &Arc<Load>) -> Option<Visit> {
-        let key = self.key(id);
+        let key = self.key(id, load);
         let known = self.shard(key).get_mut(key).is_some();
         known.then(|| self.visit(id, load))
     }
@@ -89,15 +89,10 @@ impl Sessions {
     /// A request of the session that its backend calls `id` begins. The session is known from now on.
     #[must_use]
     pub fn visit(&self, id: &[u8], load: &Arc<Load>) -> Visit {
-        let key = self.key(id);
+        let key = self.key(id, load);
         let now = self.seconds();
         let mut shard = self.shard(key);
         let live = shard.get_or_insert_with(key, || Live::new(load));
-        if !Arc::ptr_eq(&live.load, load) {
-            let owner = live.owner.take();
-            *live = Live::new(load); // it has moved, or two backends made one id
-            live.owner = owner;
-        }
         live.last_use = now;
         live.open += 1;
         let is_unowned = live.owner.is_none();
@@ -141,6 +136,13 @@ impl Sessions {
         }
     }
 
+    fn end(&self, key: u64) {
+        let ended = self.shard(key).remove(key);
+        if let Some(live) = ended {
+            self.disown(&live);
+        }
+    }
+
     /// The session of `live` ends: its owner has one less.
     fn disown(&self, live: &Live) {
         if let Some(owner) = live.owner {
@@ -153,8 +155,10 @@ impl Sessions {
         u32::try_from(seconds).unwrap_or(u32::MAX)
     }
 
-    fn key(&self, id: &[u8]) -> u64 {
-        hash::position(id).0.wrapping_mul(self.0.scatter)
+    /// Servers that number their sessions make the same ids: only with its backend an id is one session.
+    fn key(&self, id: &[u8], load: &Arc<Load>) -> u64 {
+        let backend = Arc::as_ptr(load).addr() as u64; // nobody else's, for each session holds it
+        (hash::position(id).0 ^ backend).wrapping_mul(self.0.scatter)
     }
 
     fn shard(&self, key: u64) -> MutexGuard<'_, Table<Live>> {
@@ -219,10 +223,7 @@ impl Visit {
 
     /// The session is over: its client ended it, or its backend does not know it.
     pub fn end_session(self) {
-        let ended = self.sessions.shard(self.key).remove(self.key);
-        if let Some(live) = ended {
-            self.sessions.disown(&live);
-        }
+        self.sessions.end(self.key);
     }
 
     /// The session's backend broke off: see [`Sessions::doubt`].

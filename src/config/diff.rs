@@ -212,6 +212,7 @@ fn options(pool: &Pool) -> Listing {
         placement,
         local,
         probe_path,
+        probe_status,
         backends: _,
     } = pool;
     let strip = strip_prefix.as_ref().map_or("", PathPrefix::as_str);
@@ -237,6 +238,7 @@ fn options(pool: &Pool) -> Listing {
             "probe_path",
             format!("\"{}\"", probe_path.as_deref().unwrap_or_default()),
         ),
+        ("probe_status", probe_status.to_string()),
     ]
 }
 

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     backend::{Endpoint, Host},
-    health::Patience,
+    health::{InvalidStatuses, Patience, Statuses},
     pin::Keys,
 };
 
@@ -207,6 +207,7 @@ impl Reader<'_> {
             placement,
             local,
             probe_path: self.probe_path(section),
+            probe_status: self.probe_status(section),
             backends: Vec::new(),
         };
         section.not_yet("stateless_affinity", Some("[]"));
@@ -287,11 +288,24 @@ impl Reader<'_> {
             .filter(|found| !found.value.is_empty())?;
         let target = found.value.parse::<http::uri::PathAndQuery>();
         if target.is_err() || !found.value.starts_with('/') {
-            let message = "write the path of a GET that a healthy backend answers with 2xx, such as \"/healthz\"; not the MCP endpoint";
+            let message = "write the path of a GET that a healthy backend answers with probe_status, such as \"/healthz\"; not the MCP endpoint";
             self.report.push(found.spot.fault(message));
             return None;
         }
         Some(found.value.to_owned())
+    }
+
+    fn probe_status(&self, section: &Section<'_>) -> Statuses {
+        let Some(found) = section.string("probe_status") else {
+            return Statuses::default();
+        };
+        found
+            .value
+            .parse()
+            .unwrap_or_else(|error: InvalidStatuses| {
+                self.report.push(found.spot.fault(error.to_string()));
+                Statuses::default()
+            })
     }
 
     /// A path; an empty one is none.

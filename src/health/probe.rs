@@ -9,12 +9,15 @@ use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
-use tokio::{sync::mpsc, task::AbortHandle};
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+};
 
 use super::{Observation, Suspect};
 use crate::{
     backend::{BackendId, Endpoint},
-    net::{self, Liveness, Stream},
+    net::{self, Instant, Liveness, Stream},
     upstream::connect::{self, ConnectError},
 };
 
@@ -116,15 +119,31 @@ impl Probes {
 }
 
 async fn probe(suspect: Suspect, reporter: Reporter) {
+    let mut at = net::now() + INTERVAL;
     loop {
-        net::sleep(INTERVAL).await;
-        if let Some(seen) = look(&suspect).await {
+        if let Some(seen) = first_seen(&suspect, &mut at).await {
             reporter.report(suspect.id, seen);
         }
     }
 }
 
-async fn look(suspect: &Suspect) -> Option<Observation> {
+/// What is seen first by looks that begin at `at` and from then on once in an interval. One alone would not see a
+/// host's return: its packets were lost, and TCP sends the next ones after a second. The others are given
+/// up, so that nothing is seen late.
+async fn first_seen(suspect: &Suspect, at: &mut Instant) -> Option<Observation> {
+    let mut looks = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = net::sleep_until(*at) => {
+                *at = net::now() + INTERVAL;
+                looks.spawn(look(suspect.clone()));
+            }
+            Some(seen) = looks.join_next() => return seen.ok().flatten(),
+        }
+    }
+}
+
+async fn look(suspect: Suspect) -> Option<Observation> {
     let opened = net::within(
         suspect.limit,
         connect::open(&suspect.endpoint, Liveness::default()),
@@ -138,16 +157,19 @@ async fn look(suspect: &Suspect) -> Option<Observation> {
     let Some(path) = &suspect.path else {
         return Some(Observation::Probed);
     };
-    let answered = net::within(suspect.limit, is_answered(stream, &suspect.endpoint, path)).await;
-    Some(if answered == Some(true) {
-        Observation::Probed
-    } else {
-        Observation::Unready
-    })
+    let status = net::within(suspect.limit, status_of(stream, &suspect.endpoint, path)).await;
+    let status = status.flatten();
+    Some(
+        if status.is_some_and(|status| suspect.expected.contain(status)) {
+            Observation::Probed
+        } else {
+            Observation::Unready
+        },
+    )
 }
 
-/// Whether a GET of `path` is answered by 2xx.
-async fn is_answered(stream: Stream, endpoint: &Endpoint, path: &str) -> bool {
+/// What a GET of `path` is answered with; `None` if with nothing.
+async fn status_of(stream: Stream, endpoint: &Endpoint, path: &str) -> Option<u16> {
     let request = Request::get(path)
         .header(header::HOST, endpoint.to_string())
         .header(header::CONNECTION, "close");
@@ -155,16 +177,14 @@ async fn is_answered(stream: Stream, endpoint: &Endpoint, path: &str) -> bool {
         request.body(Empty::<Bytes>::new()),
         http1::handshake(stream).await,
     ) else {
-        return false;
+        return None;
     };
     let mut answer = std::pin::pin!(sender.send_request(request));
     let answer = poll_fn(|cx| {
         let _over = std::pin::Pin::new(&mut connection).poll(cx).is_ready();
         answer.as_mut().poll(cx)
     });
-    answer
-        .await
-        .is_ok_and(|response| response.status().is_success())
+    answer.await.ok().map(|response| response.status().as_u16())
 }
 
 #[cfg(test)]

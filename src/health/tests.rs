@@ -209,4 +209,31 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn times_out_double_up_to_the_longest_each_spread_by_a_quarter(
+        randoms in prop::collection::vec(0.0..=1.0, 1..12),
+        by in prop::sample::select(vec![Observation::TimedOut, Observation::Reset]),
+    ) {
+        let (mut state, mut now) = (State::default(), Instant::now());
+        let mut nominal = TIME_OUT;
+        for random in randoms {
+            while state.next_change().is_none() {
+                state.observe(by, now, PATIENCE, random);
+            }
+            // What was under way goes on failing, and changes nothing.
+            let end = state.next_change().unwrap();
+            state.observe(by, now, PATIENCE, 1.0 - random);
+            prop_assert_eq!(state.next_change(), Some(end));
+            let expected = nominal.mul_f64(0.75 + random / 2.0);
+            prop_assert!((end - now).abs_diff(expected) < Duration::from_millis(1), "{:?}", end - now);
+            nominal = (nominal * 2).min(TIME_OUT_LONGEST);
+            now = end;
+            state.advance(now);
+            prop_assert_eq!(state.vital(), Vital::Healthy, "on trial");
+        }
+        state.observe(Observation::Answered, now, PATIENCE, 0.5);
+        state.observe(by, now, PATIENCE, 0.5);
+        prop_assert_eq!(state.vital(), Vital::Healthy, "an answer forgives everything");
+    }
 }

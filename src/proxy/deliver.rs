@@ -217,6 +217,11 @@ impl Delivery<'_> {
         }
         let random = self.proxy.random.borrow_mut().u64(..);
         if let Ok(next) = router::reroute(self.pool, earlier, random, tried) {
+            // All are down, and this one has cost the client its wait: those that are left are probed already.
+            let waited = self.is_long_down(entry) && !failure.may_pass();
+            if waited && self.is_long_down(self.pool.entry(next.member)) {
+                return None;
+            }
             tracing::debug!(backend = %entry.backend.name, error = %failure, "goes to another backend");
             return Some(next);
         }

@@ -296,6 +296,7 @@ impl Membership {
                 id: known.id,
                 endpoint: known.backend.endpoint.clone(),
                 path: pool.probe_path.clone(),
+                expected: pool.probe_status.clone(),
                 limit: config.timeouts.connect.min(LONGEST_PROBE),
             };
             unwell.map(suspect).collect::<Vec<_>>()

@@ -381,3 +381,19 @@ fn where_nobody_takes_new_work_it_is_not_for_want_of_room() {
     let table = table(&config(lines));
     assert_eq!(ask(&table, RequestKind::NewWork), Err(Refusal::NoBackend));
 }
+
+#[test]
+fn health_never_takes_the_last_one_out() {
+    let config = pool_of(&["a", "b"], "");
+    let (mut membership, now) = (Membership::new(), Instant::now());
+    membership.update(&config, None, now);
+    let ids = [0, 1].map(|member| membership.table(&config).pools[0].entry(member).id);
+    let mut fails = |id, seen| {
+        membership.observe(id, seen, now, 0.5);
+        membership.observe(id, seen, now, 0.5);
+        membership.observe(id, seen, now, 0.5);
+        places(&membership.table(&config))
+    };
+    assert_eq!(fails(ids[0], Observation::TimedOut), ["b"]);
+    assert_eq!(fails(ids[1], Observation::Refused), ["a", "b"]);
+}

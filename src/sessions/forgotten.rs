@@ -25,15 +25,12 @@ impl Sessions {
     /// backend answered it a moment ago, and was not in doubt since.
     #[must_use]
     pub fn end_unknown(&self, id: &[u8], load: &Arc<Load>) -> bool {
-        let key = self.key(id);
+        let key = self.key(id, load);
         let now = self.seconds();
         let Some(live) = self.shard(key).remove(key) else {
             return false;
         };
         self.disown(&live);
-        if !Arc::ptr_eq(&live.load, load) {
-            return false;
-        }
         let last_use = if live.open > 0 { now } else { live.last_use };
         let doubted = load
             .in_doubt_since()

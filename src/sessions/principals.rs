@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::{SHARDS, Sessions, lock, table::Table};
+use crate::ring::hash;
 
 /// Who sessions are counted by, as the tables hold it: 64 bits of the principal's digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +109,7 @@ impl Sessions {
     ///
     /// When there is none.
     pub fn open(&self, owner: Owner, credential: &[u8], most: NonZeroU32) -> Result<Opening, Full> {
-        let credential = self.key(credential);
+        let credential = hash::position(credential).0;
         let principals = &self.0.principals;
         let mut opening = lock(&principals.opening);
         let waiting = opening.get(&credential).copied().unwrap_or(0);

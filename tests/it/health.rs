@@ -1,12 +1,18 @@
 //! Backends that go and come back: what their sessions are told, and where new work goes meanwhile.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use crate::support::{Backend, Client, Pinring, anywhere, eventually, ok};
+use crate::support::{
+    Backend, Client, ONE_THREAD, Pinring, Unreachable, anywhere, eventually, listing, ok,
+};
 
 const SOON: &str = "[affinity]\nloss_after = \"1s\"\n[timeouts]\nconnect = \"300ms\"\n";
 
@@ -185,10 +191,13 @@ fn a_server_that_hangs_gets_no_new_work_and_keeps_its_sessions() {
 }
 
 #[test]
-fn a_probed_path_must_be_answered_by_2xx() {
+fn a_probed_path_must_be_answered_as_expected() {
     let a = server("a", anywhere());
     let (address, b) = (a.address(), server("b", anywhere()));
-    let pinring = Pinring::before(&[&a, &b], "[pool]\nprobe_path = \"/ready\"\n");
+    let pinring = Pinring::before(
+        &[&a, &b],
+        "[pool]\nprobe_path = \"/ready\"\nprobe_status = \"204, 401\"\n",
+    );
     drop(a);
     while !pinring.log().iter().any(|line| line.contains("suspect")) {
         Client::once(pinring.address(), "POST", "", "{}");
@@ -199,9 +208,7 @@ fn a_probed_path_must_be_answered_by_2xx() {
             "only the probe may come: {}",
             request.head
         );
-        stream
-            .write_all(b"HTTP/1.1 503 Not Yet\r\ncontent-length: 0\r\n\r\n")
-            .is_ok()
+        stream.write_all(&ok("", "another's page")).is_ok()
     });
     eventually("it was probed twice", || busy.received().len() >= 2);
     for _ in 0..10 {
@@ -211,6 +218,234 @@ fn a_probed_path_must_be_answered_by_2xx() {
         );
     }
     drop(busy);
-    let _back = server("a", address);
+    let denies = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n";
+    let _back = Backend::on(address, move |_, stream| stream.write_all(denies).is_ok());
     pinring.wait_for_log("healthy again");
+}
+
+fn logged(pinring: &Pinring, text: &str) -> bool {
+    pinring.log().iter().any(|line| line.contains(text))
+}
+
+/// New work that was answered, and by whom.
+fn place(pinring: &Pinring) -> (u16, String) {
+    let answer = Client::once(pinring.address(), "POST", "", "{}");
+    (answer.status, answer.text())
+}
+
+#[test]
+fn only_suspects_are_probed_and_without_a_byte() {
+    let (a, b) = (server("a", anywhere()), server("b", anywhere()));
+    let address = b.address();
+    let pinring = Pinring::before(&[&a, &b], ONE_THREAD);
+    drop(b);
+    while !logged(&pinring, "suspect") {
+        place(&pinring);
+    }
+    let (asked, connected) = (a.received().len(), a.connections());
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&bytes);
+    let back = Backend::raw(address, move |mut stream, _| {
+        let mut read = Vec::new();
+        let _end = stream.read_to_end(&mut read);
+        sink.lock().unwrap().push(read);
+    });
+    pinring.wait_for_log("healthy again");
+    eventually("the probe has left", || !bytes.lock().unwrap().is_empty());
+    assert!(bytes.lock().unwrap().iter().all(Vec::is_empty));
+    assert_eq!(back.connections(), 1, "and who is healthy is left alone");
+    assert_eq!((a.received().len(), a.connections()), (asked, connected));
+}
+
+#[test]
+fn who_cannot_be_reached_has_more_time_than_who_refuses_and_is_found_when_he_is_back() {
+    let elsewhere = server("a", anywhere());
+    let id = Client::initialize(Pinring::before(&[&elsewhere], "").address());
+    let cut = Unreachable::new();
+    let pinring = Pinring::start(&format!(
+        "backends = [{{ name = \"a\", url = \"http://{}\" }}]\n[timeouts]\nconnect = \"300ms\"\n\
+         [affinity]\nloss_after = \"1s\"\nunreachable_after = \"2500ms\"\n",
+        cut.address()
+    ));
+    let began = Instant::now();
+    assert_eq!(ask(&pinring, &id), (503, "connect_timeout".into()));
+    pinring.wait_for_log("down for too long");
+    assert!(began.elapsed() > Duration::from_millis(2500));
+    assert_eq!(ask(&pinring, &id), (404, "backend_lost".into()));
+
+    let _back = cut.heal(ok("", "a"));
+    pinring.wait_for_log("healthy again");
+    assert_eq!(ask(&pinring, &id), (200, "a".into()));
+}
+
+#[test]
+fn when_nobody_can_be_reached_the_answer_comes_at_once() {
+    let cut = [(); 3].map(|()| Unreachable::new());
+    let entries = cut
+        .each_ref()
+        .map(|cut| format!("{{ url = \"http://{}\" }}", cut.address()));
+    let pinring = Pinring::start(&format!(
+        "backends = [{}]\n[timeouts]\nconnect = \"300ms\"\n",
+        entries.join(", ")
+    ));
+    eventually("it is known", || {
+        let began = Instant::now();
+        let answer = Client::once(pinring.address(), "POST", "", "{}");
+        assert_eq!((answer.status, &*answer.reason()), (503, "connect_timeout"));
+        began.elapsed() < Duration::from_millis(100)
+    });
+}
+
+/// A server whose answers to `initialize` are these bytes, after which it closes; its sessions are served.
+fn opening_with(bytes: &'static [u8]) -> Backend {
+    Backend::start(move |request, stream| {
+        if request.header("mcp-session-id").is_some() {
+            return stream.write_all(&ok("", "still here")).is_ok();
+        }
+        let _sent = stream.write_all(bytes);
+        false
+    })
+}
+
+#[test]
+fn who_resets_one_request_after_the_other_gets_no_new_work_and_keeps_its_sessions() {
+    let (crashes, b) = (opening_with(b""), server("b", anywhere()));
+    let pinring = Pinring::before(&[&crashes, &b], "");
+    let id = Client::initialize(Pinring::before(&[&server("a", anywhere())], "").address());
+    let mut resets = 0;
+    while resets < 2 {
+        resets += usize::from(place(&pinring).0 == 502);
+    }
+    pinring.wait_for_log("suspect");
+    for _ in 0..20 {
+        assert_eq!(place(&pinring), (200, "b".into()));
+    }
+    assert_eq!(ask(&pinring, &id), (200, "still here".into()));
+}
+
+#[test]
+fn who_answers_what_is_no_http_is_not_left_out_for_it() {
+    let (odd, b) = (opening_with(b"nonsense\r\n\r\n"), server("b", anywhere()));
+    let pinring = Pinring::before(&[&odd, &b], "");
+    eventually("it was asked again and again", || {
+        place(&pinring);
+        odd.received().len() >= 5
+    });
+    assert!(!logged(&pinring, "suspect"));
+}
+
+#[test]
+fn a_server_that_is_at_work_for_too_long_is_never_lost() {
+    let busy = Arc::new(AtomicBool::new(true));
+    let works = Arc::clone(&busy);
+    let a = Backend::start(move |request, stream| {
+        let opens = request.header("mcp-session-id").is_none();
+        if opens || !works.load(Ordering::SeqCst) {
+            let answer = ok("mcp-session-id: id\r\n", "a");
+            return stream.write_all(&answer).is_ok();
+        }
+        let _left = stream.read(&mut [0]); // until the client has given up
+        false
+    });
+    let toml = "[timeouts]\nresponse_head = \"150ms\"\n[affinity]\nloss_after = \"300ms\"\nunreachable_after = \"300ms\"\n";
+    let b = server("b", anywhere());
+    let pinring = Pinring::before(&[&a, &b], toml);
+    let mut id = String::new();
+    eventually("a session of a", || {
+        let answer = Client::once(pinring.address(), "POST", "", "{}");
+        id = answer.header("mcp-session-id").unwrap().to_owned();
+        answer.text() == "a"
+    });
+    for _ in 0..8 {
+        assert_eq!(ask(&pinring, &id), (504, "backend_timeout".into()));
+    }
+    assert!(
+        !logged(&pinring, "suspect"),
+        "time-outs of sessions say nothing about new work"
+    );
+    busy.store(false, Ordering::SeqCst);
+    assert_eq!(ask(&pinring, &id), (200, "a".into()));
+}
+
+#[test]
+fn the_last_open_backend_gets_new_work_however_it_fares() {
+    let asked = AtomicUsize::new(0);
+    let only = Backend::start(move |_, stream| {
+        let hangs = asked.fetch_add(1, Ordering::SeqCst) < 4;
+        hangs || stream.write_all(&ok("", "only")).is_ok()
+    });
+    let (draining, toml) = (
+        server("b", anywhere()),
+        "[timeouts]\nopen_head = \"100ms\"\n",
+    );
+    let backends = listing(&[("only", &only, ""), ("b", &draining, ", draining = true")]);
+    let pinring = Pinring::start(&format!("{backends}{toml}"));
+    for _ in 0..4 {
+        assert_eq!(place(&pinring).0, 504);
+    }
+    pinring.wait_for_log("suspect");
+    assert_eq!(place(&pinring), (200, "only".into()));
+}
+
+#[test]
+fn a_backend_s_own_404_is_passed_on_and_nobody_else_is_asked() {
+    for on_loss in ["not-found", "successor"] {
+        let answer = b"HTTP/1.1 404 Not Found\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nno memory";
+        let forgets = Backend::start(move |request, stream| {
+            let known = request.header("mcp-session-id").is_none();
+            let issues = ok("mcp-session-id: id\r\n", "forgets");
+            stream
+                .write_all(if known { &issues } else { answer })
+                .is_ok()
+        });
+        let b = server("b", anywhere());
+        let toml = format!("[pool]\non_loss = \"{on_loss}\"\n[limits]\nsessions_per_backend = 1\n");
+        let pinring = Pinring::before(&[&forgets, &b], &toml);
+        let ids = [(); 2].map(|()| Client::initialize(pinring.address()));
+        assert_eq!(place(&pinring).0, 503, "each has its one session");
+        let before = b.received().len();
+        let gone = ids
+            .iter()
+            .map(|id| Client::in_session(pinring.address(), id))
+            .find(|answer| answer.status == 404)
+            .unwrap();
+        assert_eq!(
+            (gone.text(), gone.header("content-type")),
+            ("no memory".into(), Some("text/plain"))
+        );
+        assert!(
+            b.received().len() <= before + 1,
+            "its own session's request alone"
+        );
+        assert_eq!(
+            place(&pinring),
+            (200, "forgets".into()),
+            "there is room again"
+        );
+    }
+}
+
+/// How long after the end of a partition the backend counts as well.
+fn time_to_heal() -> Duration {
+    let cut = Unreachable::new();
+    let pinring = Pinring::start(&format!(
+        "backends = [{{ url = \"http://{}\" }}]\n[timeouts]\nconnect = \"2s\"\n",
+        cut.address()
+    ));
+    assert_eq!(place(&pinring).0, 503);
+    pinring.wait_for_log("suspect");
+    // Now the first probe's packet is lost, and TCP is to send the next one in a second.
+    std::thread::sleep(Duration::from_millis(500));
+    let healed = Instant::now();
+    let _back = cut.heal(ok("", "a"));
+    pinring.wait_for_log("healthy again");
+    healed.elapsed()
+}
+
+#[test]
+fn the_end_of_a_partition_is_seen_before_tcp_sends_again() {
+    // On a busy machine one attempt may be late.
+    let times: Vec<Duration> = (0..3).map(|_| time_to_heal()).collect();
+    let limit = Duration::from_millis(600);
+    assert!(times.iter().any(|time| *time < limit), "{times:?}");
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::{
     admin::{administrated, ask, server_with_admin, socket_in},
-    backend::{Arrivals, Asked, Backend, Closed, Received, anywhere, ok},
+    backend::{Arrivals, Asked, Backend, Closed, Received, Unreachable, anywhere, ok},
     client::{Answer, Chunk, Client, request},
     process::Pinring,
 };

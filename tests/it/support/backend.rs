@@ -143,6 +143,45 @@ impl Closed {
     }
 }
 
+/// An address whose packets are lost, as in a partition: its queue of connections is full, and nobody accepts.
+pub(crate) struct Unreachable {
+    listener: TcpListener,
+    _queue: Vec<TcpStream>,
+}
+
+impl Unreachable {
+    /// Takes a free port.
+    pub(crate) fn new() -> Self {
+        let socket =
+            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&anywhere().into()).unwrap();
+        socket.listen(0).unwrap();
+        let listener = TcpListener::from(socket);
+        let address = listener.local_addr().unwrap();
+        let soon = Duration::from_millis(100);
+        let connect = || TcpStream::connect_timeout(&address, soon).ok();
+        Self {
+            _queue: std::iter::from_fn(connect).collect(),
+            listener,
+        }
+    }
+
+    /// The address.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// The partition has healed: who connects now is answered with the same bytes.
+    pub(crate) fn heal(self, answer: Vec<u8>) -> Backend {
+        Backend::accepting(self.listener, move |mut stream, number| {
+            let mut buffer = Vec::new();
+            while Received::read(&mut stream, &mut buffer, number).is_some() {
+                let _gone = stream.write_all(&answer);
+            }
+        })
+    }
+}
+
 /// A listening backend. When dropped it is gone, with all its connections, as if killed.
 pub(crate) struct Backend {
     address: SocketAddr,
@@ -188,7 +227,13 @@ impl Backend {
         address: SocketAddr,
         serve: impl Fn(TcpStream, usize) + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
+        Self::accepting(TcpListener::bind(address).unwrap(), serve)
+    }
+
+    fn accepting(
+        listener: TcpListener,
+        serve: impl Fn(TcpStream, usize) + Send + Sync + 'static,
+    ) -> Self {
         let mut backend = Self {
             address: listener.local_addr().unwrap(),
             received: Arc::default(),
