@@ -19,6 +19,7 @@ mod health;
 mod knowing;
 mod logs;
 mod misuse;
+mod partitions;
 mod placement;
 mod pools;
 mod reload;
