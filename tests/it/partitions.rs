@@ -66,6 +66,7 @@ fn until_closed(stream: &mut TcpStream, words: Option<&str>) -> Duration {
     while begin.elapsed() < 2 * LONGEST {
         match stream.read(&mut bytes) {
             Ok(1..) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 if let Some(words) = words {
                     let _closed = write!(stream, "{:x}\r\n{words}\r\n", words.len());
