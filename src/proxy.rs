@@ -348,19 +348,27 @@ fn options(table: &RoutingTable) -> Options {
     Options {
         connect: table.timeouts.connect,
         keep_alive: table.timeouts.upstream_keep_alive,
-        liveness: liveness(table),
+        // No silence but an idle connection's: a request is the only thing that is sent.
+        liveness: liveness(table, table.timeouts.upstream_keep_alive),
         header_bytes: table.limits.header_bytes,
         headers: table.limits.headers,
     }
 }
 
-/// What the kernel watches for on both sides.
+/// What the kernel watches for on the side of clients. Their streams are silent until a comment, or a probe.
 #[must_use]
-pub fn liveness(table: &RoutingTable) -> Liveness {
-    Liveness {
-        keep_alive: table.timeouts.tcp_keep_alive,
-        user_timeout: table.timeouts.tcp_user_timeout,
-    }
+pub fn client_liveness(table: &RoutingTable) -> Liveness {
+    let timeouts = &table.timeouts;
+    let silence = [timeouts.stream_comment, timeouts.tcp_keep_alive];
+    liveness(
+        table,
+        silence.into_iter().flatten().min().unwrap_or_default(),
+    )
+}
+
+fn liveness(table: &RoutingTable, silence: Duration) -> Liveness {
+    let timeouts = &table.timeouts;
+    Liveness::new(timeouts.tcp_keep_alive, timeouts.tcp_user_timeout, silence)
 }
 
 fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<Answer> {

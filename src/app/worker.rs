@@ -127,7 +127,7 @@ impl Handler for Traffic {
         listener::Options {
             request_head: table.timeouts.request_head,
             keep_alive: table.timeouts.keep_alive,
-            liveness: proxy::liveness(&table),
+            liveness: proxy::client_liveness(&table),
             header_bytes: table.limits.header_bytes,
             headers: table.limits.headers,
             connections: table.limits.connections,

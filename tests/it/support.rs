@@ -3,6 +3,7 @@
 mod admin;
 mod backend;
 mod client;
+mod namespace;
 mod process;
 
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ pub(crate) use self::{
     admin::{administrated, ask, server_with_admin, socket_in},
     backend::{Arrivals, Asked, Backend, Closed, Received, Unreachable, anywhere, ok},
     client::{Answer, Chunk, Client, request},
+    namespace::{Link, Namespace},
     process::Pinring,
 };
 

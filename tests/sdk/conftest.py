@@ -7,6 +7,7 @@ from rig.process import Process
 
 SERVERS = ("node", "python")
 CLIENTS = ("node", "python")
+LINES = pytest.StashKey[list[str]]()
 FRONTS = ("one proxy", "two proxies")
 
 
@@ -48,7 +49,7 @@ def shared_fleets():
 def fleet(server, shared_fleets):
     """Four replicas, not to be harmed: the three of the usual configuration, and one that joins or is removed."""
     if server not in shared_fleets:
-        shared_fleets[server] = Fleet(server, 4)
+        shared_fleets[server] = Fleet([server] * 4)
     return shared_fleets[server]
 
 
@@ -63,8 +64,8 @@ def own_fleet():
     """Starts fleets that end with the test."""
     fleets: list[Fleet] = []
 
-    def start(server: str, size: int) -> Fleet:
-        fleets.append(Fleet(server, size))
+    def start(*servers: str) -> Fleet:
+        fleets.append(Fleet(servers))
         return fleets[-1]
 
     yield start
@@ -93,6 +94,17 @@ def front(request, fleet, pinring):
         return [fleet.replicas[0].url]
     proxies = 2 if request.param == "two proxies" else 1
     return [pinring(fleet.three).url for _ in range(proxies)]
+
+
+@pytest.fixture
+def report(request):
+    """Adds a line to the end of pytest's output."""
+    return lambda line: request.config.stash.setdefault(LINES, []).append(f"{request.node.name}: {line}")
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in config.stash.get(LINES, []):
+        terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(hookwrapper=True)

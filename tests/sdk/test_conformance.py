@@ -27,7 +27,7 @@ def verdicts(url: str, results: Path) -> list[tuple[str, str, str]]:
 
 @pytest.fixture
 def direct(own_fleet, tmp_path):
-    fleet = own_fleet("conformance", 3)
+    fleet = own_fleet(*["conformance"] * 3)
     return fleet, verdicts(fleet.replicas[0].url, tmp_path / "direct")
 
 

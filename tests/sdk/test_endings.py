@@ -41,7 +41,7 @@ def read_to_the_end(connection: socket.socket) -> bytes:
 
 def test_a_backend_killed_in_mid_answer_leaves_it_visibly_unfinished(server, own_fleet, pinring, several_replicas):
     """Otherwise the client takes the half for the whole."""
-    fleet = own_fleet(server, 1)
+    fleet = own_fleet(server)
     port = pinring(fleet.replicas).port if several_replicas else fleet.replicas[0].port
     session = RawSession(f"http://127.0.0.1:{port}/mcp")
     params = {"name": "hold", "arguments": {}, "_meta": {"progressToken": 1}}

@@ -27,7 +27,7 @@ def test_several_workers_behind_one_address_are_named_in_the_log(workers, pinrin
 
 
 def test_a_restarted_server_is_not_accused(own_fleet, pinring, server):
-    fleet = own_fleet(server, 1)
+    fleet = own_fleet(server)
     proxy = pinring(fleet.replicas)
     sessions = [RawSession(proxy.url) for _ in range(5)]
     streams = [session.http.send(session.http.build_request("GET", session.url), stream=True) for session in sessions]

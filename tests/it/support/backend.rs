@@ -268,9 +268,14 @@ impl Backend {
 
     /// Leaves each request, one a connection, to the test.
     pub(crate) fn manual() -> (Self, Arrivals) {
+        Self::manual_at(anywhere())
+    }
+
+    /// The same at a given address.
+    pub(crate) fn manual_at(address: SocketAddr) -> (Self, Arrivals) {
         let (sender, receiver) = mpsc::channel();
         let sender = Mutex::new(sender);
-        let backend = Self::start(move |_, stream| {
+        let backend = Self::on(address, move |_, stream| {
             let asked = Asked {
                 stream: stream.try_clone().unwrap(),
             };

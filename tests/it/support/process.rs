@@ -12,6 +12,8 @@ use serde_json::Value;
 
 use super::{Backend, eventually};
 
+const BINARY: &str = env!("CARGO_BIN_EXE_pinring");
+
 /// A running pinring with a configuration file of its own. Killed when dropped.
 pub(crate) struct Pinring {
     child: Child,
@@ -32,9 +34,28 @@ impl Pinring {
         Self::launch(folder, &["--config", file.to_str().unwrap()], env)
     }
 
+    /// Starts it by a program that runs what its arguments end in, such as `ip netns exec`.
+    pub(crate) fn start_by(prefix: &[&str], toml: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pinring.toml");
+        std::fs::write(&file, with_server(toml)).unwrap();
+        let mut command = Command::new(prefix[0]);
+        command.args(&prefix[1..]).arg(BINARY);
+        Self::spawn(command, folder, &["--config", file.to_str().unwrap()], &[])
+    }
+
     /// Starts it with these arguments.
     pub(crate) fn launch(folder: tempfile::TempDir, args: &[&str], env: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pinring"))
+        Self::spawn(Command::new(BINARY), folder, args, env)
+    }
+
+    fn spawn(
+        mut command: Command,
+        folder: tempfile::TempDir,
+        args: &[&str],
+        env: &[(&str, &str)],
+    ) -> Self {
+        let mut child = command
             .args(["--log-format", "json"])
             .args(args)
             .env("RUST_LOG", "debug")

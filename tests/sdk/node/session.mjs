@@ -24,7 +24,9 @@ const RECONNECTION = {
 };
 
 export class Session {
-  // Standalone streams opened, streams resumed with Last-Event-ID, ids in answers, announcements received.
+  // Standalone streams opened, streams resumed with Last-Event-ID, ids in answers, announcements received, and the
+  // status of the last POST once it is answered.
+  status;
   streams = 0;
   resumes = 0;
   ids = new Set();
@@ -65,7 +67,9 @@ export class Session {
 
   async #fetch(init) {
     const url = this.#urls[this.#requests++ % this.#urls.length];
+    if (init.method === 'POST') this.status = undefined;
     const response = await fetch(url, init);
+    if (init.method === 'POST') this.status = response.status;
     const id = response.headers.get('mcp-session-id');
     if (id) this.ids.add(id);
     if (init.method === 'GET' && response.ok) {

@@ -39,7 +39,7 @@ class Alternating(httpx.AsyncHTTPTransport):
 
 class Session:
     """Counts standalone streams opened and streams resumed with Last-Event-ID; keeps the ids in answers, the
-    announcements received, and the status of the DELETE."""
+    announcements received, and the status of the last POST and of the DELETE."""
 
     def __init__(self, urls: list[str], index: int) -> None:
         self.url = urls[0]
@@ -48,6 +48,7 @@ class Session:
         self.ids: set[str] = set()
         self.heard: list[str] = []
         self.deleted: int | None = None
+        self.status: int | None = None
         # The first request goes to the URL of the session's index, so that both URLs open sessions.
         self.http = httpx.AsyncClient(
             transport=Alternating(urls, index),
@@ -58,7 +59,9 @@ class Session:
     async def note(self, response: httpx.Response) -> None:
         self.ids.update(response.headers.get_list("mcp-session-id"))
         method = response.request.method
-        if method == "DELETE":
+        if method == "POST":
+            self.status = response.status_code
+        elif method == "DELETE":
             self.deleted = response.status_code
         elif method == "GET" and response.is_success:
             if "last-event-id" in response.request.headers:

@@ -2,6 +2,8 @@
 
 import signal
 import string
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from rig.paths import NODE, PYTHON, SDK
 from rig.process import Process
@@ -18,20 +20,33 @@ class Replica:
 
     def __init__(self, name: str, server: str) -> None:
         self.name = name
-        self._server = server
+        self.server = server
         self._begin(0)
 
     def _begin(self, port: int) -> None:
-        self.process = Process(f"{self._server}-{self.name}", [*SERVERS[self._server], self.name, str(port)])
+        self.process = Process(f"{self.server}-{self.name}", [*SERVERS[self.server], self.name, str(port)])
 
     def await_port(self) -> None:
         self.port = int(self.process.wait_for_line(r"listening (\d+)")[1])
 
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        self.process.close()
+
     def restart(self) -> None:
         """Kills it and starts it again, without its sessions."""
-        self.process.close()
+        self.kill()
         self._begin(self.port)
         self.await_port()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Hung, as by SIGSTOP."""
+        self.process.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.signal(signal.SIGCONT)
 
     @property
     def origin(self) -> str:
@@ -43,12 +58,20 @@ class Replica:
 
 
 class Fleet:
-    """Replicas named a, b, c, …"""
+    """Replicas named a, b, c, …, of one server each."""
 
-    def __init__(self, server: str, size: int) -> None:
-        self.replicas = [Replica(name, server) for name in string.ascii_lowercase[:size]]
-        for replica in self.replicas:  # they start side by side
+    def __init__(self, servers: Iterable[str]) -> None:
+        self._names = iter(string.ascii_lowercase)
+        self.replicas: list[Replica] = []
+        self.add(servers)
+
+    def add(self, servers: Iterable[str]) -> list[Replica]:
+        """Starts more, which get the next names."""
+        new = [Replica(next(self._names), server) for server in servers]
+        self.replicas += new
+        for replica in new:  # they start side by side
             replica.await_port()
+        return new
 
     @property
     def three(self) -> list[Replica]:

@@ -4,7 +4,7 @@ import random
 import signal
 import socket
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from rig.deadline import eventually
@@ -22,21 +22,24 @@ drain = "{drain}"
 
 [affinity]
 join_delay = "0s"
-"""
+{affinity}"""
 
 BACKEND = """
 [[backends]]
 name = "{name}"
 url = "{origin}"
+draining = {draining}
 """
 
 
 class Pinring:
     """One pinring process with its configuration file. It keeps its port over restarts."""
 
-    def __init__(self, replicas: Iterable[Replica], drain: str = "20s") -> None:
+    def __init__(self, replicas: Iterable[Replica], drain: str = "20s", affinity: str = "") -> None:
+        """`affinity` are further lines of the section of that name."""
         self.port = free_port()
         self.drain = drain
+        self.affinity = affinity
         self._directory = tempfile.TemporaryDirectory(prefix="pinring-sdk-")
         self.file = Path(self._directory.name) / "pinring.toml"
         self.write(replicas)
@@ -46,9 +49,11 @@ class Pinring:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/mcp"
 
-    def write(self, replicas: Iterable[Replica]) -> None:
-        text = CONFIGURATION.format(port=self.port, drain=self.drain)
-        text += "".join(BACKEND.format(name=replica.name, origin=replica.origin) for replica in replicas)
+    def write(self, replicas: Iterable[Replica], draining: Container[Replica] = ()) -> None:
+        text = CONFIGURATION.format(port=self.port, drain=self.drain, affinity=self.affinity)
+        for replica in replicas:
+            is_draining = str(replica in draining).lower()
+            text += BACKEND.format(name=replica.name, origin=replica.origin, draining=is_draining)
         self.file.write_text(text)
 
     def start(self) -> None:
@@ -64,9 +69,9 @@ class Pinring:
             return False
         return True
 
-    def reload(self, replicas: Iterable[Replica]) -> None:
+    def reload(self, replicas: Iterable[Replica], draining: Container[Replica] = ()) -> None:
         """Writes the file anew, sends SIGHUP, and waits until pinring says that it goes by it."""
-        self.write(replicas)
+        self.write(replicas, draining)
         assert self._hang_up() == "reloaded"
 
     def refuse(self, text: str) -> None:
