@@ -4,6 +4,7 @@
 //! request goes is the router's business. What each revision does is in [`era`].
 
 pub mod era;
+pub mod initialize;
 pub mod jsonrpc;
 pub mod session;
 pub mod sse;

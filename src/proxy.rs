@@ -9,6 +9,7 @@ pub mod body;
 mod deliver;
 pub mod error;
 pub mod headers;
+mod reinitialize;
 mod unknown;
 
 use std::{
@@ -20,20 +21,22 @@ use std::{
 use http::{HeaderValue, Method, Request, Response, header, request};
 use hyper::body::Incoming;
 
-pub use self::unknown::Unknowns;
 use self::{
-    body::{Answer, RequestBody},
+    body::{Answer, Passing, RequestBody},
     deliver::Delivery,
     error::ProxyError,
+    reinitialize::{Part, Recovered},
 };
+pub use self::{reinitialize::Renewals, unknown::Unknowns};
 use crate::{
+    config::OnLoss,
     health::probe::Reporter,
     mcp::{self, Era, RequestKind},
     net::{self, Instant, Liveness, Ticker},
     observe::{Exchange, Outcome},
     pin::{Kind, PIN_LEN, Pin},
     router::{
-        self, Decision,
+        self, Decision, Moved, Refusal,
         table::{Pool, Reader, RoutingTable, Snapshot},
     },
     sessions::Sessions,
@@ -53,6 +56,7 @@ pub struct Proxy {
     client: Client<RequestBody>,
     unknowns: Unknowns,
     sessions: Sessions,
+    renewals: Renewals,
     reporter: Reporter,
     ticker: Ticker,
     watch: Watch,
@@ -77,6 +81,7 @@ impl Proxy {
         tables: Reader,
         unknowns: Unknowns,
         sessions: Sessions,
+        renewals: Renewals,
         reporter: Reporter,
         ticker: Ticker,
         watch: Watch,
@@ -86,6 +91,7 @@ impl Proxy {
             client: Client::default(),
             unknowns,
             sessions,
+            renewals,
             reporter,
             ticker,
             watch,
@@ -145,11 +151,27 @@ impl Proxy {
         let asked = Asked::of(&head, &kind);
 
         // 2 route: a refusal says whether the session is gone or will be known.
-        let decision = self
-            .route(&mut table, &head, &kind, exchange)
-            .await
-            .inspect_err(|_| note_session(&table, &kind, exchange))?;
+        let routed = self.route(&mut table, &head, &kind, exchange).await;
         let pool = pool_of(&table, &head)?;
+        let part = match pool.options.on_loss {
+            OnLoss::NotFound | OnLoss::Successor => Part::None,
+            OnLoss::Reinitialize => {
+                let mut rewritten = head.clone();
+                let strip = pool.options.strip_prefix.as_ref();
+                headers::to_backend(&mut rewritten, scan.clone(), forwarded_for, strip, None);
+                self.part(&table, pool, &head, rewritten, &kind, exchange)
+            }
+        };
+        let decision = match part.recover(routed).await {
+            Ok(Recovered::At(decision)) => decision,
+            Ok(Recovered::Denied(denied)) => {
+                return self.answer(&table, pool, *denied, None, &asked, exchange);
+            }
+            Err(error) => {
+                note_session(&table, &kind, exchange);
+                return Err(error);
+            }
+        };
 
         // 3 rewrite: cannot fail.
         let exchanged = answer::exchanged(&asked, &decision);
@@ -165,13 +187,15 @@ impl Proxy {
         );
         let incoming = body.take().expect("a request is forwarded once");
         let head_deadline = self.ticker.deadline();
-        let body = RequestBody::new(
+        part.prepare(&mut head, &decision);
+        let body = RequestBody::Passing(Passing::new(
             incoming,
             exchange.clone(),
             table.timeouts.request_body_idle,
             self.ticker.clone(),
             (head_deadline.handle(), asked.head_limit(&table)),
-        );
+            part.keep(),
+        ));
 
         // 4 send: again, or elsewhere, only as long as no backend has seen it.
         let delivery = Delivery {
@@ -182,12 +206,14 @@ impl Proxy {
             exchange,
             head: head_deadline,
         };
-        let delivered = delivery
-            .run(decision, Request::from_parts(head, body))
-            .await?;
+        let request = Request::from_parts(head, body);
+        let delivered = delivery.run(decision, request).await?;
+        let (delivered, exchanged) = part.reconsider(&delivery, delivered, exchanged).await?;
 
         // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.
-        self.answer(&table, pool, delivered, exchanged, &asked, exchange)
+        let mut response = self.answer(&table, pool, delivered, exchanged, &asked, exchange)?;
+        part.conclude(&mut response).await;
+        Ok(response)
     }
 
     /// Routes, and waits a little where the table may be about to learn what the pin names.
@@ -201,7 +227,13 @@ impl Proxy {
         let random = self.random.borrow_mut().u64(..);
         let pool = pool_of(table, head).inspect_err(|_| self.warn_of_no_pool(head))?;
         exchange.matched(&pool.options.name);
-        let refusal = match router::route(table, pool, kind, random) {
+        let moved = match pool.options.on_loss {
+            OnLoss::NotFound | OnLoss::Successor => None,
+            OnLoss::Reinitialize => self.renewals.moved(table, pool, kind).await,
+        };
+        let decide =
+            |table: &RoutingTable, pool: &Pool| decide(table, pool, kind, moved.as_deref(), random);
+        let refusal = match decide(table, pool) {
             Ok(decision) => return Ok(decision),
             Err(refusal) => refusal,
         };
@@ -210,7 +242,7 @@ impl Proxy {
         };
         let again = |table: &RoutingTable| {
             let pool = table.pool_for(headers::host_of(head), head.uri.path());
-            pool.map(|pool| router::route(table, pool, kind, random))
+            pool.map(|pool| decide(table, pool))
         };
         let grace = pool.options.unknown_grace;
         self.unknowns
@@ -252,6 +284,21 @@ impl Asked {
             waits_for_continue: head.headers.contains_key(header::EXPECT),
             client_id,
         }
+    }
+}
+
+/// Where the session has moved to comes before where its pin says.
+fn decide(
+    table: &RoutingTable,
+    pool: &Pool,
+    kind: &RequestKind,
+    moved: Option<&Moved>,
+    random: u64,
+) -> Result<Decision, Refusal> {
+    if let (RequestKind::Session(id), Some(moved)) = (kind, moved) {
+        router::follow(table, pool, id, moved)
+    } else {
+        router::route(table, pool, kind, random)
     }
 }
 
@@ -306,7 +353,8 @@ fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<
         | ProxyError::Unclassifiable(_)
         | ProxyError::NoPool
         | ProxyError::Refused(_)
-        | ProxyError::StayedUnknown(_) => {
+        | ProxyError::StayedUnknown(_)
+        | ProxyError::NotReinitialized => {
             tracing::debug!(%peer, reason = verdict.reason, error = chain(error), "refused");
         }
     }

@@ -20,7 +20,7 @@ use crate::{
         session::{ClientSessionId, ServerSessionId},
     },
     pin::{Keys, Kind, Pin, Verdict},
-    ring::{Member, hash},
+    ring::{Coordinate, Member, hash},
     router::table::{Pool, RoutingTable},
 };
 
@@ -31,6 +31,8 @@ pub enum Why {
     Pinned,
     /// Its backend is lost, and this is the ring's next one: see [`OnLoss::Successor`].
     Successor,
+    /// Its handshake was repeated there: see [`Moved`].
+    Reinitialized,
     /// The id has no pin, and its hash is on this backend's part of the ring.
     Ring,
     /// New work, of which this backend has less.
@@ -46,6 +48,7 @@ impl Why {
         match self {
             Self::Pinned => "pinned",
             Self::Successor => "successor",
+            Self::Reinitialized => "reinitialized",
             Self::Ring => "ring",
             Self::Placed => "placed",
             Self::Home => "home",
@@ -62,6 +65,15 @@ pub struct Decision {
     pub why: Why,
     /// The session id for the backend, its own; `None`: the header is not sent.
     pub session: Option<ServerSessionId>,
+}
+
+/// Where a session is whose handshake was repeated: see [`OnLoss::Reinitialize`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// A virtual node of its backend, as a pin would name it.
+    pub coordinate: Coordinate,
+    /// What that backend calls it.
+    pub session: ServerSessionId,
 }
 
 /// Why a request goes nowhere.
@@ -94,6 +106,23 @@ pub enum Refusal {
     /// Nobody takes new work.
     #[error("no backend takes new work")]
     NoBackend,
+}
+
+impl Refusal {
+    /// Whether the session was genuine, and its backend is gone with it.
+    #[must_use]
+    pub fn is_loss(self) -> bool {
+        match self {
+            Self::BackendRemoved | Self::BackendDown => true,
+            Self::Forged
+            | Self::WrongPool
+            | Self::KeyRemoved
+            | Self::UnknownCoordinate
+            | Self::UnknownKey
+            | Self::Unpinned
+            | Self::NoBackend => false,
+        }
+    }
 }
 
 /// Decides where a request of `pool` goes. `random` is any number, a new one for each request.
@@ -137,8 +166,40 @@ pub fn reroute(
     match earlier.why {
         Why::Placed => place(pool, random, tried),
         Why::Home => home(pool, tried),
-        Why::Pinned | Why::Successor | Why::Ring => Err(Refusal::NoBackend),
+        Why::Pinned | Why::Successor | Why::Reinitialized | Why::Ring => Err(Refusal::NoBackend),
     }
+}
+
+/// Decides where a request goes whose session has moved. What it moved to is lost as any backend is.
+///
+/// # Errors
+///
+/// When it goes nowhere. The session's pin must still verify.
+pub fn follow(
+    table: &RoutingTable,
+    pool: &Pool,
+    id: &ClientSessionId,
+    moved: &Moved,
+) -> Result<Decision, Refusal> {
+    let pin = Pin::parse(Kind::Session, id.as_bytes()).ok_or(Refusal::Unpinned)?;
+    verify(&table.keys, table, &pin)?;
+    Ok(Decision {
+        member: locate(table, pool, moved.coordinate)?,
+        why: Why::Reinitialized,
+        session: Some(moved.session.clone()),
+    })
+}
+
+/// Whether the session may have moved without this process having done it: its pin is genuine, and its
+/// backend is, or was at some time, lost or unknown here.
+#[must_use]
+pub fn may_have_moved(table: &RoutingTable, pool: &Pool, id: &ClientSessionId) -> bool {
+    let Some(pin) = Pin::parse(Kind::Session, id.as_bytes()) else {
+        return false;
+    };
+    let was_lost = |member: Member| pool.entry(member).was_lost;
+    locate(table, pool, pin.coordinate).map_or(true, was_lost)
+        && verify(&table.keys, table, &pin).is_ok()
 }
 
 fn session(table: &RoutingTable, pool: &Pool, id: &ClientSessionId) -> Result<Decision, Refusal> {
@@ -169,9 +230,9 @@ fn pinned(
         return Ok(None);
     };
     verify(&table.keys, table, &pin)?;
-    let (member, why) = match (locate(table, pool, &pin), pool.options.on_loss) {
+    let (member, why) = match (locate(table, pool, pin.coordinate), pool.options.on_loss) {
         (Ok(member), _) => (member, Why::Pinned),
-        (Err(Refusal::BackendRemoved | Refusal::BackendDown), OnLoss::Successor) => {
+        (Err(refusal), OnLoss::Successor) if refusal.is_loss() => {
             let next = pool.successor(pin.coordinate).ok_or(Refusal::NoBackend)?;
             (next, Why::Successor)
         }
@@ -197,22 +258,22 @@ fn verify(keys: &Keys, table: &RoutingTable, pin: &Pin<'_>) -> Result<(), Refusa
     }
 }
 
-/// The backend whose virtual node the pin names, by exact match: never a successor, which would answer
-/// for a session that it does not know.
-fn locate(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<Member, Refusal> {
-    if let Some(member) = pool.exact(pin.coordinate) {
+/// The backend whose virtual node this is, by exact match: never a successor, which would answer for a session
+/// that it does not know.
+fn locate(table: &RoutingTable, pool: &Pool, coordinate: Coordinate) -> Result<Member, Refusal> {
+    if let Some(member) = pool.exact(coordinate) {
         return match pool.entry(member).vital {
             Vital::Healthy | Vital::Suspect => Ok(member),
             Vital::Lost => Err(Refusal::BackendDown),
         };
     }
-    if pool.has_lost(pin.coordinate) {
+    if pool.has_lost(coordinate) {
         return Err(Refusal::BackendRemoved);
     }
     let elsewhere = table
         .pools
         .iter()
-        .any(|other| other.exact(pin.coordinate).is_some());
+        .any(|other| other.exact(coordinate).is_some());
     Err(if elsewhere {
         Refusal::WrongPool
     } else {
@@ -220,7 +281,12 @@ fn locate(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<Member, Re
     })
 }
 
-fn place(pool: &Pool, random: u64, tried: &[Member]) -> Result<Decision, Refusal> {
+/// Places new work, at none of `tried`.
+///
+/// # Errors
+///
+/// When nobody else takes any.
+pub fn place(pool: &Pool, random: u64, tried: &[Member]) -> Result<Decision, Refusal> {
     let member = pool
         .candidates()
         .two_choices(random, tried)

@@ -4,6 +4,11 @@
 //! first request on. After a start the counts are therefore too low for a while. A session is live from the
 //! answer that issued its id, until DELETE, the backend's 404, the backend's loss, or `session_idle` without a
 //! request or an open stream.
+//!
+//! Beside it, [`store`] has what sessions of lost backends are brought back by.
+
+mod redis;
+pub mod store;
 
 use std::{
     collections::HashMap,
@@ -146,8 +151,8 @@ impl Default for Sessions {
     }
 }
 
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().expect("nobody panics while holding it")
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nobody panics while holding it")
 }
 
 impl Live {

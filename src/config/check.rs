@@ -17,6 +17,7 @@ use super::{
     file::{self, Report},
     filter, notes, pools, secrets,
     section::Section,
+    store,
 };
 use crate::pin::Keys;
 
@@ -97,6 +98,7 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         timeouts: timeouts(root.table("timeouts")),
         limits: limits(root.table("limits")),
         log: log(root.table("log")),
+        store: store::read(root.table("store")),
         pools,
         keys: secrets.keys,
         secrets: secrets.list,
@@ -104,9 +106,6 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         notes,
     };
     affinity.finish();
-    let store = root.table("store");
-    store.not_yet("url", Some("\"memory\""));
-    store.finish();
     for later in ["tls", "cors", "tracing"] {
         root.not_yet(later, None);
     }
@@ -263,6 +262,9 @@ const HEADER_BYTES: RangeInclusive<usize> = 8 * 1024..=1024 * 1024;
 const DEFAULT_HEADERS: usize = 100;
 /// One descriptor for each client and one for its backend, below the usual hard limit of descriptors.
 const DEFAULT_CONNECTIONS: usize = 20_000;
+/// Most calls are below 10 KiB; what a tool is given as a file may be a few hundred.
+const DEFAULT_REPLAY_BYTES: usize = 256 * 1024;
+const REPLAY_BYTES: RangeInclusive<usize> = 1024..=16 * 1024 * 1024;
 
 fn limits(section: Section<'_>) -> Limits {
     let count = |key, range, default| {
@@ -275,9 +277,11 @@ fn limits(section: Section<'_>) -> Limits {
             .unwrap_or(DEFAULT_HEADER_BYTES),
         headers: count("headers", 1..=1000, DEFAULT_HEADERS),
         connections: count("connections", 1..=1_000_000, DEFAULT_CONNECTIONS),
+        replay_bytes: section
+            .size("replay_bytes", REPLAY_BYTES)
+            .unwrap_or(DEFAULT_REPLAY_BYTES),
     };
     section.not_yet("body_bytes", None);
-    section.not_yet("replay_bytes", None);
     section.finish();
     limits
 }

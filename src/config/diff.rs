@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fmt, net::SocketAddr, time::Duration};
 
 use super::{
-    Config, Limits, Log, PathPrefix, Pool, Server, Timeouts,
+    Config, Limits, Log, PathPrefix, Pool, Server, Store, Timeouts,
     units::{format_duration, format_size},
 };
 use crate::{
@@ -84,7 +84,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     diff
 }
 
-/// Sockets, threads, the watcher and the log are made once, at the start.
+/// Sockets, threads, the watcher, the log and the store are made once, at the start.
 fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Server {
         listen,
@@ -96,6 +96,7 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         filter,
         access,
     } = &old.log;
+    let Store { url, sessions } = &old.store;
     let sorted = |addresses: &[SocketAddr]| {
         let mut addresses = addresses.to_vec();
         addresses.sort_unstable();
@@ -111,6 +112,8 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("log.format", *format == new.log.format),
         ("log.filter", *filter == new.log.filter),
         ("log.access", *access == new.log.access),
+        ("store.url", *url == new.store.url),
+        ("store.sessions", *sessions == new.store.sessions),
     ]
     .into_iter()
     .filter_map(|(key, same)| (!same).then_some(key))
@@ -173,11 +176,13 @@ fn limits(limits: &Limits) -> Listing {
         header_bytes,
         headers,
         connections,
+        replay_bytes,
     } = limits;
     vec![
         ("limits.header_bytes", format_size(*header_bytes)),
         ("limits.headers", headers.to_string()),
         ("limits.connections", connections.to_string()),
+        ("limits.replay_bytes", format_size(*replay_bytes)),
     ]
 }
 

@@ -4,6 +4,7 @@
 //! asks for the next frame only when there is room. Trailers stop here.
 
 mod event_stream;
+mod kept;
 mod request;
 mod response;
 
@@ -15,7 +16,8 @@ use hyper::body::Body;
 
 pub use self::{
     event_stream::{Ending, EventStream},
-    request::{RequestBody, RequestBodyError},
+    kept::Kept,
+    request::{Passing, RequestBody, RequestBodyError},
     response::{Answer, BrokenOff, Departure, Relay, Work},
 };
 use crate::net;

@@ -9,7 +9,7 @@ use http::{Method, Request, Response};
 
 use super::{
     Asked, Proxy,
-    body::{self, RequestBody},
+    body::RequestBody,
     error::{self, ProxyError},
     headers, options,
 };
@@ -57,7 +57,7 @@ pub(super) struct Delivered {
 impl Delivery<'_> {
     /// Sends `request` where `decision` says, or where it may go instead.
     pub(super) async fn run(
-        self,
+        &self,
         mut decision: Decision,
         mut request: Request<RequestBody>,
     ) -> Result<Delivered, ProxyError> {
@@ -87,7 +87,7 @@ impl Delivery<'_> {
                 Some(next) => (decision, request) = (next, unsent),
                 None => {
                     if !self.asked.waits_for_continue {
-                        body::discard(unsent.into_body().into_incoming());
+                        unsent.into_body().discard();
                     }
                     return Err(failed.failure.into());
                 }

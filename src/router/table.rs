@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::{
-    backend::{Backend, BackendId},
+    backend::{Backend, BackendId, Name},
     config::{self, Limits, Timeouts},
     health::Vital,
     pin::{KeyId, Keys},
@@ -88,6 +88,8 @@ pub struct Entry {
     pub standing: Standing,
     /// How well it is.
     pub vital: Vital,
+    /// Whether it was ever lost in the life of this process, or is: its sessions may be elsewhere.
+    pub was_lost: bool,
     /// Whether it is to be told when it answers: see [`crate::health::State::wants_good_news`].
     pub wants_good_news: bool,
     /// Since when no connection could be made to it.
@@ -119,6 +121,7 @@ pub struct Pool {
     candidates: Candidates,
     /// Those whose time after departure has run out.
     lost: Option<Ring>,
+    lost_nodes: Vec<Arc<Nodes>>,
 }
 
 impl Pool {
@@ -168,9 +171,11 @@ impl Pool {
             .map(open)
             .find(|found| !found.is_empty())
             .unwrap_or_default();
+        let lost_nodes = lost.to_vec();
         let lost = Ring::try_new((0..).zip(lost.iter().map(|nodes| &**nodes)));
         Self {
             options,
+            lost_nodes,
             exact,
             unpinned,
             candidates,
@@ -218,6 +223,16 @@ impl Pool {
         self.lost
             .as_ref()
             .is_some_and(|lost| lost.exact(coordinate).is_some())
+    }
+
+    /// The name of the backend that has, or had, a virtual node at exactly this position.
+    #[must_use]
+    pub fn name_at(&self, coordinate: Coordinate) -> Option<&Name> {
+        if let Some(member) = self.exact(coordinate) {
+            return Some(&self.entry(member).backend.name);
+        }
+        let gone = self.lost.as_ref()?.exact(coordinate)?;
+        Some(self.lost_nodes[gone as usize].name())
     }
 
     /// The backend that an id without a pin belongs to.
