@@ -36,7 +36,7 @@ use crate::{
     observe::{Exchange, Outcome},
     pin::{Kind, PIN_LEN, Pin},
     router::{
-        self, Decision, Moved, Refusal,
+        self, Decision, Moved, Refusal, Why,
         table::{Pool, Reader, RoutingTable, Snapshot},
     },
     sessions::Sessions,
@@ -175,6 +175,9 @@ impl Proxy {
 
         // 3 rewrite: cannot fail.
         let exchanged = answer::exchanged(&asked, &decision);
+        if decision.why == Why::Reinitialized {
+            note_session(&table, &kind, exchange); // under the same hash as before
+        }
         if let Some(session) = &decision.session {
             exchange.session(|| table.keys.log_hash(session.as_bytes()).to_string());
         }

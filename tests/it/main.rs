@@ -18,6 +18,7 @@ mod logs;
 mod misuse;
 mod placement;
 mod pools;
+mod reinitialize;
 mod reload;
 mod sessions;
 mod shutdown;
