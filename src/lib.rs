@@ -13,6 +13,7 @@
 //!         2 route     router           RequestKind × RoutingTable → Decision or Refusal   (pure; uses pin, ring)
 //!         3 rewrite   proxy::headers   strip the pin, hop-by-hop headers, X-Forwarded-*
 //!         4 send      proxy::deliver, upstream   pooled connection, deadlines; again only while no byte has left
+//!                     (proxy::reinitialize       where on_loss says so: a lost session's handshake, at another backend)
 //!         5 answer    proxy::{answer, body}    pin what the server issued; stream the body as it comes
 //!         6 observe   observe          one access-log line, on every path
 //! ```
@@ -28,7 +29,7 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | config, health::probe, listener, net, proxy, reload, router::table, sessions, shutdown |
+//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | config, health::probe, listener, net, proxy, reload, router::table, sessions, sessions::store, shutdown |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
 //! | `commands` | W | what the subcommands do | app, cli, config, demo, observe::logging, pin, ring |
@@ -40,6 +41,7 @@
 //! | `listener` | I | accepts, keeps the pace of connections, serves HTTP/1.1 with a given handler | net, shutdown |
 //! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
 //! | `mcp::era` | P | revisions and header names, with their specification sections | - |
+//! | `mcp::initialize` | P | the handshake of a session: what of it can be repeated, and its reply | - |
 //! | `mcp::jsonrpc` | P | the body of an error of pinring's own | - |
 //! | `mcp::session` | P | session ids of the two sides as two checked, redacted types | - |
 //! | `mcp::sse` | P | where one event of a stream ends | - |
@@ -47,10 +49,11 @@
 //! | `observe` | I | the access log's line and the log's set-up; takes plain values | net |
 //! | `observe::logging` | I | sets up the log | observe |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |
-//! | `proxy` | I | the six phases and nothing else | health, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
+//! | `proxy` | I | the six phases and nothing else | config, health, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
 //! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | mcp::sse, net, observe, router::placement, sessions, shutdown, upstream |
 //! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | mcp, router, upstream, proxy |
 //! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | config, mcp, router::table |
+//! | `proxy::reinitialize` | I | repeats the recorded handshake of a lost session elsewhere and sends the request again | health, mcp, mcp::initialize, mcp::session, mcp::sse, net, observe, pin, proxy, ring, router, router::table, sessions, sessions::store, upstream |
 //! | `proxy::unknown` | I | waits and counts for pins that cannot be judged yet | mcp::session, net, ring::hash, router, proxy |
 //! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table, sessions |
 //! | `ring` | P | sorted virtual nodes: coordinate or key → backend | backend |
@@ -61,6 +64,8 @@
 //! | `router::table` | P | one immutable table of all that routing reads; one writer, many readers | backend, config, health, pin, ring, router::placement |
 //! | `router::unknown` | P | since when each unknown pin has been seen | - |
 //! | `sessions` | I | the live sessions of each backend as this process knows them | net, ring::hash, router::placement |
+//! | `sessions::redis` | I | that memory at a Redis or Valkey, shared by several proxies | net, ring, router, sessions |
+//! | `sessions::store` | I | how sessions began and where they went, for those whose backend is lost | net, router, sessions |
 //! | `shutdown` | I | signals, the phases of a drain, and what tells every connection of them | net |
 //! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |
 //! | `upstream::connect` | I | resolve, connect, handshake within one deadline | backend, net, upstream |

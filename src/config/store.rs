@@ -7,7 +7,7 @@ use super::{
     section::{Found, Section},
 };
 
-/// More sessions than one proxy of a large installation has at one time; about 20 MiB when full.
+/// More sessions than one proxy of a large installation has at one time; 11 to 24 MiB when full.
 const DEFAULT_SESSIONS: usize = 100_000;
 
 const RIGHT: &str = "write \"memory\", or a URL such as \"redis://127.0.0.1:6379\"";

@@ -216,7 +216,7 @@ impl Part<'_> {
                 if renewal.has_waited.get() {
                     response.headers_mut().insert(MARK, REINITIALIZED);
                 }
-                renewal.forget_if_ended(response.status()).await;
+                renewal.note(response.status()).await;
             }
         }
     }

@@ -4,7 +4,7 @@ mod shared;
 
 use std::{
     collections::HashMap,
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -214,25 +214,29 @@ fn a_body_that_comes_behind_the_backend_s_404_is_sent_again_whole() {
     let pinring = Pinring::before(&[&a, &b], SOON);
     let id = open_at("a", pinring.address());
     drop(a);
-    // It answers by the head alone, as the Python SDK does.
+    // It answers by the head alone, as the Python SDK does, and takes no new session.
     let _hasty = Backend::raw(address, |mut stream, _| {
         let mut bytes = [0; 64 * 1024];
-        while std::io::Read::read(&mut stream, &mut bytes).is_ok_and(|length| length > 0) {
-            let _sent = stream.write_all(&status(404));
-            std::thread::sleep(Duration::from_millis(300));
+        while let Ok(length @ 1..) = stream.read(&mut bytes) {
+            let text = String::from_utf8_lossy(&bytes[..length]).to_lowercase();
+            let answer = status(if text.contains("mcp-session-id") {
+                404
+            } else {
+                503
+            });
+            if text.starts_with("post") && stream.write_all(&answer).is_err() {
+                return;
+            }
         }
     });
     let whole = request("POST", &header(&id), CALL);
     let (first, rest) = whole.split_at(whole.len() - 20);
     let mut client = Client::connect(pinring.address());
     client.send(first);
-    std::thread::sleep(Duration::from_millis(100)); // the 404 is there before the rest
+    assert!(client.is_quiet_for(Duration::from_millis(200)));
     let answer = client.send(rest).answer();
-    // A handshake at the hasty one fails; b has it then, or the client is told to try again.
-    assert!([200, 404].contains(&answer.status), "{}", answer.head);
-    if answer.status == 200 {
-        assert_eq!(b.received().last().unwrap().body, CALL.as_bytes());
-    }
+    assert_eq!((answer.status, mark(&answer)), (200, Some("reinitialized")));
+    assert_eq!(b.received().last().unwrap().body, CALL.as_bytes());
 }
 
 #[test]
@@ -486,6 +490,25 @@ fn a_handshake_that_is_refused_leaves_the_session_not_found() {
         });
         assert_eq!(last, (404, "backend_lost".into()));
     }
+}
+
+#[test]
+fn where_the_handshake_is_refused_the_backend_s_own_404_is_passed_on() {
+    let a = server("a", anywhere());
+    let address = a.address();
+    let pinring = Pinring::before(&[&a], SOON);
+    let id = open_at("a", pinring.address());
+    drop(a);
+    let own = b"HTTP/1.1 404 Gone\r\ncontent-length: 4\r\n\r\nmine".to_vec();
+    let _back = server_that("a", address, move |request| {
+        let opens = method_of(request) == "initialize";
+        Some(if opens { status(400) } else { own.clone() })
+    });
+    let answer = call(pinring.address(), &id);
+    assert_eq!(
+        (answer.status, &*answer.text(), mark(&answer)),
+        (404, "mine", None)
+    );
 }
 
 #[test]

@@ -30,7 +30,7 @@ use crate::{
         self, Decision, Moved, Why,
         table::{Pool, RoutingTable},
     },
-    sessions::store::{Found, Handshake, Key, Lease, Store},
+    sessions::store::{Away, Found, Handshake, Key, Lease, Store},
 };
 
 /// For one handshake at one backend.
@@ -59,7 +59,7 @@ pub(in crate::proxy) struct Renewal<'a> {
     pub(super) head: request::Parts,
     pub(super) kept: Kept,
     pub(super) exchange: &'a Exchange,
-    /// The request waited for a handshake.
+    /// The session was brought back while the request waited.
     pub(super) has_waited: Cell<bool>,
 }
 
@@ -74,11 +74,14 @@ impl Renewal<'_> {
     /// The session's backend is lost, as `error` says: brings it back, if this request may ask for that.
     pub(super) async fn recover(&self, error: ProxyError) -> Result<Recovered, ProxyError> {
         if !self.may_be_repeated() {
-            self.forget_if_ended(StatusCode::NOT_FOUND).await;
+            self.note(StatusCode::NOT_FOUND).await;
             return Err(error);
         }
         match self.bring_back(None).await {
-            Brought::Landed(Landed::At(moved)) => Ok(Recovered::At(self.follow(&moved)?)),
+            Brought::Landed(Landed::At(moved)) => {
+                self.has_waited.set(true);
+                Ok(Recovered::At(self.follow(&moved)?))
+            }
             Brought::Landed(Landed::Gone) => Err(error),
             Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
             Brought::Denied(denied) => Ok(Recovered::Denied(denied)),
@@ -115,6 +118,7 @@ impl Renewal<'_> {
             .map(|exchanged| exchanged.server.as_bytes());
         match self.bring_back(asked).await {
             Brought::Landed(Landed::At(moved)) => {
+                self.has_waited.set(true);
                 self.end_visits(&delivered, asked);
                 drop(delivered);
                 let decision = self.follow(&moved)?;
@@ -138,7 +142,6 @@ impl Renewal<'_> {
     /// Brings the session back, or waits for who does so already. `asked` is what the session was called where
     /// it was not known.
     async fn bring_back(&self, asked: Option<&[u8]>) -> Brought {
-        self.has_waited.set(true);
         loop {
             match self.proxy.renewals.flights.join(self.key) {
                 Flight::Leads(lead) => {
@@ -225,8 +228,14 @@ impl Renewal<'_> {
             coordinate: self.pool.coordinate_for(member, session.as_bytes()),
             session,
         };
-        let Ok(Some(moved)) = lease.moved(moved).await else {
-            return Landed::Gone; // ended meanwhile, or the store is away
+        let moved = match lease.moved(moved).await {
+            Ok(Some(moved)) => moved,
+            Ok(None) => {
+                // It was ended meanwhile, or our lease had run out, and another proxy was as slow.
+                let found = self.store().find(&self.key).await.unwrap_or_default();
+                return found.moved.map_or(Landed::Gone, Landed::At);
+            }
+            Err(Away) => return Landed::Gone,
         };
         let entry = self.pool.entry(member);
         drop(
@@ -258,11 +267,13 @@ impl Renewal<'_> {
         }
     }
 
-    /// Forgets the session if its client has ended it, or nobody knows it.
-    pub(super) async fn forget_if_ended(&self, status: StatusCode) {
+    /// Notes how the session was answered: it lives, or its client has ended it.
+    pub(super) async fn note(&self, status: StatusCode) {
         let ended = status.is_success() || status == StatusCode::NOT_FOUND;
         if ended && self.head.method == Method::DELETE {
             self.store().remove(&self.key).await;
+        } else if status.is_success() {
+            self.store().answered(&self.key);
         }
     }
 

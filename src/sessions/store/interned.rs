@@ -23,13 +23,13 @@ impl Interned {
         if let Some(known) = self.all.get(&handshake) {
             return Some(Arc::clone(known));
         }
-        if self.bytes >= self.sweep_at {
+        let size = size(&handshake);
+        if self.bytes + size > self.sweep_at {
             self.all
                 .retain(|handshake| Arc::strong_count(handshake) > 1);
-            self.bytes = self.all.iter().map(|handshake| size(handshake)).sum();
+            self.bytes = self.all.iter().map(|known| self::size(known)).sum();
             self.sweep_at = (2 * self.bytes).clamp(64 * 1024, MOST_BYTES);
         }
-        let size = size(&handshake);
         if self.bytes + size > MOST_BYTES {
             return None;
         }

@@ -32,6 +32,7 @@ class Fleet:
     """Replicas named a, b, c, …"""
 
     def __init__(self, server: str, size: int) -> None:
+        self.server = server
         names = string.ascii_lowercase[:size]
         processes = [Process(f"{server}-{name}", [*SERVERS[server], name, "0"]) for name in names]
         self.replicas = [Replica(name, process, _port(process)) for name, process in zip(names, processes, strict=True)]
@@ -40,6 +41,13 @@ class Fleet:
     def three(self) -> list[Replica]:
         """Those of the usual configuration; what is behind them joins later, or is removed."""
         return self.replicas[:3]
+
+    def kill_and_restart(self, replica: Replica) -> None:
+        """The new process has the port of the old one, and none of its sessions."""
+        replica.process.close()
+        command = [*SERVERS[self.server], replica.name, str(replica.port)]
+        replica.process = Process(f"{self.server}-{replica.name}", command)
+        _port(replica.process)
 
     def close(self) -> None:
         for replica in self.replicas:
