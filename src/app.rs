@@ -19,18 +19,18 @@ use tokio::{runtime::Builder, sync::mpsc};
 use self::worker::Worker;
 use crate::{
     admin::Admin,
-    config::{Config, source::Source},
+    config::{self, Config, StoreUrl, source::Source},
     health::probe,
     listener::Connections,
     net,
-    proxy::Unknowns,
+    proxy::{Renewals, Unknowns},
     reload::{
         Inputs, Reason, Reload,
         command::{self, Commander},
         watch,
     },
     router::table::{self, Publisher, Reader},
-    sessions::Sessions,
+    sessions::{Sessions, store::Store},
     shutdown::{self, Signals, Trigger},
 };
 
@@ -166,7 +166,7 @@ impl Bound {
         let signals = Signals::install()?;
         let watched = self.config.server.watch && !self.config.files.is_empty();
         let threads = self.config.server.threads.get();
-        let sessions = Sessions::new();
+        let (sessions, store) = (Sessions::new(), store(&self.config.store));
         let (reload, table) = Reload::new(self.source, self.config, sessions.clone());
         let (publisher, subscriber) = table::publish(table);
         let (trigger, watcher) = shutdown::channel();
@@ -178,6 +178,7 @@ impl Bound {
             subscriber,
             unknowns,
             sessions: sessions.clone(),
+            renewals: Renewals::new(store.clone()),
             reporter: reporter.clone(),
             watcher,
             connections: connections.clone(),
@@ -196,6 +197,7 @@ impl Bound {
         drop(self.sockets); // each thread has its own handles, and closes them when it drains
         drop(worker); // the trigger knows that all threads are done by their watchers being gone
         tokio::spawn(async move { sessions.sweep().await });
+        tokio::spawn(async move { store.keep().await });
         let (commander, commands) = command::commands();
         // Its file is removed when all is over.
         let _admin = self
@@ -235,6 +237,13 @@ fn serve_admin(socket: net::unix::Bound, writer: Commander) -> io::Result<net::u
     let (listener, file) = socket.into_listener()?;
     tokio::spawn(Admin::new(writer).serve(listener));
     Ok(file)
+}
+
+fn store(config: &config::Store) -> Store {
+    match &config.url {
+        StoreUrl::Memory => Store::in_memory(config.sessions),
+        StoreUrl::Redis(url) => Store::in_redis(config.sessions, url),
+    }
 }
 
 /// Raises the limit of open files, and warns where it cannot hold all connections.

@@ -20,6 +20,7 @@ mod path;
 mod pools;
 mod secrets;
 mod section;
+mod store;
 mod units;
 
 use std::{
@@ -56,6 +57,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is written, and how.
     pub log: Log,
+    /// Where handshakes are kept for sessions whose backend is lost.
+    pub store: Store,
     /// The keys behind the pins' tags.
     pub keys: pin::Keys,
     /// The secrets as configured, the signing one first. Empty where none is: [`Config::keys`] then
@@ -126,6 +129,8 @@ pub struct Limits {
     pub sessions_per_backend: Option<NonZeroU32>,
     /// Live sessions of one principal; `None`: nobody counts them.
     pub sessions_per_principal: Option<PrincipalLimit>,
+    /// Bytes of a request that are kept for [`OnLoss::Reinitialize`].
+    pub replay_bytes: usize,
 }
 
 /// How many live sessions one principal may have.
@@ -135,6 +140,33 @@ pub struct PrincipalLimit {
     pub most: NonZeroU32,
     /// What makes a principal.
     pub by: identity::Source,
+}
+
+/// `[store]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Store {
+    /// Where it is.
+    pub url: StoreUrl,
+    /// Sessions that one process keeps in its memory.
+    pub sessions: usize,
+}
+
+/// Where the store of [`OnLoss::Reinitialize`] is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// In the memory of this process.
+    Memory,
+    /// At a Redis or Valkey server: its URL, which has been parsed once, and may hold a password.
+    Redis(String),
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "Memory",
+            Self::Redis(_) => "Redis",
+        })
+    }
 }
 
 /// `[log]`.
@@ -258,12 +290,15 @@ pub enum OnLoss {
     NotFound,
     /// It goes to the ring's next healthy backend: for servers that share their sessions' state.
     Successor,
+    /// Its handshake is repeated at another backend, and it goes on there, without the server's memory of it.
+    Reinitialize,
 }
 
 impl OnLoss {
-    const WORDS: [(&'static str, Self); 2] = [
+    const WORDS: [(&'static str, Self); 3] = [
         ("not-found", Self::NotFound),
         ("successor", Self::Successor),
+        ("reinitialize", Self::Reinitialize),
     ];
 }
 

@@ -13,6 +13,7 @@
 //!         2 route     router           RequestKind × RoutingTable → Decision or Refusal   (pure; uses pin, ring)
 //!         3 rewrite   proxy::headers   strip the pin, hop-by-hop headers, X-Forwarded-*
 //!         4 send      proxy::deliver, upstream   pooled connection, deadlines; again only while no byte has left
+//!                     (proxy::reinitialize       where on_loss says so: a lost session's handshake, at another backend)
 //!         5 answer    proxy::{gone, answer, body}    hear that the session is gone; pin what the server issued; stream the body as it comes
 //!         6 observe   observe          one access-log line, on every path
 //! ```
@@ -43,6 +44,7 @@
 //! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
 //! | `mcp::endpoint` | P | the first event of an HTTP+SSE stream, and the query of its messages | - |
 //! | `mcp::era` | P | revisions and header names, with their specification sections | - |
+//! | `mcp::initialize` | P | the handshake of a session: what of it can be repeated, and its reply | - |
 //! | `mcp::jsonrpc` | P | the body of an error of pinring's own | - |
 //! | `mcp::loss` | P | recognises what servers say of a session that they do not know | mcp::sse |
 //! | `mcp::session` | P | session ids of the two sides as two checked, redacted types | - |
@@ -55,6 +57,7 @@
 //! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | config, mcp::endpoint, mcp::sse, net, observe, pin, router::placement, sessions, shutdown, upstream |
 //! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | mcp, router, upstream, proxy |
 //! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | config, mcp, router::table |
+//! | `proxy::reinitialize` | I | repeats the recorded handshake of a lost session elsewhere and sends the request again | health, mcp, mcp::initialize, mcp::session, mcp::sse, net, observe, pin, proxy, ring, router, router::table, sessions, sessions::store, upstream |
 //! | `proxy::unknown` | I | waits and counts for pins that cannot be judged yet | mcp::session, net, ring::hash, router, proxy |
 //! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table, sessions, shutdown |
 //! | `reload::command` | I | what the writer is asked and told | router::membership |
@@ -66,6 +69,8 @@
 //! | `router::table` | P | one immutable table of all that routing reads; one writer, many readers | backend, config, health, pin, ring, router::placement |
 //! | `router::unknown` | P | since when each unknown pin has been seen | - |
 //! | `sessions` | I | the live sessions of each backend and principal as this process knows them | net, ring::hash, router::placement |
+//! | `sessions::redis` | I | that memory at a Redis or Valkey, shared by several proxies | net, ring, router, sessions |
+//! | `sessions::store` | I | how sessions began and where they went, for those whose backend is lost | net, router, sessions |
 //! | `shutdown` | I | signals, the phases of a drain, and what tells every connection of them | net |
 //! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |
 //! | `upstream::connect` | I | resolve, connect, handshake within one deadline | backend, net, upstream |

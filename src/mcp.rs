@@ -5,6 +5,7 @@
 
 pub mod endpoint;
 pub mod era;
+pub mod initialize;
 pub mod jsonrpc;
 pub mod loss;
 pub mod session;

@@ -10,6 +10,7 @@ mod deliver;
 pub mod error;
 mod gone;
 pub mod headers;
+mod reinitialize;
 mod unknown;
 
 use std::{
@@ -22,14 +23,15 @@ use std::{
 use http::{HeaderValue, Method, Request, Response, header, request};
 use hyper::body::Incoming;
 
-pub use self::unknown::Unknowns;
 use self::{
-    body::{Answer, RequestBody},
+    body::{Answer, Passing, RequestBody},
     deliver::Delivery,
     error::ProxyError,
-    gone::Gone,
+    reinitialize::{Part, Recovered},
 };
+pub use self::{reinitialize::Renewals, unknown::Unknowns};
 use crate::{
+    config::OnLoss,
     health::probe::Reporter,
     identity::Credential,
     mcp::{self, Era, RequestKind, endpoint::PinnedQuery},
@@ -37,7 +39,7 @@ use crate::{
     observe::{Exchange, Outcome},
     pin::{Kind, PIN_LEN, Pin},
     router::{
-        self, Decision, Refusal,
+        self, Decision, Moved, Refusal, Why,
         table::{Pool, Reader, RoutingTable, Snapshot},
     },
     sessions::{Opening, Owner, Sessions},
@@ -57,6 +59,7 @@ pub struct Proxy {
     client: Client<RequestBody>,
     unknowns: Unknowns,
     sessions: Sessions,
+    renewals: Renewals,
     reporter: Reporter,
     ticker: Ticker,
     watch: Watch,
@@ -87,6 +90,7 @@ impl Proxy {
         tables: Reader,
         unknowns: Unknowns,
         sessions: Sessions,
+        renewals: Renewals,
         reporter: Reporter,
         ticker: Ticker,
         watch: Watch,
@@ -96,6 +100,7 @@ impl Proxy {
             client: Client::default(),
             unknowns,
             sessions,
+            renewals,
             reporter,
             ticker,
             watch,
@@ -156,11 +161,27 @@ impl Proxy {
         let asked = Asked::of(&head, &kind, &table, peer);
 
         // 2 route: a refusal says whether the session is gone or will be known.
-        let decision = self
-            .route(&mut table, &head, &kind, exchange)
-            .await
-            .inspect_err(|_| note_session(&table, &kind, exchange))?;
+        let routed = self.route(&mut table, &head, &kind, exchange).await;
         let pool = pool_of(&table, &head)?;
+        let part = match pool.options.on_loss {
+            OnLoss::NotFound | OnLoss::Successor => Part::None,
+            OnLoss::Reinitialize => {
+                let mut rewritten = head.clone();
+                let strip = pool.options.strip_prefix.as_ref();
+                headers::to_backend(&mut rewritten, scan.clone(), forwarded_for, strip, None);
+                self.part(&table, pool, &head, rewritten, &kind, exchange)
+            }
+        };
+        let decision = match part.recover(routed).await {
+            Ok(Recovered::At(decision)) => decision,
+            Ok(Recovered::Denied(denied)) => {
+                return self.answer(&table, pool, *denied, None, &asked, exchange);
+            }
+            Err(error) => {
+                note_session(&table, &kind, exchange);
+                return Err(error);
+            }
+        };
         let _until_it_is_counted = match kind {
             RequestKind::NewWork => self.open(&table, &asked)?,
             RequestKind::Modern { .. }
@@ -171,6 +192,9 @@ impl Proxy {
 
         // 3 rewrite: cannot fail.
         let exchanged = answer::exchanged(&asked, &decision);
+        if decision.why == Why::Reinitialized {
+            note_session(&table, &kind, exchange); // under the same hash as before
+        }
         if let Some(session) = &decision.session {
             exchange.session(|| table.keys.log_hash(session.as_bytes()).to_string());
         }
@@ -194,13 +218,15 @@ impl Proxy {
         );
         let incoming = body.take().expect("a request is forwarded once");
         let head_deadline = self.ticker.deadline();
-        let body = RequestBody::new(
+        part.prepare(&mut head, &decision);
+        let body = RequestBody::Passing(Passing::new(
             incoming,
             exchange.clone(),
             table.timeouts.request_body_idle,
             self.ticker.clone(),
             (head_deadline.handle(), asked.head_limit(&table)),
-        );
+            part.keep(),
+        ));
 
         // 4 send: again, or elsewhere, only as long as no backend has seen it.
         let delivery = Delivery {
@@ -211,19 +237,23 @@ impl Proxy {
             exchange,
             head: head_deadline,
         };
-        let mut delivered = delivery
-            .run(decision, Request::from_parts(head, body))
-            .await?;
-        match self
+        let request = Request::from_parts(head, body);
+        let mut delivered = delivery.run(decision, request).await?;
+        let gone = self
             .hear(pool, &mut delivered, exchanged.as_ref(), &asked)
-            .await?
-        {
-            Some(Gone::InOtherWords) => return Err(ProxyError::SessionForgotten),
-            Some(Gone::NotFound) | None => {}
-        }
+            .await?;
+        let (delivered, exchanged) = match gone {
+            Some(gone) => {
+                part.reconsider(&delivery, delivered, exchanged, gone)
+                    .await?
+            }
+            None => (delivered, exchanged),
+        };
 
         // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.
-        self.answer(&table, pool, delivered, exchanged, &asked, exchange)
+        let mut response = self.answer(&table, pool, delivered, exchanged, &asked, exchange)?;
+        part.conclude(&mut response).await;
+        Ok(response)
     }
 
     /// Routes, and waits a little where the table may be about to learn what the pin names.
@@ -237,7 +267,13 @@ impl Proxy {
         let random = self.random.borrow_mut().u64(..);
         let pool = pool_of(table, head).inspect_err(|_| self.warn_of_no_pool(head))?;
         exchange.matched(&pool.options.name);
-        let refusal = match router::route(table, pool, kind, random) {
+        let moved = match pool.options.on_loss {
+            OnLoss::NotFound | OnLoss::Successor => None,
+            OnLoss::Reinitialize => self.renewals.moved(table, pool, kind).await,
+        };
+        let decide =
+            |table: &RoutingTable, pool: &Pool| decide(table, pool, kind, moved.as_deref(), random);
+        let refusal = match decide(table, pool) {
             Ok(decision) => return Ok(decision),
             Err(refusal) => refusal,
         };
@@ -250,7 +286,7 @@ impl Proxy {
         };
         let again = |table: &RoutingTable| {
             let pool = table.pool_for(headers::host_of(head), head.uri.path());
-            pool.map(|pool| router::route(table, pool, kind, random))
+            pool.map(|pool| decide(table, pool))
         };
         let grace = pool.options.unknown_grace;
         self.unknowns
@@ -325,6 +361,21 @@ impl Asked {
     }
 }
 
+/// Where the session has moved to comes before where its pin says.
+fn decide(
+    table: &RoutingTable,
+    pool: &Pool,
+    kind: &RequestKind,
+    moved: Option<&Moved>,
+    random: u64,
+) -> Result<Decision, Refusal> {
+    if let (RequestKind::Session(id), Some(moved)) = (kind, moved) {
+        router::follow(table, pool, id, moved)
+    } else {
+        router::route(table, pool, kind, random)
+    }
+}
+
 fn pool_of<'a>(table: &'a RoutingTable, head: &request::Parts) -> Result<&'a Pool, ProxyError> {
     table
         .pool_for(headers::host_of(head), head.uri.path())
@@ -390,6 +441,7 @@ fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<
         | ProxyError::Refused(_)
         | ProxyError::StayedUnknown(_)
         | ProxyError::SessionForgotten
+        | ProxyError::NotReinitialized
         | ProxyError::Drained => {
             tracing::debug!(%peer, reason = verdict.reason, error = chain(error), "refused");
         }

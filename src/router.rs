@@ -35,6 +35,8 @@ pub enum Why {
     Pinned,
     /// Its backend is lost, and this is the ring's next one: see [`OnLoss::Successor`].
     Successor,
+    /// Its handshake was repeated there: see [`Moved`].
+    Reinitialized,
     /// The id has no pin, and its hash is on this backend's part of the ring.
     Ring,
     /// New work, of which this backend has less, or the local one.
@@ -50,6 +52,7 @@ impl Why {
         match self {
             Self::Pinned => "pinned",
             Self::Successor => "successor",
+            Self::Reinitialized => "reinitialized",
             Self::Ring => "ring",
             Self::Placed => "placed",
             Self::Home => "home",
@@ -68,6 +71,15 @@ pub struct Decision {
     pub session: Option<ServerSessionId>,
     /// How many sessions the backend may have, for the request may open one.
     pub limit: SessionLimit,
+}
+
+/// Where a session is whose handshake was repeated: see [`OnLoss::Reinitialize`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// A virtual node of its backend, as a pin would name it.
+    pub coordinate: Coordinate,
+    /// What that backend calls it.
+    pub session: ServerSessionId,
 }
 
 /// Why a request goes nowhere.
@@ -106,6 +118,25 @@ pub enum Refusal {
     /// The one who asks has as many sessions as he may have.
     #[error("you have as many sessions as you may have; end one first")]
     PrincipalSessionsFull,
+}
+
+impl Refusal {
+    /// Whether the session was genuine, and its backend is gone with it.
+    #[must_use]
+    pub fn is_loss(self) -> bool {
+        match self {
+            Self::BackendRemoved | Self::BackendDown => true,
+            Self::Forged
+            | Self::WrongPool
+            | Self::KeyRemoved
+            | Self::UnknownCoordinate
+            | Self::UnknownKey
+            | Self::Unpinned
+            | Self::NoBackend
+            | Self::SessionsFull
+            | Self::PrincipalSessionsFull => false,
+        }
+    }
 }
 
 /// Decides where a request of `pool` goes. `random` is any number, a new one for each request.
@@ -150,8 +181,41 @@ pub fn reroute(
     match earlier.why {
         Why::Placed => place(pool, random, tried, earlier.limit),
         Why::Home => home(pool, tried),
-        Why::Pinned | Why::Successor | Why::Ring => Err(Refusal::NoBackend),
+        Why::Pinned | Why::Successor | Why::Reinitialized | Why::Ring => Err(Refusal::NoBackend),
     }
+}
+
+/// Decides where a request goes whose session has moved. What it moved to is lost as any backend is.
+///
+/// # Errors
+///
+/// When it goes nowhere. The session's pin must still verify.
+pub fn follow(
+    table: &RoutingTable,
+    pool: &Pool,
+    id: &ClientSessionId,
+    moved: &Moved,
+) -> Result<Decision, Refusal> {
+    let pin = Pin::parse(Kind::Session, id.as_bytes()).ok_or(Refusal::Unpinned)?;
+    verify(&table.keys, table, &pin)?;
+    Ok(Decision {
+        member: locate(table, pool, moved.coordinate)?,
+        why: Why::Reinitialized,
+        session: Some(moved.session.clone()),
+        limit: None,
+    })
+}
+
+/// Whether the session may have moved without this process having done it: its pin is genuine, and its
+/// backend is, or was at some time, lost or unknown here.
+#[must_use]
+pub fn may_have_moved(table: &RoutingTable, pool: &Pool, id: &ClientSessionId) -> bool {
+    let Some(pin) = Pin::parse(Kind::Session, id.as_bytes()) else {
+        return false;
+    };
+    let was_lost = |member: Member| pool.entry(member).was_lost;
+    locate(table, pool, pin.coordinate).map_or(true, was_lost)
+        && verify(&table.keys, table, &pin).is_ok()
 }
 
 fn session(table: &RoutingTable, pool: &Pool, id: &ClientSessionId) -> Result<Decision, Refusal> {
@@ -191,7 +255,7 @@ fn pinned(
     let Some(pin) = Pin::parse(Kind::Session, id.as_bytes()) else {
         return Ok(None);
     };
-    let (member, why) = follow(table, pool, &pin)?;
+    let (member, why) = by_pin(table, pool, &pin)?;
     // A part of a valid id is one too: the shape leaves at least one byte.
     let session = http::HeaderValue::from_bytes(pin.string)
         .ok()
@@ -208,7 +272,7 @@ fn pinned(
 fn endpoint(table: &RoutingTable, pool: &Pool, query: &PinnedQuery) -> Result<Decision, Refusal> {
     let (own, pin) = (query.own().as_bytes(), query.pin().as_bytes());
     let pin = Pin::parse_encoded(Kind::Endpoint, own, pin).ok_or(Refusal::Forged)?;
-    let (member, why) = follow(table, pool, &pin)?;
+    let (member, why) = by_pin(table, pool, &pin)?;
     Ok(Decision {
         member,
         why,
@@ -218,13 +282,11 @@ fn endpoint(table: &RoutingTable, pool: &Pool, query: &PinnedQuery) -> Result<De
 }
 
 /// The backend that a pin leads to, once it has been verified.
-fn follow(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<(Member, Why), Refusal> {
+fn by_pin(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<(Member, Why), Refusal> {
     verify(&table.keys, table, pin)?;
-    match locate(table, pool, pin) {
+    match locate(table, pool, pin.coordinate) {
         Ok(member) => Ok((member, Why::Pinned)),
-        Err(lost @ (Refusal::BackendRemoved | Refusal::BackendDown)) => {
-            Ok((instead(pool, pin.coordinate, lost)?, Why::Successor))
-        }
+        Err(lost) if lost.is_loss() => Ok((instead(pool, pin.coordinate, lost)?, Why::Successor)),
         Err(refusal) => Err(refusal),
     }
 }
@@ -232,7 +294,7 @@ fn follow(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<(Member, W
 /// Who serves a session whose backend is lost, if anybody does.
 fn instead(pool: &Pool, position: Coordinate, lost: Refusal) -> Result<Member, Refusal> {
     match pool.options.on_loss {
-        OnLoss::NotFound => Err(lost),
+        OnLoss::NotFound | OnLoss::Reinitialize => Err(lost),
         OnLoss::Successor => pool.successor(position).ok_or(Refusal::NoBackend),
     }
 }
@@ -246,10 +308,10 @@ fn verify(keys: &Keys, table: &RoutingTable, pin: &Pin<'_>) -> Result<(), Refusa
     }
 }
 
-/// The backend whose virtual node the pin names, by exact match: never a successor, which would answer
-/// for a session that it does not know.
-fn locate(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<Member, Refusal> {
-    if let Some(member) = pool.exact(pin.coordinate) {
+/// The backend whose virtual node this is, by exact match: never a successor, which would answer for a session
+/// that it does not know.
+fn locate(table: &RoutingTable, pool: &Pool, coordinate: Coordinate) -> Result<Member, Refusal> {
+    if let Some(member) = pool.exact(coordinate) {
         let entry = pool.entry(member);
         return match entry.vital {
             _ if entry.drained => Err(Refusal::BackendRemoved),
@@ -257,13 +319,13 @@ fn locate(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<Member, Re
             Vital::Lost => Err(Refusal::BackendDown),
         };
     }
-    if pool.has_lost(pin.coordinate) {
+    if pool.has_lost(coordinate) {
         return Err(Refusal::BackendRemoved);
     }
     let elsewhere = table
         .pools
         .iter()
-        .any(|other| other.exact(pin.coordinate).is_some());
+        .any(|other| other.exact(coordinate).is_some());
     Err(if elsewhere {
         Refusal::WrongPool
     } else {
@@ -271,7 +333,12 @@ fn locate(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<Member, Re
     })
 }
 
-fn place(
+/// Places new work, at none of `tried`, and where there is room for a session if `limit` asks for that.
+///
+/// # Errors
+///
+/// When nobody else takes any.
+pub fn place(
     pool: &Pool,
     random: u64,
     tried: &[Member],

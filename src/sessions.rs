@@ -4,6 +4,11 @@
 //! first request on. After a start the counts are therefore too low for a while. A session is live from the
 //! answer that issued its id, until DELETE, the backend's 404, the backend's loss, or `session_idle` without a
 //! request or an open stream.
+//!
+//! Beside it, [`store`] has what sessions of lost backends are brought back by.
+
+mod redis;
+pub mod store;
 
 mod forgotten;
 mod principals;
@@ -60,10 +65,10 @@ struct Live {
 const MOST_BYTES: usize = 64;
 
 // A table has at most 9/7 places for each entry right after it has grown, and one of all shards grows at a
-// time. The sweep brings it back to 4/3 where many have gone.
+// time. The sweep brings it back to that where many have gone.
 const _: () = {
     let places = size_of::<Option<(u64, Live)>>() + size_of::<Option<(u64, NonZeroU32)>>();
-    assert!(places * 9 * (SHARDS + 1) / SHARDS / 7 <= MOST_BYTES && places * 4 / 3 <= MOST_BYTES);
+    assert!(places * 9 * (SHARDS + 1) / SHARDS / 7 <= MOST_BYTES);
 };
 
 impl Sessions {

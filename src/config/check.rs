@@ -23,6 +23,7 @@ use super::{
     file::{self, Report},
     filter, notes, pools, secrets,
     section::Section,
+    store,
 };
 use crate::{identity, pin::Keys};
 
@@ -104,6 +105,7 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         timeouts: timeouts(root.table("timeouts")),
         limits,
         log: log(root.table("log")),
+        store: store::read(root.table("store")),
         pools,
         keys: secrets.keys,
         secrets: secrets.list,
@@ -111,9 +113,6 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         notes,
     };
     affinity.finish();
-    let store = root.table("store");
-    store.not_yet("url", Some("\"memory\""));
-    store.finish();
     for later in ["tls", "cors", "tracing"] {
         root.not_yet(later, None);
     }
@@ -270,6 +269,9 @@ const HEADER_BYTES: RangeInclusive<usize> = 8 * 1024..=1024 * 1024;
 const DEFAULT_HEADERS: usize = 100;
 /// One descriptor for each client and one for its backend, below the usual hard limit of descriptors.
 const DEFAULT_CONNECTIONS: usize = 20_000;
+/// Most calls are below 10 KiB; what a tool is given as a file may be a few hundred.
+const DEFAULT_REPLAY_BYTES: usize = 256 * 1024;
+const REPLAY_BYTES: RangeInclusive<usize> = 1024..=16 * 1024 * 1024;
 
 fn limits(section: Section<'_>) -> Limits {
     let count = |key, range, default| {
@@ -284,9 +286,11 @@ fn limits(section: Section<'_>) -> Limits {
         connections: count("connections", 1..=1_000_000, DEFAULT_CONNECTIONS),
         sessions_per_backend: sessions(&section, "sessions_per_backend"),
         sessions_per_principal: per_principal(&section),
+        replay_bytes: section
+            .size("replay_bytes", REPLAY_BYTES)
+            .unwrap_or(DEFAULT_REPLAY_BYTES),
     };
     section.not_yet("body_bytes", None);
-    section.not_yet("replay_bytes", None);
     section.finish();
     limits
 }

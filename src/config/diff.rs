@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use super::{
-    Config, Limits, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Timeouts,
+    Config, Limits, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store, Timeouts,
     units::{format_duration, format_size},
 };
 use crate::{
@@ -84,7 +84,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     diff
 }
 
-/// Sockets, threads, the watcher and the log are made once, at the start.
+/// Sockets, threads, the watcher, the log and the store are made once, at the start.
 fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Server {
         listen,
@@ -97,6 +97,7 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         filter,
         access,
     } = &old.log;
+    let Store { url, sessions } = &old.store;
     let sorted = |addresses: &[SocketAddr]| {
         let mut addresses = addresses.to_vec();
         addresses.sort_unstable();
@@ -113,6 +114,8 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("log.format", *format == new.log.format),
         ("log.filter", *filter == new.log.filter),
         ("log.access", *access == new.log.access),
+        ("store.url", *url == new.store.url),
+        ("store.sessions", *sessions == new.store.sessions),
     ]
     .into_iter()
     .filter_map(|(key, same)| (!same).then_some(key))
@@ -177,6 +180,7 @@ fn limits(limits: &Limits) -> Listing {
         connections,
         sessions_per_backend,
         sessions_per_principal,
+        replay_bytes,
     } = limits;
     let or_zero = |most: Option<NonZeroU32>| most.map_or(0, NonZeroU32::get).to_string();
     let per_principal = match sessions_per_principal {
@@ -192,6 +196,7 @@ fn limits(limits: &Limits) -> Listing {
             or_zero(*sessions_per_backend),
         ),
         ("limits.sessions_per_principal", per_principal),
+        ("limits.replay_bytes", format_size(*replay_bytes)),
     ]
 }
 

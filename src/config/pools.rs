@@ -52,7 +52,7 @@ impl Affinity {
         section.not_yet("accept_unbound", Some("false"));
         Self {
             unpinned: section.choice("unpinned", &Unpinned::WORDS),
-            on_loss: section.choice_or_not_yet("on_loss", &OnLoss::WORDS, &["reinitialize"]),
+            on_loss: section.choice("on_loss", &OnLoss::WORDS),
             loss_after: section.duration("loss_after", UP_TO_A_DAY),
             unreachable_after: section.duration("unreachable_after", UP_TO_A_DAY),
             join_delay: section.duration("join_delay", UP_TO_A_DAY),

@@ -182,24 +182,6 @@ impl<'a> Section<'a> {
         word.map(|(_, meaning)| *meaning)
     }
 
-    /// The same, of which some words are of a later version.
-    pub(super) fn choice_or_not_yet<T: Copy>(
-        &self,
-        key: &'static str,
-        words: &[(&'static str, T)],
-        later: &[&str],
-    ) -> Option<T> {
-        let found = self.string(key)?;
-        if later.contains(&found.value) {
-            self.wrong(
-                found.spot,
-                "not yet supported by this version; leave the key out for the default",
-            );
-            return None;
-        }
-        self.choice(key, words)
-    }
-
     /// A list of strings.
     pub(super) fn strings(&self, key: &'static str) -> Option<Found<Vec<Found<&'a str>>>> {
         let (value, spot) = self.value(key)?;

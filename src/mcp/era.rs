@@ -11,6 +11,9 @@ pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// `MCP-Protocol-Version`: the revision of a request (2025-06-18 and later, Transports, "Protocol Version Header").
 pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
+/// `Last-Event-ID`: where a stream is to be resumed (2025-03-26 and later, Transports, "Resumability").
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
 /// The first revision without sessions.
 const FIRST_MODERN: &[u8; 10] = b"2026-07-28";
 

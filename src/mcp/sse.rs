@@ -68,6 +68,46 @@ impl Boundary {
     }
 }
 
+/// Reads the `data` of each event of a stream.
+#[derive(Debug, Default)]
+pub struct Data {
+    line: Vec<u8>,
+    data: Vec<u8>,
+    after_cr: bool,
+}
+
+impl Data {
+    /// Takes the next bytes of the stream, and calls `event` with the data of each event that ends in them.
+    pub fn push(&mut self, bytes: &[u8], mut event: impl FnMut(&[u8])) {
+        for byte in bytes {
+            let belongs_to_cr = *byte == b'\n' && self.after_cr;
+            self.after_cr = *byte == b'\r';
+            match byte {
+                b'\n' if belongs_to_cr => {}
+                b'\n' | b'\r' if self.line.is_empty() => {
+                    if !self.data.is_empty() {
+                        event(&self.data);
+                        self.data.clear();
+                    }
+                }
+                b'\n' | b'\r' => self.end_line(),
+                _ => self.line.push(*byte),
+            }
+        }
+    }
+
+    fn end_line(&mut self) {
+        if let Some(value) = self.line.strip_prefix(b"data:") {
+            if !self.data.is_empty() {
+                self.data.push(b'\n');
+            }
+            self.data
+                .extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
+        }
+        self.line.clear();
+    }
+}
+
 impl Default for Boundary {
     fn default() -> Self {
         Self::new()
@@ -88,6 +128,23 @@ mod tests {
                 boundary.push(before);
                 boundary.push(after);
                 assert!(boundary.between_events(), "{stream:?} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_data_of_an_event_is_read_whatever_ends_the_lines() {
+        for end in ["\n", "\r", "\r\n"] {
+            let stream = format!(
+                ": hello{end}{end}id: 1{end}data:{end}{end}data: {{{end}event: message{end}data:1}}{end}{end}data: cut{end}"
+            );
+            for cut in 0..stream.len() {
+                let (before, after) = stream.as_bytes().split_at(cut);
+                let (mut data, mut events) = (Data::default(), Vec::new());
+                for bytes in [before, after] {
+                    data.push(bytes, |event| events.push(event.to_vec()));
+                }
+                assert_eq!(events, [b"{\n1}"], "{stream:?} cut at {cut}");
             }
         }
     }

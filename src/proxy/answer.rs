@@ -178,11 +178,17 @@ impl Asked {
 /// The ids of a request whose pin was verified. The contract wants its answers to carry the client's id again.
 pub(super) fn exchanged(asked: &Asked, decision: &Decision) -> Option<Exchanged> {
     match (decision.why, &asked.client_id, &decision.session) {
-        (Why::Pinned | Why::Successor, Some(client), Some(server)) => Some(Exchanged {
-            client: client.clone(),
-            server: server.clone().into_value(),
-        }),
-        (Why::Pinned | Why::Successor | Why::Ring | Why::Placed | Why::Home, _, _) => None,
+        (Why::Pinned | Why::Successor | Why::Reinitialized, Some(client), Some(server)) => {
+            Some(Exchanged {
+                client: client.clone(),
+                server: server.clone().into_value(),
+            })
+        }
+        (
+            Why::Pinned | Why::Successor | Why::Reinitialized | Why::Ring | Why::Placed | Why::Home,
+            _,
+            _,
+        ) => None,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod endpoint;
 mod event_stream;
+mod kept;
 mod request;
 mod response;
 
@@ -17,7 +18,8 @@ use hyper::body::Body;
 pub use self::{
     endpoint::Endpoint,
     event_stream::{Ending, EventStream},
-    request::{RequestBody, RequestBodyError},
+    kept::Kept,
+    request::{Passing, RequestBody, RequestBodyError},
     response::{Answer, BrokenOff, Departure, Relay, Work},
 };
 use crate::net;

@@ -10,7 +10,7 @@ use http::{Method, Request, Response};
 
 use super::{
     Asked, Proxy,
-    body::{self, RequestBody},
+    body::RequestBody,
     error::{self, ProxyError},
     headers, options,
 };
@@ -75,7 +75,7 @@ enum Stopped {
 impl Delivery<'_> {
     /// Sends `request` where `decision` says, or where it may go instead.
     pub(super) async fn run(
-        self,
+        &self,
         mut decision: Decision,
         mut request: Request<RequestBody>,
     ) -> Result<Delivered, ProxyError> {
@@ -146,7 +146,7 @@ impl Delivery<'_> {
     fn discard(&self, unsent: Request<RequestBody>) {
         // Who waits for 100-continue sends nothing.
         if !self.asked.waits_for_continue {
-            body::discard(unsent.into_body().into_incoming());
+            unsent.into_body().discard();
         }
     }
 

@@ -41,6 +41,9 @@ pub enum ProxyError {
     /// The pin stayed unknown for longer than its grace.
     #[error(transparent)]
     StayedUnknown(Refusal),
+    /// The session's backend is lost, and its handshake could not be repeated at another one for now.
+    #[error("the session's backend is lost, and no other one can take it over at the moment")]
+    NotReinitialized,
     /// The backend gave no answer.
     #[error(transparent)]
     Upstream(#[from] Failure),
@@ -107,6 +110,25 @@ impl Verdict {
 }
 
 impl ProxyError {
+    /// Whether the session was genuine, and its backend is gone with it.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => refusal.is_loss(),
+            Self::StayedUnknown(refusal) => *refusal == Refusal::UnknownCoordinate,
+            Self::TooLarge(_)
+            | Self::Ambiguous(_)
+            | Self::Unclassifiable(_)
+            | Self::NoPool
+            | Self::NotReinitialized
+            | Self::SessionForgotten
+            | Self::Drained
+            | Self::Upstream(_)
+            | Self::BrokenHead(_)
+            | Self::Switched => false,
+        }
+    }
+
     /// What the client is told.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
@@ -147,6 +169,7 @@ impl ProxyError {
             }
             Self::NoPool => Verdict::of(StatusCode::NOT_FOUND, "no_pool"),
             Self::Refused(refusal) => refused(*refusal),
+            Self::NotReinitialized => Verdict::for_now("not_reinitialized"),
             Self::StayedUnknown(refusal) => Verdict::gone(refused(*refusal).reason),
             Self::Upstream(failure) => upstream(failure),
             Self::SessionForgotten => Verdict::gone("backend_forgot_session"),

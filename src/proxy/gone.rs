@@ -32,6 +32,24 @@ pub(super) enum Gone {
     InOtherWords,
 }
 
+impl Gone {
+    /// What the client is told of it: the backend's own 404, or one of pinring's.
+    ///
+    /// # Errors
+    ///
+    /// Where it is one of pinring's.
+    pub(super) fn told(
+        self,
+        delivered: Delivered,
+        exchanged: Option<Exchanged>,
+    ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
+        match self {
+            Self::NotFound => Ok((delivered, exchanged)),
+            Self::InOtherWords => Err(ProxyError::SessionForgotten),
+        }
+    }
+}
+
 impl Proxy {
     /// Reads as much of an answer as tells whether the session is gone, and takes note if it is. An answer that
     /// says nothing of the kind is whole behind it.

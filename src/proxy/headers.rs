@@ -88,6 +88,17 @@ fn target(uri: Uri, stripped: Option<&str>) -> Uri {
     target.unwrap_or(uri)
 }
 
+/// The target at this path and query, without the prefix.
+#[must_use]
+pub fn target_of(path: &str, query: Option<&str>, strip: Option<&PathPrefix>) -> Uri {
+    let own = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let target = strip.and_then(|prefix| stripped(&own, prefix));
+    target.unwrap_or(own).parse().unwrap_or_default()
+}
+
 fn stripped(path_and_query: &str, prefix: &PathPrefix) -> Option<String> {
     let end = path_and_query.find('?').unwrap_or(path_and_query.len());
     let (path, query) = path_and_query.split_at_checked(end)?;
@@ -99,6 +110,30 @@ fn stripped(path_and_query: &str, prefix: &PathPrefix) -> Option<String> {
         ""
     };
     Some([document, slash, rest, query].concat())
+}
+
+/// What of a request's head goes into a handshake that is repeated for it: whatever says who asks.
+pub fn keep_credentials(headers: &mut HeaderMap) {
+    let of_this_request = |name: &HeaderName| {
+        let text = name.as_str();
+        text.starts_with("content-")
+            || text.starts_with("mcp-")
+            || text.starts_with("if-")
+            || *name == era::LAST_EVENT_ID
+            || *name == header::ACCEPT
+            || *name == header::ACCEPT_ENCODING
+            || *name == header::EXPECT
+            || *name == header::RANGE
+            || *name == header::TRANSFER_ENCODING
+    };
+    let names: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| of_this_request(name))
+        .cloned()
+        .collect();
+    for name in names {
+        headers.remove(name);
+    }
 }
 
 /// Whether the backend is to see its own address as Host: where that is configured, and where the client sent

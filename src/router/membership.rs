@@ -63,6 +63,7 @@ struct Known {
     state: State,
     drain: Drain,
     health: health::State,
+    was_lost: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,8 +131,11 @@ impl Membership {
         let mut known = Vec::new();
         for backend in &pool.backends {
             let earlier = take(&mut members.known, &backend.name);
+            let before = members.lost.len();
             members.lost.retain(|nodes| *nodes.name() != backend.name);
-            known.push(self.listed(backend, earlier, pool.join_delay, now));
+            let mut listed = self.listed(backend, earlier, pool.join_delay, now);
+            listed.was_lost |= members.lost.len() < before;
+            known.push(listed);
         }
         for known in &known {
             known.load.set_session_idle(pool.session_idle);
@@ -197,6 +201,7 @@ impl Membership {
                 state: joining,
                 drain: Drain::None,
                 health: health::State::default(),
+                was_lost: false,
             },
         }
     }
@@ -264,6 +269,7 @@ impl Membership {
                 let (before, shown_before) = (known.health.vital(), shown(&known.health));
                 known.health.observe(seen, now, patience, random);
                 let vital = known.health.vital();
+                known.was_lost |= vital == Vital::Lost;
                 if before != vital {
                     changed = Some(Some((known.backend.name.clone(), vital)));
                 } else if shown_before != shown(&known.health) {
@@ -363,6 +369,7 @@ impl Members {
             standing: known.state.standing(),
             drained: matches!(known.drain, Drain::Over { .. }),
             vital: known.health.vital(),
+            was_lost: known.was_lost,
             wants_good_news: known.health.wants_good_news(),
             down_since: known.health.down_since(),
         };

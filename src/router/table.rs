@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::{
-    backend::{Backend, BackendId},
+    backend::{Backend, BackendId, Name},
     config::{self, Limits, Placement, Timeouts},
     health::Vital,
     pin::{KeyId, Keys},
@@ -90,6 +90,8 @@ pub struct Entry {
     pub drained: bool,
     /// How well it is.
     pub vital: Vital,
+    /// Whether it was ever lost in the life of this process, or is: its sessions may be elsewhere.
+    pub was_lost: bool,
     /// Whether it is to be told when it answers: see [`crate::health::State::wants_good_news`].
     pub wants_good_news: bool,
     /// Since when no connection could be made to it.
@@ -123,6 +125,7 @@ pub struct Pool {
     local: Candidates,
     /// Those whose time after departure has run out.
     lost: Option<Ring>,
+    lost_nodes: Vec<Arc<Nodes>>,
 }
 
 impl Pool {
@@ -182,9 +185,11 @@ impl Pool {
                     .is_some_and(|local| local.is(&entry.backend))
         };
         let local = open(&is_local);
+        let lost_nodes = lost.to_vec();
         let lost = Ring::try_new((0..).zip(lost.iter().map(|nodes| &**nodes)));
         Self {
             options,
+            lost_nodes,
             exact,
             unpinned,
             candidates,
@@ -233,6 +238,16 @@ impl Pool {
         self.lost
             .as_ref()
             .is_some_and(|lost| lost.exact(coordinate).is_some())
+    }
+
+    /// The name of the backend that has, or had, a virtual node at exactly this position.
+    #[must_use]
+    pub fn name_at(&self, coordinate: Coordinate) -> Option<&Name> {
+        if let Some(member) = self.exact(coordinate) {
+            return Some(&self.entry(member).backend.name);
+        }
+        let gone = self.lost.as_ref()?.exact(coordinate)?;
+        Some(self.lost_nodes[gone as usize].name())
     }
 
     /// The backend that an id without a pin belongs to.

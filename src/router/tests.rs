@@ -397,3 +397,83 @@ fn health_never_takes_the_last_one_out() {
     assert_eq!(fails(ids[0], Observation::TimedOut), ["b"]);
     assert_eq!(fails(ids[1], Observation::Refused), ["a", "b"]);
 }
+
+/// Where the session that `member` calls `string` has moved to.
+fn moved_to(pool: &Pool, member: Member, string: &str) -> Moved {
+    Moved {
+        coordinate: pool.coordinate_for(member, string.as_bytes()),
+        session: HeaderValue::from_str(string).unwrap().try_into().unwrap(),
+    }
+}
+
+#[test]
+fn where_a_session_moved_to_comes_before_its_pin_which_must_be_genuine_all_the_same() {
+    let table = table(&pool_of(&["a", "b"], ""));
+    let pool = &table.pools[0];
+    let (a, b) = (member(pool, "a"), member(pool, "b"));
+    let id = pinned_id(&table, pool, a, "old");
+    let moved = moved_to(pool, b, "new");
+    let decision = follow(&table, pool, &id, &moved).unwrap();
+    assert_eq!((decision.member, decision.why), (b, Why::Reinitialized));
+    assert_eq!(decision.session.unwrap().as_bytes(), b"new");
+    let altered = format!("x{}", std::str::from_utf8(id.as_bytes()).unwrap());
+    let refusal = follow(&table, pool, &client_id(&altered), &moved).unwrap_err();
+    assert_eq!(refusal, Refusal::Forged);
+}
+
+#[test]
+fn a_session_is_lost_again_with_the_backend_that_it_moved_to() {
+    let config = pool_of(&["a", "b"], "");
+    let mut membership = Membership::new();
+    let now = Instant::now();
+    membership.update(&config, None, now);
+    let id = {
+        let table = membership.table(&config);
+        pinned_id(&table, &table.pools[0], 0, "old")
+    };
+    for seconds in 0..=20 {
+        let lost = membership.table(&config).pools[0].entry(1).id;
+        let now = now + Duration::from_secs(seconds);
+        membership.observe(lost, Observation::Refused, now, 0.5);
+    }
+    let table = membership.table(&config);
+    let pool = &table.pools[0];
+    let refusal = follow(&table, pool, &id, &moved_to(pool, 1, "new")).unwrap_err();
+    assert!(refusal.is_loss(), "{refusal:?}");
+}
+
+#[test]
+fn only_a_genuine_session_of_a_backend_that_is_or_was_lost_may_have_moved() {
+    let config = pool_of(&["a", "b"], "");
+    let mut membership = Membership::new();
+    let now = Instant::now();
+    membership.update(&config, None, now);
+    let fresh = membership.table(&config);
+    let id = |member: Member| pinned_id(&fresh, &fresh.pools[0], member, "id");
+    let may_have_moved = |table: &RoutingTable, id: &ClientSessionId| {
+        super::may_have_moved(table, &table.pools[0], id)
+    };
+    assert!(!may_have_moved(&fresh, &id(0)));
+    assert!(
+        may_have_moved(&fresh, &pinned_to(&fresh, Coordinate(1), "id")),
+        "never seen here"
+    );
+
+    let a = fresh.pools[0].entry(0).id;
+    for seconds in 0..=20 {
+        let now = now + Duration::from_secs(seconds);
+        membership.observe(a, Observation::Refused, now, 0.5);
+    }
+    let lost = membership.table(&config);
+    assert!(may_have_moved(&lost, &id(0)) && !may_have_moved(&lost, &id(1)));
+    let altered = format!("x{}", std::str::from_utf8(id(0).as_bytes()).unwrap());
+    assert!(!may_have_moved(&lost, &client_id(&altered)));
+
+    membership.observe(a, Observation::Answered, now + Duration::from_secs(21), 0.5);
+    let back = membership.table(&config);
+    assert_eq!(back.pools[0].entry(0).vital, Vital::Healthy);
+    assert!(
+        may_have_moved(&back, &id(0)),
+        "others may have brought it back meanwhile"
+    );
+}

@@ -81,7 +81,7 @@ impl<V> Table<V> {
                 self.len -= 1;
             }
         }
-        let roomy = self.len < self.homes / 4 * 3 && homes_for(self.len) < self.homes;
+        let roomy = homes_for(self.len) < self.homes;
         if roomy || self.len < before {
             self.rebuild(self.len); // which also closes the gaps
         }

@@ -24,6 +24,7 @@ mod misuse;
 mod partitions;
 mod placement;
 mod pools;
+mod reinitialize;
 mod reload;
 mod sessions;
 mod shutdown;

@@ -42,7 +42,7 @@ fn pool(backends: &str, more: &str) -> String {
 
 #[test]
 fn what_needs_a_restart_is_named() {
-    let more = "[server]\nlisten = \"127.0.0.1:81\"\nadmin = \"unix:/run/x.sock\"\nthreads = 2\nwatch = false\n[log]\nformat = \"json\"\nfilter = \"warn\"\naccess = false";
+    let more = "[server]\nlisten = \"127.0.0.1:81\"\nadmin = \"unix:/run/x.sock\"\nthreads = 2\nwatch = false\n[log]\nformat = \"json\"\nfilter = \"warn\"\naccess = false\n[store]\nurl = \"redis://h\"\nsessions = 1";
     let diff = between(&pool(A, ""), &pool(A, more));
     let expected = [
         "server.listen",
@@ -52,6 +52,8 @@ fn what_needs_a_restart_is_named() {
         "log.format",
         "log.filter",
         "log.access",
+        "store.url",
+        "store.sessions",
     ];
     assert_eq!(diff.restart, expected);
     assert!(

@@ -244,7 +244,7 @@ fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
         ),
         (
             "zzz = 1",
-            "1: zzz: unknown key; known here: affinity, backends, limits, log, pool, pools, server, timeouts",
+            "1: zzz: unknown key; known here: affinity, backends, limits, log, pool, pools, server, store, timeouts",
         ),
         (
             "[server]\nadmn = 1",
@@ -265,6 +265,32 @@ fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
 }
 
 #[test]
+fn the_store_is_in_memory_or_at_a_redis() {
+    assert_eq!(config("").store.url, StoreUrl::Memory);
+    let text = "[store]\nurl = \"redis://user:sesame@h:7000/3\"\nsessions = 5";
+    let store = config(text).store;
+    let url = "redis://user:sesame@h:7000/3".to_owned();
+    assert_eq!((&store.url, store.sessions), (&StoreUrl::Redis(url), 5));
+    assert!(!format!("{store:?}").contains("sesame"));
+    for (url, problem) in [
+        (
+            "rediss://h",
+            "TLS to the store is not yet supported by this version",
+        ),
+        ("redis+unix:///run/redis", "no store"),
+        ("localhost:6379", "no store"),
+        ("", "no store"),
+        ("redis://h:port", "no address of a Redis server"),
+        ("redis:///", "no address of a Redis server"),
+    ] {
+        let expected = format!(
+            "2: store.url = \"{url}\": {problem}; write \"memory\", or a URL such as \"redis://127.0.0.1:6379\""
+        );
+        assert_eq!(fault(&format!("[store]\nurl = \"{url}\"")), expected);
+    }
+}
+
+#[test]
 fn what_comes_later_is_refused_by_name() {
     for text in [
         "[server]\nprobes = \"0.0.0.0:9902\"",
@@ -272,9 +298,7 @@ fn what_comes_later_is_refused_by_name() {
         "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]",
         "[limits]\nbody_bytes = \"16MiB\"",
         "[affinity]\nbind = \"jwt:sub\"",
-        "[store]\nurl = \"redis://h\"",
         "[pool]\nread_bodies = true",
-        "[pool]\non_loss = \"reinitialize\"",
         "[pool]\nhttp2 = true",
         "\n[tls]",
         "\n[cors]",
@@ -290,9 +314,7 @@ fn what_comes_later_is_refused_by_name() {
 
 #[test]
 fn a_later_key_may_say_what_this_version_does() {
-    config(
-        "[server]\nproxy_protocol = false\ntrusted_proxies = []\n[affinity]\non_loss = \"not-found\"\n[store]\nurl = \"memory\"\n[pool]\nread_bodies = false",
-    );
+    config("[server]\nproxy_protocol = false\ntrusted_proxies = []\n[pool]\nread_bodies = false");
     assert!(fault("[pool]\nread_bodies = 0").ends_with("leave the key out, or write false"));
 }
 

@@ -129,7 +129,7 @@ fn no_fault_shows_a_secret() {
         "secret = \"hushhushhushhushhushhushhushhush\"",
         "secrets = [\"env:SHORT\"]",
         "[server]\nadmin_token = \"hush\"",
-        "[store]\nurl = \"redis://:hush@h\"",
+        "[store]\nurl = \"rediss://:hush@h\"",
         "[pool]\nsecrets = [\"hush\"]",
     ] {
         let fault = refused(text);

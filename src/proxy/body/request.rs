@@ -10,6 +10,10 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
+use super::{
+    discard,
+    kept::{Keeping, Kept},
+};
 use crate::{
     net::{Deadline, DeadlineHandle, Ticker},
     observe::Exchange,
@@ -34,9 +38,58 @@ impl RequestBodyError {
     }
 }
 
-/// Passes a request's body on, counts it, and ends it when the client falls silent.
+/// A request's body.
 #[derive(Debug)]
-pub struct RequestBody {
+pub enum RequestBody {
+    /// A client's, as it comes.
+    Passing(Passing),
+    /// One that is all there: a request of pinring's own, or one that is sent again.
+    Whole(Bytes),
+}
+
+impl RequestBody {
+    /// Takes what a client is still sending off its hands: see [`super::discard`].
+    pub fn discard(self) {
+        match self {
+            Self::Passing(passing) => discard(passing.incoming),
+            Self::Whole(_) => {}
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = RequestBodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        match &mut *self {
+            Self::Passing(passing) => passing.poll(cx),
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Passing(passing) => passing.incoming.is_end_stream(),
+            Self::Whole(bytes) => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Passing(passing) => passing.incoming.size_hint(),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}
+
+/// Passes a client's body on, counts it, and ends it when the client falls silent.
+#[derive(Debug)]
+pub struct Passing {
     incoming: Incoming,
     exchange: Exchange,
     idle: Duration,
@@ -45,10 +98,12 @@ pub struct RequestBody {
     deadline: Option<Deadline>,
     /// The backend's time to begin its answer, which does not run while the request is still coming in.
     head: (DeadlineHandle, Duration),
+    keeping: Option<Keeping>,
 }
 
-impl RequestBody {
-    /// A body that may be silent for `idle` at most. Each of its frames sets the deadline of `head` anew.
+impl Passing {
+    /// A body that may be silent for `idle` at most. Each of its frames sets the deadline of `head` anew, and
+    /// goes into `kept`, if that is wanted.
     #[must_use]
     pub fn new(
         incoming: Incoming,
@@ -56,20 +111,41 @@ impl RequestBody {
         idle: Duration,
         ticker: Ticker,
         head: (DeadlineHandle, Duration),
+        kept: Option<Kept>,
     ) -> Self {
-        Self {
+        let passing = Self {
             incoming,
             exchange,
             idle,
             ticker,
             deadline: None,
             head,
+            keeping: kept.map(Keeping),
+        };
+        passing.note_end();
+        passing
+    }
+
+    /// Nobody polls a body again that says that it has ended.
+    fn note_end(&self) {
+        if let Some(keeping) = &self.keeping
+            && self.incoming.is_end_stream()
+        {
+            keeping.ends();
         }
     }
 
-    /// The client's body as it is.
-    pub fn into_incoming(self) -> Incoming {
-        self.incoming
+    fn passed(&self, data: &Bytes) {
+        self.exchange.received(data.len());
+        let (head, limit) = &self.head;
+        head.set(*limit);
+        if let Some(deadline) = &self.deadline {
+            deadline.set(self.idle);
+        }
+        if let Some(keeping) = &self.keeping {
+            keeping.passes(data);
+        }
+        self.note_end();
     }
 
     fn poll_idle(
@@ -85,43 +161,30 @@ impl RequestBody {
             .poll_expired(cx)
             .map(|()| Some(Err(RequestBodyError::Idle(self.idle))))
     }
-}
 
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = RequestBodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
+    fn poll(
+        &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         loop {
             match Pin::new(&mut self.incoming).poll_frame(cx) {
                 Poll::Pending => return self.poll_idle(cx),
-                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(None) => {
+                    if let Some(keeping) = &self.keeping {
+                        keeping.ends();
+                    }
+                    return Poll::Ready(None);
+                }
                 Poll::Ready(Some(Err(error))) => {
                     return Poll::Ready(Some(Err(RequestBodyError::Broken(error))));
                 }
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Some(data) = frame.data_ref() {
-                        self.exchange.received(data.len());
-                        let (head, limit) = &self.head;
-                        head.set(*limit);
-                        if let Some(deadline) = &self.deadline {
-                            deadline.set(self.idle);
-                        }
+                        self.passed(data);
                         return Poll::Ready(Some(Ok(frame)));
                     } // else a trailer: dropped (RFC 9110, section 6.5.1 allows it)
                 }
             }
         }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
     }
 }

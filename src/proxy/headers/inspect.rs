@@ -83,7 +83,7 @@ pub fn check_size(head: &Parts, limits: &Limits) -> Result<(), TooLarge> {
 }
 
 /// What a look over a request's head has found.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Scan {
     /// Headers that stop here.
     pub(super) stop: Vec<HeaderName>,

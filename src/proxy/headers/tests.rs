@@ -297,3 +297,45 @@ proptest! {
         let _scanned = scan_of(&[("host", &host), (&name, &value), ("connection", &value)]);
     }
 }
+
+#[test]
+fn only_who_asks_goes_into_a_handshake() {
+    let mut headers = HeaderMap::new();
+    let who = [
+        "authorization",
+        "cookie",
+        "host",
+        "x-tenant",
+        "x-forwarded-for",
+        "user-agent",
+    ];
+    let what = [
+        "content-type",
+        "content-length",
+        "content-encoding",
+        "mcp-session-id",
+        "mcp-method",
+        "mcp-protocol-version",
+        "last-event-id",
+        "accept",
+        "accept-encoding",
+        "expect",
+        "range",
+        "if-none-match",
+        "transfer-encoding",
+    ];
+    for name in who.into_iter().chain(what) {
+        headers.insert(name, HeaderValue::from_static("x"));
+    }
+    keep_credentials(&mut headers);
+    assert!(who.iter().all(|name| headers.contains_key(*name)));
+    assert_eq!(headers.len(), who.len(), "{headers:?}");
+}
+
+#[test]
+fn a_target_is_made_of_path_and_query_without_the_prefix() {
+    let prefix = PathPrefix::try_new("/a").unwrap();
+    assert_eq!(target_of("/a/mcp", Some("k=v"), Some(&prefix)), "/mcp?k=v");
+    assert_eq!(target_of("/a/mcp", None, None), "/a/mcp");
+    assert_eq!(target_of("no path", None, None), "/");
+}

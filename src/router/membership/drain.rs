@@ -193,6 +193,7 @@ impl Members {
         for known in self.known.iter_mut().filter(|known| is_due(known)) {
             let next = known.load.successor();
             let load = std::mem::replace(&mut known.load, next);
+            known.was_lost = true;
             known.drain = Drain::Over {
                 sessions: load.sessions(),
             };

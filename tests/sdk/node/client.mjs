@@ -69,6 +69,14 @@ const scenarios = {
     return { deleted, post: await session.statusOf('POST'), get: await session.statusOf('GET') };
   },
 
+  // The server that knew the session is gone when the pause is over.
+  async forgotten(session) {
+    const before = await count(session, 2);
+    await until(() => session.streams === 1, 'the standalone stream');
+    await pause();
+    return { counts: [...before, ...(await count(session, 2))] };
+  },
+
   async outlive(session, index) {
     return outlive(session, index, async () => {});
   },

@@ -72,6 +72,14 @@ async def interrupted(session: Session, _index: int, _pause: Pause) -> dict:
     return {"steps": steps, "result": result, "resumes": session.resumes}
 
 
+async def forgotten(session: Session, _index: int, pause: Pause) -> dict:
+    """The server that knew the session is gone when the pause is over."""
+    before = await count(session, 2)
+    await until(lambda: session.streams == 1, "the standalone stream")
+    await pause()
+    return {"counts": before + await count(session, 2)}
+
+
 async def outlive(session: Session, index: int, pause: Pause) -> dict:
     async def nothing() -> None:
         pass
@@ -111,7 +119,8 @@ async def under_way(session: Session, index: int, pause: Pause, recovery: Callab
 
 
 SCENARIOS = {
-    scenario.__name__: scenario for scenario in (counters, progress, ask, announce, interrupted, outlive, recover)
+    scenario.__name__: scenario
+    for scenario in (counters, progress, ask, announce, interrupted, forgotten, outlive, recover)
 }
 
 

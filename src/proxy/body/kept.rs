@@ -1,0 +1,141 @@
+//! A copy of a request's body, made while it passes, for those few requests that are sent twice.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    rc::Rc,
+    task::{Poll, Waker},
+};
+
+use bytes::Bytes;
+
+/// What was kept of a body so far. Clones are of the same body.
+#[derive(Debug, Clone)]
+pub struct Kept(Rc<RefCell<Copy>>);
+
+#[derive(Debug)]
+struct Copy {
+    chunks: Vec<Bytes>,
+    /// How many bytes more may be kept.
+    room: usize,
+    state: State,
+    waiting: Option<Waker>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Coming,
+    Whole,
+    /// It was too large, or broke off.
+    Lost,
+}
+
+impl Kept {
+    /// Nothing yet, and at most `limit` bytes.
+    #[must_use]
+    pub fn up_to(limit: usize) -> Self {
+        Self(Rc::new(RefCell::new(Copy {
+            chunks: Vec::new(),
+            room: limit,
+            state: State::Coming,
+            waiting: None,
+        })))
+    }
+
+    /// The whole body, if it is there and was not too large.
+    #[must_use]
+    pub fn whole(&self) -> Option<Bytes> {
+        let copy = self.0.borrow();
+        match (copy.state, &copy.chunks[..]) {
+            (State::Coming | State::Lost, _) => None,
+            (State::Whole, [only]) => Some(only.clone()),
+            (State::Whole, several) => Some(several.concat().into()),
+        }
+    }
+
+    /// Waits until the body has ended: a server may answer by the head alone. Cancel safe.
+    pub async fn ended(&self) {
+        poll_fn(|cx| {
+            let mut copy = self.0.borrow_mut();
+            if copy.state == State::Coming {
+                copy.waiting = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn passes(&self, chunk: &Bytes) {
+        let mut copy = self.0.borrow_mut();
+        match copy.room.checked_sub(chunk.len()) {
+            Some(room) if copy.state == State::Coming => {
+                copy.room = room;
+                copy.chunks.push(chunk.clone());
+            }
+            Some(_) => {}
+            None => copy.ends(State::Lost),
+        }
+    }
+}
+
+impl Copy {
+    fn ends(&mut self, state: State) {
+        if self.state == State::Coming {
+            self.state = state;
+            if state == State::Lost {
+                self.chunks.clear();
+            }
+            if let Some(waiting) = self.waiting.take() {
+                waiting.wake();
+            }
+        }
+    }
+}
+
+/// The end that fills a [`Kept`]. A body that is dropped before its end is lost.
+#[derive(Debug)]
+pub(super) struct Keeping(pub(super) Kept);
+
+impl Keeping {
+    pub(super) fn passes(&self, chunk: &Bytes) {
+        self.0.passes(chunk);
+    }
+
+    pub(super) fn ends(&self) {
+        self.0.0.borrow_mut().ends(State::Whole);
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        self.0.0.borrow_mut().ends(State::Lost);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_whole_only_at_its_end_and_within_the_limit() {
+        for (limit, expected) in [(6, Some(Bytes::from_static(b"onetwo"))), (5, None)] {
+            let kept = Kept::up_to(limit);
+            let keeping = Keeping(kept.clone());
+            keeping.passes(&Bytes::from_static(b"one"));
+            assert_eq!(kept.whole(), None);
+            keeping.passes(&Bytes::from_static(b"two"));
+            keeping.ends();
+            assert_eq!(kept.whole(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_body_that_breaks_off_hears_of_it() {
+        let kept = Kept::up_to(10);
+        let keeping = Keeping(kept.clone());
+        keeping.passes(&Bytes::from_static(b"half"));
+        let ((), ()) = tokio::join!(kept.ended(), async move { drop(keeping) });
+        assert_eq!(kept.whole(), None);
+    }
+}

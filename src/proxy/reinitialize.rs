@@ -1,0 +1,250 @@
+//! Brings a session of a lost backend back: repeats its recorded handshake at another one, and sends the request on.
+//!
+//! Only in pools with `on_loss = "reinitialize"` (design, section 4). What the server had in memory is gone; the
+//! client keeps its id. [`Part`] is all that the phases of a request see of it, [`Opening`] records how sessions
+//! begin, [`Renewal`] decides whether a session is lost, and `handshake` speaks with the server.
+
+mod flights;
+mod handshake;
+mod renewal;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use http::{HeaderName, HeaderValue, Method, Response, request};
+
+use self::flights::Flights;
+pub(super) use self::renewal::Renewal;
+use super::{
+    Proxy,
+    body::{Answer, Kept},
+    deliver::{Delivered, Delivery},
+    error::ProxyError,
+    gone::Gone,
+    headers::Exchanged,
+};
+use crate::{
+    mcp::{RequestKind, era, initialize},
+    observe::Exchange,
+    pin::{Kind, Pin},
+    router::{
+        self, Decision, Moved,
+        table::{Pool, RoutingTable},
+    },
+    sessions::store::{Handshake, Key, Known, Store},
+};
+
+/// What tells a client that its server has forgotten all but the handshake.
+const MARK: HeaderName = HeaderName::from_static("pinring-session");
+const REINITIALIZED: HeaderValue = HeaderValue::from_static("reinitialized");
+
+/// What all requests of the process share for bringing sessions back. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Renewals {
+    store: Store,
+    flights: Flights,
+    reinitialized: Arc<AtomicU64>,
+}
+
+impl Renewals {
+    /// No session was brought back yet.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self {
+            store,
+            flights: Flights::default(),
+            reinitialized: Arc::default(),
+        }
+    }
+
+    /// How many sessions this process has brought back.
+    #[must_use]
+    pub fn reinitialized(&self) -> u64 {
+        self.reinitialized.load(Ordering::Relaxed)
+    }
+
+    fn count(&self) {
+        self.reinitialized.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Where the session of a request has moved to, if it has. The shared store is asked only about sessions
+    /// whose backend is, or was, lost or unknown here.
+    pub(super) async fn moved(
+        &self,
+        table: &RoutingTable,
+        pool: &Pool,
+        kind: &RequestKind,
+    ) -> Option<Arc<Moved>> {
+        let RequestKind::Session(id) = kind else {
+            return None;
+        };
+        let key = Key::of(id.as_bytes());
+        match self.store.known(&key) {
+            Known::Moved(moved) => Some(moved),
+            Known::Ask if router::may_have_moved(table, pool, id) => {
+                self.store.find(&key).await.ok()?.moved
+            }
+            Known::Ask | Known::Stays => None,
+        }
+    }
+}
+
+/// What a request has to do with bringing sessions back.
+pub(super) enum Part<'a> {
+    /// Nothing.
+    None,
+    /// It may open a session.
+    Opens(Box<Opening<'a>>),
+    /// It is of a session that may have to be brought back.
+    Continues(Box<Renewal<'a>>),
+}
+
+/// What comes of a request that was routed.
+pub(super) enum Recovered {
+    /// It goes there.
+    At(Decision),
+    /// The new server wants to know first who asks: this is for the client.
+    Denied(Box<Delivered>),
+}
+
+impl Proxy {
+    /// What a request of a pool with `on_loss = "reinitialize"` has to do with it. `rewritten` is its head as a
+    /// backend is to see it, without a session.
+    pub(super) fn part<'a>(
+        &'a self,
+        table: &'a RoutingTable,
+        pool: &'a Pool,
+        head: &request::Parts,
+        rewritten: request::Parts,
+        kind: &'a RequestKind,
+        exchange: &'a Exchange,
+    ) -> Part<'a> {
+        let kept = Kept::up_to(table.limits.replay_bytes);
+        match kind {
+            RequestKind::NewWork | RequestKind::Other if head.method == Method::POST => {
+                Part::Opens(Box::new(Opening {
+                    store: &self.renewals.store,
+                    path: head.uri.path().to_owned(),
+                    kept,
+                }))
+            }
+            RequestKind::Session(id) if Pin::parse(Kind::Session, id.as_bytes()).is_some() => {
+                Part::Continues(Box::new(Renewal {
+                    proxy: self,
+                    table,
+                    pool,
+                    id,
+                    key: Key::of(id.as_bytes()),
+                    target: head.uri.clone(),
+                    head: rewritten,
+                    kept,
+                    exchange,
+                    has_waited: false.into(),
+                }))
+            }
+            RequestKind::Modern { .. }
+            | RequestKind::Session(_)
+            | RequestKind::Endpoint(_)
+            | RequestKind::NewWork
+            | RequestKind::Other => Part::None,
+        }
+    }
+}
+
+impl Part<'_> {
+    /// Brings the session back if its backend is lost.
+    ///
+    /// # Errors
+    ///
+    /// The one that it was routed with, or that it cannot be brought back for now.
+    pub(super) async fn recover(
+        &self,
+        routed: Result<Decision, ProxyError>,
+    ) -> Result<Recovered, ProxyError> {
+        match (self, routed) {
+            (_, Ok(decision)) => Ok(Recovered::At(decision)),
+            (Self::Continues(renewal), Err(error)) if error.is_loss() => {
+                Box::pin(renewal.recover(error)).await
+            }
+            (Self::None | Self::Opens(_) | Self::Continues(_), Err(error)) => Err(error),
+        }
+    }
+
+    /// Changes the head of a request that goes on elsewhere than it began.
+    pub(super) fn prepare(&self, head: &mut request::Parts, decision: &Decision) {
+        match self {
+            Self::None | Self::Opens(_) => {}
+            Self::Continues(renewal) => renewal.prepare(head, decision),
+        }
+    }
+
+    /// Where the request's body is to be kept.
+    pub(super) fn keep(&self) -> Option<Kept> {
+        match self {
+            Self::None => None,
+            Self::Opens(opening) => Some(opening.kept.clone()),
+            Self::Continues(renewal) => Some(renewal.kept.clone()),
+        }
+    }
+
+    /// The backend does not know the session: brings it back and delivers the request again, if that can be, and
+    /// else gives the backend's answer, as far as the client may see it.
+    ///
+    /// # Errors
+    ///
+    /// When that fails for now, no answer comes from where the session is then, or the client is to be told in
+    /// pinring's words that the session is gone.
+    pub(super) async fn reconsider(
+        &self,
+        delivery: &Delivery<'_>,
+        delivered: Delivered,
+        exchanged: Option<Exchanged>,
+        gone: Gone,
+    ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
+        match self {
+            Self::Continues(renewal) if renewal.may_be_repeated() => {
+                Box::pin(renewal.deliver_again(delivery, delivered, exchanged, gone)).await
+            }
+            Self::None | Self::Opens(_) | Self::Continues(_) => gone.told(delivered, exchanged),
+        }
+    }
+
+    /// Draws the conclusions from the answer.
+    pub(super) async fn conclude(&self, response: &mut Response<Answer>) {
+        match self {
+            Self::None => {}
+            Self::Opens(opening) => opening.conclude(response),
+            Self::Continues(renewal) => {
+                if renewal.has_waited.get() {
+                    response.headers_mut().insert(MARK, REINITIALIZED);
+                }
+                renewal.note(response.status()).await;
+            }
+        }
+    }
+}
+
+/// A request that may open a session.
+pub(super) struct Opening<'a> {
+    store: &'a Store,
+    path: String,
+    kept: Kept,
+}
+
+impl Opening<'_> {
+    /// Records the handshake if this was one.
+    fn conclude(&self, response: &Response<Answer>) {
+        let issued = response.headers().get(era::SESSION_ID);
+        let Some(id) = issued.filter(|_| response.status().is_success()) else {
+            return;
+        };
+        let body = self.kept.whole();
+        if let Some(body) = body.and_then(|body| initialize::repeatable(&body)) {
+            let path = self.path.clone();
+            self.store
+                .record(Key::of(id.as_bytes()), Handshake { path, body });
+        }
+    }
+}

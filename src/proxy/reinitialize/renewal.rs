@@ -1,0 +1,310 @@
+//! Decides whether a request's session is lost, and what is done about it.
+
+use std::{cell::Cell, sync::Arc, time::Duration};
+
+use http::{Method, Request, StatusCode, Uri, request};
+
+use super::{
+    Recovered,
+    flights::{Flight, Landed},
+    handshake::Opened,
+};
+use crate::{
+    health::Vital,
+    mcp::{
+        era,
+        session::{ClientSessionId, ServerSessionId},
+    },
+    net,
+    observe::Exchange,
+    pin::{Kind, Pin},
+    proxy::{
+        Proxy,
+        body::{Kept, RequestBody},
+        deliver::{Delivered, Delivery},
+        error::ProxyError,
+        gone::Gone,
+        headers::Exchanged,
+    },
+    ring::{Coordinate, Member},
+    router::{
+        self, Decision, Moved, Why,
+        table::{Pool, RoutingTable},
+    },
+    sessions::store::{Away, Found, Handshake, Key, Lease, Store},
+};
+
+/// For one handshake at one backend.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// Backends that are tried.
+const ATTEMPTS: usize = 2;
+
+/// How long a request waits for the handshake of another proxy, and how often it looks. A lease is as long.
+const WAIT_FOR_OTHERS: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// For the rest of a request that its backend has answered by the head alone.
+const REST_OF_BODY: Duration = Duration::from_secs(2);
+
+/// A request whose session may have to be brought back.
+pub(in crate::proxy) struct Renewal<'a> {
+    pub(super) proxy: &'a Proxy,
+    pub(super) table: &'a RoutingTable,
+    pub(super) pool: &'a Pool,
+    pub(super) id: &'a ClientSessionId,
+    pub(super) key: Key,
+    /// What the client asked for.
+    pub(super) target: Uri,
+    /// The head as a backend is to see it, without a session.
+    pub(super) head: request::Parts,
+    pub(super) kept: Kept,
+    pub(super) exchange: &'a Exchange,
+    /// The session was brought back while the request waited.
+    pub(super) has_waited: Cell<bool>,
+}
+
+/// What came of an attempt to bring the session back.
+enum Brought {
+    Landed(Landed),
+    /// The new server wants to know first who asks.
+    Denied(Box<Delivered>),
+}
+
+impl Renewal<'_> {
+    /// The session's backend is lost, as `error` says: brings it back, if this request may ask for that.
+    pub(super) async fn recover(&self, error: ProxyError) -> Result<Recovered, ProxyError> {
+        if !self.may_be_repeated() {
+            self.note(StatusCode::NOT_FOUND).await;
+            return Err(error);
+        }
+        match self.bring_back(None).await {
+            Brought::Landed(Landed::At(moved)) => {
+                self.has_waited.set(true);
+                Ok(Recovered::At(self.follow(&moved)?))
+            }
+            Brought::Landed(Landed::Gone) => Err(error),
+            Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
+            Brought::Denied(denied) => Ok(Recovered::Denied(denied)),
+        }
+    }
+
+    /// The backend does not know the session: brings it back, and delivers the request again.
+    pub(super) async fn deliver_again(
+        &self,
+        delivery: &Delivery<'_>,
+        delivered: Delivered,
+        exchanged: Option<Exchanged>,
+        gone: Gone,
+    ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
+        // Only the path that issued the session knows it; others have 404s of their own.
+        let recorded = self.store().find(&self.key).await.ok();
+        let recorded = recorded.and_then(|found| found.handshake);
+        if recorded.is_none_or(|handshake| handshake.path != self.target.path()) {
+            return gone.told(delivered, exchanged);
+        }
+        let _in_time = net::within(REST_OF_BODY, self.kept.ended()).await;
+        let Some(body) = self.kept.whole() else {
+            return gone.told(delivered, exchanged); // too large to be sent again
+        };
+        let asked = exchanged
+            .as_ref()
+            .map(|exchanged| exchanged.server.as_bytes());
+        match self.bring_back(asked).await {
+            Brought::Landed(Landed::At(moved)) => {
+                self.has_waited.set(true);
+                self.end_visits(&delivered, asked);
+                drop(delivered);
+                let decision = self.follow(&moved)?;
+                let mut head = self.head.clone();
+                head.headers
+                    .insert(era::SESSION_ID, moved.session.clone().into_value());
+                self.prepare(&mut head, &decision);
+                let request = Request::from_parts(head, RequestBody::Whole(body));
+                let exchanged = Exchanged {
+                    client: self.id.clone().into_value(),
+                    server: moved.session.clone().into_value(),
+                };
+                Ok((delivery.run(decision, request).await?, Some(exchanged)))
+            }
+            Brought::Landed(Landed::Gone) => gone.told(delivered, exchanged),
+            Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
+            Brought::Denied(denied) => Ok((*denied, None)),
+        }
+    }
+
+    /// Brings the session back, or waits for who does so already. `asked` is what the session was called where
+    /// it was not known.
+    async fn bring_back(&self, asked: Option<&[u8]>) -> Brought {
+        loop {
+            match self.proxy.renewals.flights.join(self.key) {
+                Flight::Leads(lead) => {
+                    let brought = self.lead(asked).await;
+                    if let Brought::Landed(landed) = &brought {
+                        lead.land(landed.clone());
+                    } // else the next one may ask with better credentials
+                    return brought;
+                }
+                Flight::Waits(waits) => match waits.landed().await {
+                    Some(Landed::At(moved)) if Some(moved.session.as_bytes()) == asked => {}
+                    Some(landed) => return Brought::Landed(landed),
+                    None => {}
+                },
+            }
+        }
+    }
+
+    /// Brings the session back, unless another proxy does or has done so.
+    async fn lead(&self, asked: Option<&[u8]>) -> Brought {
+        let give_up = net::now() + WAIT_FOR_OTHERS;
+        loop {
+            // In this order: what is found then is what the last holder of the lease left.
+            let Ok(lease) = self.store().lease(&self.key).await else {
+                return Brought::Landed(Landed::Gone);
+            };
+            let Ok(Found { handshake, moved }) = self.store().find(&self.key).await else {
+                return Brought::Landed(Landed::Gone);
+            };
+            if let Some(moved) = moved.as_ref().filter(|moved| self.is_news(moved, asked)) {
+                return Brought::Landed(Landed::At(Arc::clone(moved)));
+            }
+            let Some(handshake) = handshake else {
+                return Brought::Landed(Landed::Gone);
+            };
+            match lease {
+                Some(lease) => return self.repeat(lease, &handshake, moved.as_deref()).await,
+                None if net::now() >= give_up => return Brought::Landed(Landed::Unavailable),
+                None => net::sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+
+    /// Whether the session is to be asked for there: not where it was not known, nor where all is lost.
+    fn is_news(&self, moved: &Moved, asked: Option<&[u8]>) -> bool {
+        let found = router::follow(self.table, self.pool, self.id, moved);
+        Some(moved.session.as_bytes()) != asked && !found.is_err_and(router::Refusal::is_loss)
+    }
+
+    /// Repeats the handshake, at another backend if the first fails. `moved` is where the session was, if it was
+    /// not where its pin says.
+    async fn repeat(&self, lease: Lease, handshake: &Handshake, moved: Option<&Moved>) -> Brought {
+        let from = moved.map_or_else(|| self.pinned_to(), |moved| Some(moved.coordinate));
+        let mut tried = Vec::from_iter(from.and_then(|from| self.lost_member(from)));
+        for _ in 0..ATTEMPTS {
+            let random = self.proxy.random.borrow_mut().u64(..);
+            let limit = self.table.limits.sessions_per_backend;
+            let Ok(decision) = router::place(self.pool, random, &tried, limit) else {
+                break;
+            };
+            tried.push(decision.member);
+            let opened = net::within(HANDSHAKE_TIME, self.open(decision, handshake)).await;
+            match opened.unwrap_or(Opened::Failed) {
+                Opened::Session(member, session) => {
+                    let landed = self.settle(lease, from, member, session).await;
+                    return Brought::Landed(landed);
+                }
+                Opened::Denied(denied) => return Brought::Denied(denied),
+                Opened::Rejected => return Brought::Landed(Landed::Gone),
+                Opened::Failed => {}
+            }
+        }
+        Brought::Landed(Landed::Unavailable)
+    }
+
+    /// Writes down where the session is now.
+    async fn settle(
+        &self,
+        lease: Lease,
+        from: Option<Coordinate>,
+        member: Member,
+        session: ServerSessionId,
+    ) -> Landed {
+        let moved = Moved {
+            coordinate: self.pool.coordinate_for(member, session.as_bytes()),
+            session,
+        };
+        let moved = match lease.moved(moved).await {
+            Ok(Some(moved)) => moved,
+            Ok(None) => {
+                // It was ended meanwhile, or our lease had run out, and another proxy was as slow.
+                let found = self.store().find(&self.key).await.unwrap_or_default();
+                return found.moved.map_or(Landed::Gone, Landed::At);
+            }
+            Err(Away) => return Landed::Gone,
+        };
+        let entry = self.pool.entry(member);
+        drop(
+            self.proxy
+                .sessions
+                .visit(moved.session.as_bytes(), &entry.load),
+        );
+        self.proxy.renewals.count();
+        let from = from.and_then(|from| self.pool.name_at(from));
+        tracing::info!(
+            session = %self.table.keys.log_hash(self.own()),
+            from = from.map(tracing::field::display),
+            to = %entry.backend.name,
+            "session reinitialized: its server has forgotten all but the handshake"
+        );
+        Landed::At(moved)
+    }
+
+    fn follow(&self, moved: &Moved) -> Result<Decision, ProxyError> {
+        router::follow(self.table, self.pool, self.id, moved).map_err(ProxyError::Refused)
+    }
+
+    /// Changes the head of a request that goes on elsewhere than it began: the events that its first stream
+    /// there would resume after were another server's, and some answer 400 to those.
+    pub(super) fn prepare(&self, head: &mut request::Parts, decision: &Decision) {
+        let moved = decision.why == Why::Reinitialized && head.method == Method::GET;
+        if moved && self.store().opens_first_stream(&self.key) {
+            head.headers.remove(era::LAST_EVENT_ID);
+        }
+    }
+
+    /// Notes how the session was answered: it lives, or its client has ended it.
+    pub(super) async fn note(&self, status: StatusCode) {
+        let ended = status.is_success() || status == StatusCode::NOT_FOUND;
+        if ended && self.head.method == Method::DELETE {
+            self.store().remove(&self.key).await;
+        } else if status.is_success() {
+            self.store().answered(&self.key);
+        }
+    }
+
+    /// Where the session was, it counts no longer.
+    fn end_visits(&self, delivered: &Delivered, asked: Option<&[u8]>) {
+        let load = &self.pool.entry(delivered.member).load;
+        let visit = asked.and_then(|asked| self.proxy.sessions.visit_known(asked, load));
+        if let Some(visit) = visit {
+            visit.end_session();
+        }
+    }
+
+    pub(super) fn may_be_repeated(&self) -> bool {
+        [Method::POST, Method::GET].contains(&self.head.method)
+    }
+
+    fn pin(&self) -> Option<Pin<'_>> {
+        Pin::parse(Kind::Session, self.id.as_bytes())
+    }
+
+    /// What the backend that issued the session called it: the log knows it by this.
+    fn own(&self) -> &[u8] {
+        self.pin().map_or(self.id.as_bytes(), |pin| pin.string)
+    }
+
+    fn pinned_to(&self) -> Option<Coordinate> {
+        self.pin().map(|pin| pin.coordinate)
+    }
+
+    /// The backend at this place, if it is lost and still known.
+    fn lost_member(&self, at: Coordinate) -> Option<Member> {
+        let member = self.pool.exact(at)?;
+        (self.pool.entry(member).vital == Vital::Lost).then_some(member)
+    }
+
+    fn store(&self) -> &Store {
+        &self.proxy.renewals.store
+    }
+}
