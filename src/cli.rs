@@ -23,6 +23,7 @@ Examples:
   pinring check pinring.toml                     every fault of a file at once
   pinring explain 0193c2e6-…-cftk5pn… --config pinring.toml
   pinring drain b --wait --config pinring.toml   no new work for b; wait until its sessions have ended
+  pinring --take-over --config pinring.toml      restart: the process before leaves when this one serves
   kill -HUP PID                                  reload
 
 Environment: PINRING_CONFIG, PINRING_LISTEN, PINRING_BACKENDS and PINRING_SECRET stand in for the
@@ -43,6 +44,9 @@ struct Cli {
 struct ServeArgs {
     #[command(flatten)]
     source: SourceArgs,
+    /// Take the place of the process that runs with this configuration, without refusing anybody meanwhile
+    #[arg(long)]
+    take_over: bool,
     /// How log lines look: text on a terminal and JSON elsewhere by default
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -180,6 +184,8 @@ pub enum Command {
     Serve {
         /// Where the configuration comes from.
         source: Source,
+        /// Whether to take the place of the process that runs.
+        take_over: bool,
         /// A flag's word over the configuration's.
         log_format: Option<LogFormat>,
     },
@@ -239,6 +245,7 @@ pub fn parse(
     Ok(match cli.command {
         None => Command::Serve {
             source: cli.serve.source.source(&env)?,
+            take_over: cli.serve.take_over,
             log_format: cli.serve.log_format,
         },
         Some(Subcommands::Check { file, config }) => Command::Check(Source {

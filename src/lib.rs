@@ -28,8 +28,8 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, net, reload::command, router::membership |
-//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, config, health::probe, listener, net, proxy, reload, router::table, sessions, shutdown |
+//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, net, reload::command, router::membership, takeover |
+//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, config, health::probe, listener, net, proxy, reload, router::table, sessions, shutdown, takeover |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
 //! | `commands` | W | what the subcommands do | admin, app, cli, config, demo, net, observe::logging, pin, ring |
@@ -64,6 +64,7 @@
 //! | `router::unknown` | P | since when each unknown pin has been seen | - |
 //! | `sessions` | I | the live sessions of each backend as this process knows them | net, ring::hash, router::placement |
 //! | `shutdown` | I | signals, the phases of a drain, and what tells every connection of them | net |
+//! | `takeover` | I | listening sockets go from a running process to the one that takes its place | net |
 //! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |
 //! | `upstream::connect` | I | resolve, connect, handshake within one deadline | backend, net, upstream |
 
@@ -86,4 +87,5 @@ pub mod ring;
 pub mod router;
 pub mod sessions;
 pub mod shutdown;
+pub mod takeover;
 pub mod upstream;

@@ -25,3 +25,4 @@ mod sessions;
 mod shutdown;
 mod streams;
 mod support;
+mod takeover;
