@@ -17,8 +17,8 @@
 //!         6 observe   observe          one access-log line, on every path
 //! ```
 //!
-//! Beside it: `reload` is the only writer of the routing table, `shutdown` ends everything, `app` puts all
-//! parts together.
+//! Beside it: `reload` is the only writer of the routing table, `admin` asks it for what an operator wants,
+//! `takeover` and `shutdown` end everything, `app` puts all parts together.
 //!
 //! # The modules
 //!

@@ -187,6 +187,7 @@ pub async fn hand_over(claim: Claim, sockets: Vec<Bound>) -> io::Result<()> {
     let Claim { stream, alone } = claim;
     passing::send(&stream, &sockets).await?;
     drop(sockets);
+    let user = net::unix::peer_user(&stream);
     let mut stream = TokioIo::into_inner(stream);
     let mut said = [0; SERVING.len()];
     let heard = net::within(START, stream.read_exact(&mut said)).await;
@@ -196,5 +197,6 @@ pub async fn hand_over(claim: Claim, sockets: Vec<Bound>) -> io::Result<()> {
     }
     stream.write_all(LEAVING).await?;
     drop(alone);
+    tracing::info!(target: "pinring::audit", action = "take-over", user, "changed through the admin socket");
     Ok(())
 }

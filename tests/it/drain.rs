@@ -217,6 +217,20 @@ fn an_id_without_pin_is_lost_with_the_backend_that_owns_its_hash() {
 }
 
 #[test]
+fn new_work_that_is_unanswered_at_the_end_of_a_drain_is_told_so() {
+    let a = server("a");
+    let pinring = administrated(&Pinring::backends(&[&a]));
+    let mut client = Client::connect(pinring.address());
+    client.send(request("POST", "", "silent"));
+    eventually("it is in flight", || {
+        pinring.standing("a")["in_flight"] == 1
+    });
+    drain(&pinring, json!({ "backend": "a", "now": true }));
+    let answer = client.answer();
+    assert_eq!((answer.status, &*answer.reason()), (502, "backend_drained"));
+}
+
+#[test]
 fn the_file_wins_at_a_reload_by_signal() {
     let (a, b) = (server("a"), server("b"));
     let backends = [("a", &a, ""), ("b", &b, "")];

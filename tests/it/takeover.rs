@@ -45,7 +45,7 @@ impl Place {
             folder: tempfile::tempdir().unwrap(),
             backend: server(),
         };
-        place.write(&server_with_admin(place.folder.path(), ""));
+        place.write(&server_with_admin(place.folder.path()));
         place
     }
 
@@ -211,6 +211,10 @@ fn a_kept_connection_gets_one_more_answer_and_is_then_sent_to_the_new_process() 
     });
     let next = place.start(&["--take-over"]);
     before.wait_for_log("stopping");
+    assert!(
+        kept.is_quiet_for(Duration::from_millis(300)),
+        "not closed at once"
+    );
     for client in [&mut kept, &mut fresh] {
         assert_eq!(
             client.call("POST", "", "{}").header("connection"),
@@ -230,7 +234,7 @@ fn who_takes_over_and_does_not_start_leaves_the_process_as_it_was() {
     let before = place.start(&[]);
     let occupied = Backend::answering(ok("", ""));
     let listen = format!("listen = [\"127.0.0.1:0\", \"{}\"]", occupied.address());
-    let server = server_with_admin(place.folder.path(), "");
+    let server = server_with_admin(place.folder.path());
     place.write(&server.replace("listen = \"127.0.0.1:0\"", &listen));
     let (code, told) = place.failed_start();
     assert!(
@@ -269,7 +273,7 @@ fn what_is_no_longer_listed_is_closed_and_what_is_new_is_bound() {
     let [one, two, three] = [anywhere(), anywhere(), anywhere()];
     let listening = |addresses: [SocketAddr; 2]| {
         let listen = format!("listen = [\"{}\", \"{}\"]", addresses[0], addresses[1]);
-        let server = server_with_admin(place.folder.path(), "");
+        let server = server_with_admin(place.folder.path());
         place.write(&server.replace("listen = \"127.0.0.1:0\"", &listen));
     };
     let addresses = |pinring: &Pinring| -> Vec<SocketAddr> {
