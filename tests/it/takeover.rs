@@ -51,7 +51,8 @@ impl Place {
 
     fn write(&self, server: &str) {
         let backends = listing(&[("a", &self.backend, "")]);
-        let toml = format!("{backends}\n{server}\n[timeouts]\ndrain = \"3s\"\n");
+        let toml =
+            format!("{backends}\n{server}\n[timeouts]\ndrain = \"3s\"\n[log]\naccess = false\n");
         fs::write(self.file(), toml).unwrap();
     }
 
@@ -66,7 +67,9 @@ impl Place {
     fn start(&self, more: &[&str]) -> Pinring {
         let file = self.file();
         let args = [&["--config", file.to_str().unwrap()], more].concat();
-        Pinring::launch(tempfile::tempdir().unwrap(), &args, &[])
+        // Lines of each request would be more than the log's reader here can take: some would be dropped.
+        let quiet = [("RUST_LOG", "info")];
+        Pinring::launch(tempfile::tempdir().unwrap(), &args, &quiet)
     }
 
     /// What a start that fails tells.
