@@ -16,7 +16,7 @@ use std::{
 };
 
 use crate::support::{
-    Backend, Chunk, Client, Pinring, anywhere, ask, eventually, listing, ok, request,
+    Backend, Chunk, Client, PATIENCE, Pinring, anywhere, ask, eventually, listing, ok, request,
     server_with_admin, socket_in,
 };
 
@@ -174,6 +174,8 @@ fn three_take_overs_under_load_refuse_and_reset_nobody() {
         let asked = in_session(&id, "GET");
         streams.begin(move || {
             let mut client = Client::connect(address);
+            // A stream is silent from one take-over to the next, however long that takes here.
+            client.stream.set_read_timeout(Some(6 * PATIENCE)).unwrap();
             client.send(&asked).head();
             assert_eq!(client.chunk(), Chunk::Data(b"data: 1\n\n".into()));
             assert_eq!(client.chunk(), Chunk::Last, "streams end between events");
