@@ -10,12 +10,12 @@ pub mod client;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioTimer;
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use self::api::Fault;
 use crate::{
@@ -24,8 +24,9 @@ use crate::{
         self,
         unix::{self, Listener, Stream},
     },
-    reload::command::{Command, Commander},
+    reload::command::{Command, Commander, Stopping},
     router::membership::{Changed, Unchanged},
+    takeover::{self, Claim},
 };
 
 /// Connections at one time.
@@ -44,15 +45,22 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub struct Admin {
     writer: Commander,
+    claims: mpsc::Sender<Claim>,
+    /// One process may take over at a time.
+    claimed: Arc<Semaphore>,
 }
 
 type Answered = Result<Response<Full<Bytes>>, Fault>;
 
 impl Admin {
-    /// An admin that asks `writer`.
+    /// An admin that asks `writer`, and gives on to `claims` who wants to take this process's place.
     #[must_use]
-    pub fn new(writer: Commander) -> Self {
-        Self { writer }
+    pub fn new(writer: Commander, claims: mpsc::Sender<Claim>) -> Self {
+        Self {
+            writer,
+            claims,
+            claimed: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// Accepts and serves, for ever. Runs within a runtime.
@@ -89,6 +97,7 @@ impl Admin {
             .timer(TokioTimer::new())
             .header_read_timeout(REQUEST_HEAD)
             .serve_connection(stream, service)
+            .with_upgrades()
             .await;
         if let Err(error) = served {
             tracing::debug!(%error, "a connection of the admin socket ended");
@@ -100,8 +109,11 @@ impl Admin {
             (&Method::GET, "/backends") => self.backends().await,
             (&Method::POST, "/drain") => self.drain(read(request).await?, user).await,
             (&Method::POST, "/undrain") => self.undrain(read(request).await?, user).await,
+            (&Method::POST, takeover::TARGET) => self.take_over(request),
             (_, path @ "/backends") => Err(Fault::method(path, &Method::GET)),
-            (_, path @ ("/drain" | "/undrain")) => Err(Fault::method(path, &Method::POST)),
+            (_, path @ ("/drain" | "/undrain" | takeover::TARGET)) => {
+                Err(Fault::method(path, &Method::POST))
+            }
             (_, path) => Err(Fault::not_found(path)),
         }
     }
@@ -114,6 +126,39 @@ impl Admin {
             backends: backends.collect(),
         };
         Ok(api::json(StatusCode::OK, &backends))
+    }
+
+    /// Lets the connection become the one over which another process takes over.
+    fn take_over(&self, request: Request<Incoming>) -> Answered {
+        let wanted = request.headers().get(header::UPGRADE);
+        if wanted.is_none_or(|wanted| wanted != takeover::PROTOCOL) {
+            return Err(Fault::no_upgrade());
+        }
+        let alone = Arc::clone(&self.claimed).try_acquire_owned();
+        let alone = alone.map_err(|_| Fault::taken())?;
+        if self.claims.is_closed() {
+            return Err(Stopping.into());
+        }
+        let claims = self.claims.clone();
+        tokio::spawn(async move {
+            let Ok(upgraded) = hyper::upgrade::on(request).await else {
+                return; // it has gone
+            };
+            if let Ok(parts) = upgraded.downcast() {
+                let claim = Claim {
+                    stream: parts.io,
+                    alone,
+                };
+                drop(claims.send(claim).await); // else this process is stopping
+            }
+        });
+        let mut response = Response::new(Full::default());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let protocol = HeaderValue::from_static(takeover::PROTOCOL);
+        response.headers_mut().insert(header::UPGRADE, protocol);
+        let upgrade = HeaderValue::from_static("upgrade");
+        response.headers_mut().insert(header::CONNECTION, upgrade);
+        Ok(response)
     }
 
     async fn drain(&self, wanted: api::Drain, user: Option<u32>) -> Answered {

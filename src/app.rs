@@ -6,6 +6,7 @@
 //! wake-up across threads in a request's way. All threads accept from one socket: the one that is free
 //! takes the next connection. A further thread, the caller's, has signals, reloads and timers.
 
+mod control;
 mod worker;
 
 use std::{
@@ -16,7 +17,7 @@ use std::{
 
 use tokio::{runtime::Builder, sync::mpsc};
 
-use self::worker::Worker;
+use self::{control::Control, worker::Worker};
 use crate::{
     admin::Admin,
     config::{self, Config, StoreUrl, source::Source},
@@ -24,14 +25,11 @@ use crate::{
     listener::Connections,
     net,
     proxy::{Renewals, Unknowns},
-    reload::{
-        Inputs, Reason, Reload,
-        command::{self, Commander},
-        watch,
-    },
-    router::table::{self, Publisher, Reader},
+    reload::{Inputs, Reason, Reload, command, watch},
+    router::table::{self, Publisher},
     sessions::{Sessions, store::Store},
-    shutdown::{self, Signals, Trigger},
+    shutdown::{self, Signals},
+    takeover::{Predecessor, TakeOverError},
 };
 
 /// Why the process cannot start.
@@ -53,6 +51,14 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// There is nowhere to ask for the place of another process.
+    #[error(
+        "--take-over asks at the admin socket of the process that runs, and there is none: add `admin = \"unix:/run/pinring/admin.sock\"` to [server], restart once, and take over from then on"
+    )]
+    NoAdmin,
+    /// The process that runs goes on.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
     /// What the process was started with are no sockets to listen on.
     #[error("the sockets passed by LISTEN_FDS cannot be used: each must be a listening TCP socket")]
     Inherited(#[source] io::Error),
@@ -99,7 +105,15 @@ pub struct Bound {
     config: Config,
     sockets: Vec<net::Bound>,
     addresses: Vec<SocketAddr>,
-    admin: Option<net::unix::Bound>,
+    admin: Option<AdminSocket>,
+    before: Option<Predecessor>,
+}
+
+/// The admin listener's socket, and where it belongs.
+#[derive(Debug)]
+struct AdminSocket {
+    socket: net::unix::Bound,
+    path: PathBuf,
 }
 
 impl Bound {
@@ -107,10 +121,18 @@ impl Bound {
     /// process was started with (socket activation) are listened on in their place: they outlive it, so that
     /// at a restart nobody is refused.
     ///
+    /// With `take_over` the sockets come from the process that runs with this configuration, as far as it has
+    /// those that are wanted. That process goes on until [`Bound::run`].
+    ///
     /// # Errors
     ///
     /// When an address cannot be had.
-    pub fn new(source: Source, config: Config) -> Result<Self, StartError> {
+    pub fn new(source: Source, config: Config, take_over: bool) -> Result<Self, StartError> {
+        let mut before = if take_over {
+            predecessor(&config)?
+        } else {
+            None
+        };
         let mut sockets = net::Bound::inherited().map_err(StartError::Inherited)?;
         if sockets.is_empty() {
             for address in &config.server.listen {
@@ -118,7 +140,9 @@ impl Bound {
                     address: *address,
                     source,
                 };
-                sockets.push(net::Bound::bind(*address).map_err(failed)?);
+                let passed = before.as_mut().and_then(|before| before.take(*address));
+                let socket = passed.map_or_else(|| net::Bound::bind(*address), Ok);
+                sockets.push(socket.map_err(failed)?);
             }
         }
         let addresses = sockets
@@ -132,7 +156,7 @@ impl Bound {
                     path: path.clone(),
                     source,
                 };
-                Some(bind_admin(path).map_err(failed)?)
+                Some(AdminSocket::bind(path, before.is_some()).map_err(failed)?)
             }
         };
         Ok(Self {
@@ -141,6 +165,7 @@ impl Bound {
             sockets,
             addresses,
             admin,
+            before,
         })
     }
 
@@ -193,17 +218,18 @@ impl Bound {
             workers.push(worker.clone().spawn(number, sockets)?);
         }
         open_files(reload.config());
-        announce(reload.config(), &self.addresses);
-        drop(self.sockets); // each thread has its own handles, and closes them when it drains
         drop(worker); // the trigger knows that all threads are done by their watchers being gone
         tokio::spawn(async move { sessions.sweep().await });
         tokio::spawn(async move { store.keep().await });
         let (commander, commands) = command::commands();
+        let (claims, claimed) = mpsc::channel(1);
+        if let Some(before) = self.before {
+            relieve(before);
+        }
+        let admin = Admin::new(commander, claims);
         // Its file is removed when all is over.
-        let _admin = self
-            .admin
-            .map(|socket| serve_admin(socket, commander))
-            .transpose()?;
+        let _admin = self.admin.map(|socket| socket.serve(admin)).transpose()?;
+        announce(reload.config(), &self.addresses);
         let inputs = |reasons| Inputs {
             reasons,
             news,
@@ -213,7 +239,14 @@ impl Bound {
             rouser: trigger.rouser(),
         };
         let reloading = reloads(reload, publisher, watched, inputs);
-        control(signals, trigger, tables, connections, reloading).await;
+        let control = Control {
+            signals,
+            trigger,
+            tables,
+            connections,
+            reloads: reloading,
+        };
+        control.run(self.sockets, claimed).await;
         for worker in workers {
             // A worker's panic has been printed; the others have drained all the same.
             drop(worker.join());
@@ -223,20 +256,52 @@ impl Bound {
     }
 }
 
-/// Makes the admin socket, in place of one that a process has left behind.
-fn bind_admin(path: &Path) -> io::Result<net::unix::Bound> {
-    if net::unix::is_served(path)? {
-        return Err(io::ErrorKind::AddrInUse.into());
+impl AdminSocket {
+    /// Makes the socket. That another process serves at `path` is a fault, unless this one is to take its place.
+    fn bind(path: &Path, takes_over: bool) -> io::Result<Self> {
+        if !takes_over && net::unix::is_served(path)? {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        let mut socket = net::unix::Bound::beside(path)?;
+        if !takes_over {
+            socket.publish(path)?;
+        }
+        Ok(Self {
+            socket,
+            path: path.to_owned(),
+        })
     }
-    let mut socket = net::unix::Bound::beside(path)?;
-    socket.publish(path)?;
-    Ok(socket)
+
+    /// Puts it in its place, if it is not there yet, and serves.
+    fn serve(mut self, admin: Admin) -> io::Result<net::unix::File> {
+        if let Err(error) = self.socket.publish(&self.path) {
+            // The process before leaves already: without this socket is better than not at all.
+            tracing::error!(%error, path = %self.path.display(), "cannot put the admin socket in its place");
+        }
+        let (listener, file) = self.socket.into_listener()?;
+        tokio::spawn(admin.serve(listener));
+        Ok(file)
+    }
 }
 
-fn serve_admin(socket: net::unix::Bound, writer: Commander) -> io::Result<net::unix::File> {
-    let (listener, file) = socket.into_listener()?;
-    tokio::spawn(Admin::new(writer).serve(listener));
-    Ok(file)
+/// The process whose place this one is to take, if there is one.
+fn predecessor(config: &Config) -> Result<Option<Predecessor>, StartError> {
+    let path = config.server.admin.as_ref().ok_or(StartError::NoAdmin)?;
+    let found = Predecessor::find(path)?;
+    if found.is_none() {
+        tracing::info!(admin = %path.display(), "nobody is there to take over from");
+    }
+    Ok(found)
+}
+
+/// This process serves: the one before is to leave.
+fn relieve(before: Predecessor) {
+    match before.leave() {
+        Ok(()) => tracing::info!("took over: the process before leaves"),
+        Err(error) => {
+            tracing::warn!(%error, "the process before ended while it was being taken over from");
+        }
+    }
 }
 
 fn store(config: &config::Store) -> Store {
@@ -288,39 +353,4 @@ fn reloads(
     }
     tokio::spawn(reload.run(publisher, inputs(reasons)));
     sender
-}
-
-/// Acts on signals until everything has drained, or a second signal asks to end at once.
-async fn control(
-    mut signals: Signals,
-    trigger: Trigger,
-    tables: Reader,
-    connections: Connections,
-    reloads: mpsc::Sender<Reason>,
-) {
-    while signals.next().await == shutdown::Request::Reload {
-        let _full = reloads.try_send(Reason::Signal); // then several are waiting already
-    }
-    let (delay, limit) = {
-        let timeouts = &tables.snapshot().timeouts;
-        (timeouts.shutdown_delay, timeouts.drain)
-    };
-    tracing::info!(
-        delay_s = delay.as_secs_f64(),
-        limit_s = limit.as_secs_f64(),
-        "stopping: what is under way may end; a second signal ends it at once"
-    );
-    let second = async { while signals.next().await != shutdown::Request::Stop {} };
-    tokio::select! {
-        () = trigger.drain(delay, limit) => {}
-        () = second => {}
-    }
-    let left = connections.count();
-    if left > 0 {
-        tracing::warn!(
-            connections = left,
-            "out of time: what these have under way is cut"
-        );
-    }
-    trigger.force();
 }

@@ -1,5 +1,7 @@
 //! Flags and environment: from what the user typed to one [`Command`].
 
+mod admin;
+
 use std::{
     ffi::OsString,
     net::SocketAddr,
@@ -13,7 +15,9 @@ use clap::{
 };
 use clap_complete::Shell;
 
-use crate::config::{self, InvalidAdmin, InvalidQuantity, Overrides, source::Source};
+use self::admin::{AdminArgs, DEFAULT_TIMEOUT, duration};
+pub use self::admin::{Asked, Deadline};
+use crate::config::{Overrides, source::Source};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,6 +27,7 @@ Examples:
   pinring check pinring.toml                     every fault of a file at once
   pinring explain 0193c2e6-…-cftk5pn… --config pinring.toml
   pinring drain b --wait --config pinring.toml   no new work for b; wait until its sessions have ended
+  pinring --take-over --config pinring.toml      restart: the process before leaves when this one serves
   kill -HUP PID                                  reload
 
 Environment: PINRING_CONFIG, PINRING_LISTEN, PINRING_BACKENDS and PINRING_SECRET stand in for the
@@ -43,6 +48,9 @@ struct Cli {
 struct ServeArgs {
     #[command(flatten)]
     source: SourceArgs,
+    /// Take the place of the process that runs with this configuration, without refusing anybody meanwhile
+    #[arg(long)]
+    take_over: bool,
     /// How log lines look: text on a terminal and JSON elsewhere by default
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -132,47 +140,6 @@ enum Subcommands {
     },
 }
 
-#[derive(Debug, Args)]
-struct AdminArgs {
-    /// The admin socket of the process, as its server.admin says
-    #[arg(long, value_name = "unix:PATH", value_parser = admin, conflicts_with = "config")]
-    admin: Option<PathBuf>,
-    /// The configuration file of the process, which names its admin socket
-    #[arg(long, short, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-/// When what a drained backend still holds is lost.
-const DEFAULT_TIMEOUT: &str = "10m";
-
-fn duration(text: &str) -> Result<Duration, InvalidQuantity> {
-    config::parse_duration(text)
-}
-
-fn admin(text: &str) -> Result<PathBuf, InvalidAdmin> {
-    config::parse_admin(text)
-}
-
-/// Which process is to be asked.
-#[derive(Debug)]
-pub enum Asked {
-    /// The one whose admin socket this is.
-    At(PathBuf),
-    /// The one with this configuration.
-    With(Source),
-}
-
-/// When what a drained backend still holds is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deadline {
-    /// At once.
-    Now,
-    /// After this time.
-    After(Duration),
-    /// Never.
-    Never,
-}
-
 /// What to do.
 #[derive(Debug)]
 pub enum Command {
@@ -180,6 +147,8 @@ pub enum Command {
     Serve {
         /// Where the configuration comes from.
         source: Source,
+        /// Whether to take the place of the process that runs.
+        take_over: bool,
         /// A flag's word over the configuration's.
         log_format: Option<LogFormat>,
     },
@@ -239,6 +208,7 @@ pub fn parse(
     Ok(match cli.command {
         None => Command::Serve {
             source: cli.serve.source.source(&env)?,
+            take_over: cli.serve.take_over,
             log_format: cli.serve.log_format,
         },
         Some(Subcommands::Check { file, config }) => Command::Check(Source {
@@ -262,11 +232,7 @@ pub fn parse(
             admin,
         }) => Command::Drain {
             backend,
-            deadline: match (now, timeout) {
-                (true, _) => Deadline::Now,
-                (false, Duration::ZERO) => Deadline::Never,
-                (false, timeout) => Deadline::After(timeout),
-            },
+            deadline: Deadline::of(now, timeout),
             wait,
             asked: admin.asked(&env)?,
         },
@@ -295,25 +261,6 @@ fn hint(error: clap::Error) -> clap::Error {
         "unrecognized subcommand '{word}'; a configuration file is named with --config: pinring --config {word}"
     );
     Cli::command().error(ErrorKind::InvalidSubcommand, message)
-}
-
-impl AdminArgs {
-    fn asked(self, env: impl Fn(&str) -> Option<OsString>) -> Result<Asked, clap::Error> {
-        if let Some(path) = self.admin {
-            return Ok(Asked::At(path));
-        }
-        let source = SourceArgs {
-            config: self.config,
-            listen: Vec::new(),
-            backends: Vec::new(),
-        };
-        let source = source.given(env);
-        if source.file.is_none() {
-            let message = "which process? Name its admin socket with --admin unix:PATH, or its configuration with --config FILE\n";
-            return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message));
-        }
-        Ok(Asked::With(source))
-    }
 }
 
 impl SourceArgs {

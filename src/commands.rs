@@ -107,7 +107,11 @@ impl CommandError {
 /// See [`CommandError`].
 pub fn run(command: Command) -> Result<ExitCode, CommandError> {
     match command {
-        Command::Serve { source, log_format } => serve(source, log_format),
+        Command::Serve {
+            source,
+            take_over,
+            log_format,
+        } => serve(source, take_over, log_format),
         Command::Check(source) => check(&source),
         Command::Explain { id, source } => explain::explain(&id, &source),
         Command::Ring { source, json } => ring(&source, json),
@@ -126,13 +130,17 @@ pub fn run(command: Command) -> Result<ExitCode, CommandError> {
     }
 }
 
-fn serve(source: Source, log_format: Option<LogFormat>) -> Result<ExitCode, CommandError> {
+fn serve(
+    source: Source,
+    take_over: bool,
+    log_format: Option<LogFormat>,
+) -> Result<ExitCode, CommandError> {
     let config = source.load()?;
     let _log = start_log(&config, log_format)?;
     for note in &config.notes {
         tracing::warn!("{note}");
     }
-    Bound::new(source, config)?.run()?;
+    Bound::new(source, config, take_over)?.run()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -235,7 +243,7 @@ fn demo(listen: SocketAddr) -> Result<ExitCode, CommandError> {
     };
     let config = source.load()?;
     let _log = start_log(&config, None)?;
-    let bound = Bound::new(source, config).map_err(|error| match error {
+    let bound = Bound::new(source, config, false).map_err(|error| match error {
         StartError::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => {
             CommandError::DemoPort { address, source }
         }

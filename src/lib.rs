@@ -18,8 +18,8 @@
 //!         6 observe   observe          one access-log line, on every path
 //! ```
 //!
-//! Beside it: `reload` is the only writer of the routing table, `shutdown` ends everything, `app` puts all
-//! parts together.
+//! Beside it: `reload` is the only writer of the routing table, `admin` asks it for what an operator wants,
+//! `takeover` and `shutdown` end everything, `app` puts all parts together.
 //!
 //! # The modules
 //!
@@ -29,8 +29,8 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, net, reload::command, router::membership |
-//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, config, health::probe, listener, net, proxy, reload, router::table, sessions, shutdown |
+//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, net, reload::command, router::membership, takeover |
+//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, config, health::probe, listener, net, proxy, reload, router::table, sessions, shutdown, takeover |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
 //! | `commands` | W | what the subcommands do | admin, app, cli, config, demo, net, observe::logging, pin, ring |
@@ -72,6 +72,7 @@
 //! | `sessions::redis` | I | that memory at a Redis or Valkey, shared by several proxies | net, ring, router, sessions |
 //! | `sessions::store` | I | how sessions began and where they went, for those whose backend is lost | net, router, sessions |
 //! | `shutdown` | I | signals, the phases of a drain, and what tells every connection of them | net |
+//! | `takeover` | I | listening sockets go from a running process to the one that takes its place | net |
 //! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |
 //! | `upstream::connect` | I | resolve, connect, handshake within one deadline | backend, net, upstream |
 
@@ -95,4 +96,5 @@ pub mod ring;
 pub mod router;
 pub mod sessions;
 pub mod shutdown;
+pub mod takeover;
 pub mod upstream;

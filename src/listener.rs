@@ -31,7 +31,7 @@ use hyper::{
 
 use self::pace::{Busy, Pace};
 use crate::{
-    net::{self, Listener, Liveness, Stream, Ticker},
+    net::{self, Deadline, Listener, Liveness, Stream, Ticker},
     shutdown::{Phase, Watch, Watcher},
 };
 
@@ -217,6 +217,7 @@ impl<H: Handler> Server<H> {
         );
         let mut subscription = None;
         let mut closing = false;
+        let mut linger = None;
         poll_fn(|cx| {
             subscription.get_or_insert_with(|| self.watch.subscribe(cx));
             if self.watch.phase() == Phase::Forced {
@@ -224,10 +225,7 @@ impl<H: Handler> Server<H> {
                 return Poll::Ready(());
             }
             let mut polled = connection.as_mut().poll(cx);
-            if polled.is_pending()
-                && !closing
-                && matches!(self.watch.phase(), Phase::Draining { .. })
-            {
+            if polled.is_pending() && !closing && self.closes(&mut linger, cx) {
                 // Only now: a request that waits in the socket has begun by the poll above.
                 closing = true;
                 connection.as_mut().graceful_shutdown();
@@ -247,6 +245,23 @@ impl<H: Handler> Server<H> {
             pace.poll_expired(cx) // nothing is under way then: closing it loses nothing
         })
         .await;
+    }
+
+    /// Whether a connection is to take no further request, with `linger` to wait for the moment.
+    fn closes(&self, linger: &mut Option<Deadline>, cx: &mut Context<'_>) -> bool {
+        let Phase::Draining { idle_until, .. } = self.watch.phase() else {
+            return false;
+        };
+        let left = idle_until.saturating_duration_since(net::now());
+        if left.is_zero() {
+            return true;
+        }
+        let deadline = linger.get_or_insert_with(|| {
+            let deadline = self.ticker.deadline();
+            deadline.set(left);
+            deadline
+        });
+        deadline.poll_expired(cx).is_ready()
     }
 }
 

@@ -4,6 +4,7 @@
 //! can take their place. Nothing here knows HTTP or MCP.
 
 mod deadline;
+pub mod passing;
 pub mod unix;
 
 use std::{
@@ -162,18 +163,22 @@ impl Bound {
         let mut sockets = Vec::new();
         for index in 0..passed.len() {
             if let Some(socket) = passed.take_tcp_listener(index)? {
-                let socket = Socket::from(socket);
-                if !socket.is_listener()? {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidInput,
-                        "a socket that does not listen",
-                    ));
-                }
-                socket.set_nonblocking(true)?;
-                sockets.push(Self(socket));
+                sockets.push(Self::listening(Socket::from(socket))?);
             }
         }
         Ok(sockets)
+    }
+
+    /// Takes a socket that another process has made.
+    fn listening(socket: Socket) -> io::Result<Self> {
+        if !socket.is_listener()? {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a socket that does not listen",
+            ));
+        }
+        socket.set_nonblocking(true)?;
+        Ok(Self(socket))
     }
 
     /// The address that it really has, also where port 0 was asked for.

@@ -31,7 +31,7 @@ pub enum Outcome {
     BackendGone,
     /// The stream was silent for longer than allowed.
     Idle,
-    /// This process is about to end.
+    /// This process is about to end, or what the backend held is lost because it was drained.
     Drained,
 }
 

@@ -32,6 +32,8 @@ pub enum Phase {
         since: Instant,
         /// When what is left will be cut.
         until: Instant,
+        /// Until when idle connections are kept, for a request that may be on its way.
+        idle_until: Instant,
     },
     /// What is left is cut now.
     Forced,
@@ -69,13 +71,18 @@ pub fn channel() -> (Trigger, Watcher) {
 }
 
 impl Trigger {
-    /// Leads to draining, and ends when nothing is left or its time has run out: see [`Trigger::force`].
-    pub async fn drain(&self, delay: Duration, limit: Duration) {
+    /// Leads to draining after `delay`, and ends when nothing is left or `limit` has passed: see
+    /// [`Trigger::force`]. Idle connections are kept for `linger` of that.
+    pub async fn drain(&self, delay: Duration, limit: Duration, linger: Duration) {
         self.tell(Phase::Leaving);
         net::sleep(delay).await;
         let since = net::now();
         let until = since + limit;
-        self.tell(Phase::Draining { since, until });
+        self.tell(Phase::Draining {
+            since,
+            until,
+            idle_until: since + linger,
+        });
         tokio::select! {
             () = net::sleep_until(until) => {}
             () = self.0.closed() => {} // nobody is left

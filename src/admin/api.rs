@@ -166,6 +166,20 @@ impl Fault {
         Self::new(StatusCode::BAD_REQUEST, "body", message)
     }
 
+    /// Who takes over has to speak another protocol.
+    #[must_use]
+    pub fn no_upgrade() -> Self {
+        let message = "pinring --take-over asks for this; there is nothing to read here".to_owned();
+        Self::new(StatusCode::UPGRADE_REQUIRED, "no_upgrade", message)
+    }
+
+    /// Somebody else takes over.
+    #[must_use]
+    pub fn taken() -> Self {
+        let message = "another process is taking over: wait for it".to_owned();
+        Self::new(StatusCode::CONFLICT, "being_taken_over", message)
+    }
+
     /// Nothing was changed about `backend`.
     #[must_use]
     pub fn unchanged(backend: &str, why: &Unchanged) -> Self {

@@ -231,7 +231,7 @@ impl End {
             ),
             Self::Over { lost } => format!("The deadline has passed. {}", losses(shown, lost)),
             Self::Undone => format!(
-                "{name} takes new work again: somebody took the drain back, or a reload did."
+                "{name} takes new work again: somebody took the drain back, a reload did, or another process serves now."
             ),
         }
     }

@@ -8,6 +8,7 @@ use std::{
     fs, io,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use hyper_util::rt::TokioIo;
@@ -21,6 +22,21 @@ const MODE: u32 = 0o600;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 64;
+
+/// A connection for who has no runtime yet.
+pub type Blocking = std::os::unix::net::UnixStream;
+
+/// Connects to the socket at `path`, for reads and writes that block for `limit` at most.
+///
+/// # Errors
+///
+/// As the kernel says: `NotFound` and `ConnectionRefused` where nobody listens.
+pub fn connect_blocking(path: &Path, limit: Duration) -> io::Result<Blocking> {
+    let stream = Blocking::connect(path)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.set_write_timeout(Some(limit))?;
+    Ok(stream)
+}
 
 /// Connects to the socket at `path`. Cancel safe.
 ///
@@ -61,12 +77,15 @@ impl Bound {
         Ok(Self { socket, file })
     }
 
-    /// Puts the socket at `path`, in place of the one that is there.
+    /// Puts the socket at `path`, in place of the one that is there, unless it stands there already.
     ///
     /// # Errors
     ///
     /// `AlreadyExists` where something stands that is no socket; else as the kernel says.
     pub fn publish(&mut self, path: &Path) -> io::Result<()> {
+        if self.file.path == path {
+            return Ok(());
+        }
         if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }

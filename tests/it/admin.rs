@@ -29,16 +29,11 @@ fn failed_start(file: &Path) -> (Option<i32>, String) {
 }
 
 /// A configuration with an admin socket in `folder`; where it is.
-fn written(folder: &Path, toml: &str) -> std::path::PathBuf {
+fn written(folder: &Path) -> std::path::PathBuf {
     let file = folder.join("pinring.toml");
-    fs::write(
-        &file,
-        format!(
-            "{toml}\nbackends = [{{ url = \"http://127.0.0.1:9\" }}]\n{}",
-            server_with_admin(folder, "")
-        ),
-    )
-    .unwrap();
+    let server = server_with_admin(folder);
+    let toml = format!("backends = [{{ url = \"http://127.0.0.1:9\" }}]\n{server}");
+    fs::write(&file, toml).unwrap();
     file
 }
 
@@ -101,7 +96,7 @@ fn a_socket_that_a_dead_process_left_is_replaced() {
     let backend = Backend::answering(ok("", "a"));
     let folder = tempfile::tempdir().unwrap();
     drop(UnixListener::bind(socket_in(folder.path())).unwrap());
-    let server = server_with_admin(folder.path(), "");
+    let server = server_with_admin(folder.path());
     let toml = format!("{}\n{server}", Pinring::backends(&[&backend]));
     let pinring = Pinring::start_in(folder, &toml, &[]);
     assert_eq!(pinring.standing("a")["state"], "open");
@@ -126,7 +121,7 @@ fn a_socket_that_a_process_serves_is_a_failed_start() {
 #[test]
 fn where_no_socket_can_be_the_start_fails_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
-    let file = written(folder.path(), "");
+    let file = written(folder.path());
     fs::create_dir(socket_in(folder.path())).unwrap();
     let (code, told) = failed_start(&file);
     assert!(code == Some(1) && told.contains("no socket"), "{told}");

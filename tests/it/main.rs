@@ -30,3 +30,4 @@ mod sessions;
 mod shutdown;
 mod streams;
 mod support;
+mod takeover;

@@ -142,7 +142,7 @@ impl Ending {
     }
 
     fn poll_due(&mut self, phase: Phase, cx: &mut Context<'_>) -> Poll<()> {
-        let Phase::Draining { since, until } = phase else {
+        let Phase::Draining { since, until, .. } = phase else {
             return Poll::Pending;
         };
         let deadline = self.deadline.get_or_insert_with(|| {

@@ -4,14 +4,14 @@ use crate::router::testing::{config, pool_of};
 const JOIN_DELAY: Duration = Duration::from_secs(10);
 const DEPARTED: Duration = Duration::from_secs(15 * 60);
 
-struct Story {
-    membership: Membership,
-    config: Config,
-    now: Instant,
+pub(super) struct Story {
+    pub(super) membership: Membership,
+    pub(super) config: Config,
+    pub(super) now: Instant,
 }
 
 impl Story {
-    fn begin(names: &[&str]) -> Self {
+    pub(super) fn begin(names: &[&str]) -> Self {
         let (config, now) = (pool_of(names, ""), Instant::now());
         let mut membership = Membership::new();
         membership.update(&config, None, now);

@@ -15,11 +15,11 @@ pub(crate) fn socket_in(folder: &Path) -> PathBuf {
     folder.join("admin.sock")
 }
 
-/// `[server]` with an admin socket in `folder`, and further keys.
-pub(crate) fn server_with_admin(folder: &Path, more: &str) -> String {
+/// `[server]` with an admin socket in `folder`.
+pub(crate) fn server_with_admin(folder: &Path) -> String {
     let socket = socket_in(folder);
     format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"unix:{}\"\n{more}\n",
+        "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"unix:{}\"\n",
         socket.display()
     )
 }
@@ -27,7 +27,7 @@ pub(crate) fn server_with_admin(folder: &Path, more: &str) -> String {
 /// Starts a pinring with `toml` and an admin socket.
 pub(crate) fn administrated(toml: &str) -> Pinring {
     let folder = tempfile::tempdir().unwrap();
-    let server = server_with_admin(folder.path(), "");
+    let server = server_with_admin(folder.path());
     Pinring::start_in(folder, &format!("{toml}\n{server}"), &[])
 }
 
