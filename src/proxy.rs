@@ -216,9 +216,9 @@ impl Proxy {
             pool.options.strip_prefix.as_ref(),
             decision.session.clone(),
         );
+        part.prepare(&mut head, &decision);
         let incoming = body.take().expect("a request is forwarded once");
         let head_deadline = self.ticker.deadline();
-        part.prepare(&mut head, &decision);
         let body = RequestBody::Passing(Passing::new(
             incoming,
             exchange.clone(),
@@ -228,7 +228,7 @@ impl Proxy {
             part.keep(),
         ));
 
-        // 4 send: again, or elsewhere, only as long as no backend has seen it.
+        // 4 send: again, or elsewhere, only as long as no backend has seen it, or it knows nothing of the session.
         let delivery = Delivery {
             proxy: self,
             table: &table,

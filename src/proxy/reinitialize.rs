@@ -84,7 +84,7 @@ impl Renewals {
         match self.store.known(&key) {
             Known::Moved(moved) => Some(moved),
             Known::Ask if router::may_have_moved(table, pool, id) => {
-                self.store.find(&key).await.ok()?.moved
+                Box::pin(self.store.find(&key)).await.ok()?.moved
             }
             Known::Ask | Known::Stays => None,
         }

@@ -9,9 +9,11 @@
 //! (measured: 1000000 of them, of one client program, with all that the allocator adds).
 
 mod interned;
+mod key;
+mod lease;
 
 use std::{
-    hash::{BuildHasherDefault, Hash, Hasher},
+    hash::BuildHasherDefault,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -20,13 +22,11 @@ use std::{
 
 use bytes::Bytes;
 use lru::LruCache;
-use sha2::{Digest as _, Sha256};
 
 use self::interned::Interned;
-use super::{
-    lock,
-    redis::{self, Redis},
-};
+use self::key::Hashed;
+pub use self::{key::Key, lease::Lease};
+use super::{lock, redis::Redis};
 use crate::{
     net::{self, Instant},
     router::Moved,
@@ -43,53 +43,6 @@ const ASK_AGAIN: u32 = 1;
 
 /// After so many seconds of use, a session's life in the shared store is prolonged.
 const PROLONG_AGAIN: u32 = 3600;
-
-/// A session, by the hash of its client's id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key([u8; 16]);
-
-impl Key {
-    /// The key of the session that its client calls `id`, with its pin.
-    #[must_use]
-    pub fn of(id: &[u8]) -> Self {
-        let [key, _] = halves(&Sha256::digest(id).into());
-        Self(key)
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-}
-
-fn halves(digest: &[u8; 32]) -> [[u8; 16]; 2] {
-    let (first, second) = digest.split_at(16);
-    [first, second].map(|half| half.try_into().expect("half of 32 bytes are 16"))
-}
-
-/// The keys are hashes already.
-#[derive(Debug, Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _bytes: &[u8]) {
-        unreachable!("keys are u64");
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        self.0 = key;
-    }
-}
-
-impl Hash for Key {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        state.write_u64(u64::from_be_bytes([a, b, c, d, e, f, g, h]));
-    }
-}
 
 /// How a session began.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -316,11 +269,7 @@ impl Store {
             },
             None => None,
         };
-        Ok(Some(Lease {
-            store: self.clone(),
-            key: *key,
-            token,
-        }))
+        Ok(Some(Lease::new(self.clone(), *key, token)))
     }
 
     /// Forgets a session: it was ended, or nobody can have it any more.
@@ -377,52 +326,13 @@ impl Store {
 
     fn shard(&self, key: &Key) -> MutexGuard<'_, Shard> {
         // Other bits than the map itself takes.
-        let [.., last] = key.0;
-        lock(&self.0.shards[usize::from(last) % self.0.shards.len()])
+        let [.., last] = key.as_bytes();
+        lock(&self.0.shards[usize::from(*last) % self.0.shards.len()])
     }
 
     fn seconds(&self) -> u32 {
         let since = net::now().saturating_duration_since(self.0.began);
         u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
-    }
-}
-
-/// The right to repeat the handshake of one session. Given back when dropped; in a shared store it expires, should
-/// this process die.
-#[derive(Debug)]
-pub struct Lease {
-    store: Store,
-    key: Key,
-    token: Option<redis::Token>,
-}
-
-impl Lease {
-    /// Remembers where the session went. `None` if that is no longer so: the session was ended meanwhile, or the
-    /// lease had expired and was another's.
-    ///
-    /// # Errors
-    ///
-    /// When the shared store is away.
-    pub async fn moved(mut self, moved: Moved) -> Result<Option<Arc<Moved>>, Away> {
-        if let (Some(redis), Some(token)) = (&self.store.0.shared, &self.token) {
-            let holds = redis.moved(&self.key, token, &moved).await?;
-            self.token = None; // it is given back
-            if !holds {
-                return Ok(None);
-            }
-        }
-        Ok(self.store.moves(&self.key, moved))
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let (Some(redis), Some(token)) = (self.store.0.shared.clone(), self.token.take())
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let key = self.key;
-            runtime.spawn(async move { redis.release(&key, &token).await });
-        }
     }
 }
 

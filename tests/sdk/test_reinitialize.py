@@ -8,21 +8,18 @@ pytestmark = pytest.mark.proxy
 REINITIALIZE = 'on_loss = "reinitialize"\nloss_after = "500ms"'
 
 
-def went_on_at(sessions: list[dict], killed: str) -> list[str]:
-    """Where the sessions of the killed replica went on. The others noticed nothing."""
+def brought_back(sessions: list[dict], killed: str) -> list[dict]:
+    """The sessions of the killed replica, which go on where the counter begins anew. The others noticed nothing."""
     assert len(sessions) == SESSIONS
-    after = []
     for session in sessions:
         assert session["ids"] == [session["id"]], "the client keeps its id"
-        where, counts = session["where"], session["counts"]
-        if where == killed:
-            name = counts[2].split(":")[0]
-            assert counts == [f"{where}:1", f"{where}:2", f"{name}:1", f"{name}:2"], "the counter begins anew"
-            after.append(name)
-        else:
-            assert counts == [f"{where}:{number}" for number in range(1, 5)]
-    assert after, "no session was at the killed replica"
-    return after
+        where = session["where"]
+        session["went_to"] = there = session["counts"][2].split(":")[0] if where == killed else where
+        anew = 1 if where == killed else 3
+        assert session["counts"] == [f"{where}:1", f"{where}:2", f"{there}:{anew}", f"{there}:{anew + 1}"]
+    back = [session for session in sessions if session["where"] == killed]
+    assert back, "no session was at the killed replica"
+    return back
 
 
 def test_a_killed_and_restarted_replica_costs_no_client_its_session(own_fleet, server, client, pinring):
@@ -30,10 +27,10 @@ def test_a_killed_and_restarted_replica_costs_no_client_its_session(own_fleet, s
     proxy = pinring(fleet.replicas, affinity=REINITIALIZE)
     killed = fleet.replicas[0]
     sessions = run(client, "forgotten", [proxy.url], meanwhile=killed.restart)
-    went_on_at(sessions, killed.name)
+    assert all(session["hears"] for session in brought_back(sessions, killed.name))
 
 
-def test_a_killed_replica_s_sessions_go_on_at_the_others(own_fleet, server, client, pinring):
+def test_the_sessions_of_a_killed_replica_go_on_at_the_others(own_fleet, server, client, pinring):
     fleet = own_fleet(server, server, server)
     proxy = pinring(fleet.replicas, affinity=REINITIALIZE)
     killed = fleet.replicas[0]
@@ -42,5 +39,7 @@ def test_a_killed_replica_s_sessions_go_on_at_the_others(own_fleet, server, clie
         killed.kill()
         proxy.process.wait_for_line("its sessions are lost")
 
-    sessions = run(client, "forgotten", [proxy.url], meanwhile=kill)
-    assert set(went_on_at(sessions, killed.name)) == {"b", "c"}
+    back = brought_back(run(client, "forgotten", [proxy.url], meanwhile=kill), killed.name)
+    assert {session["went_to"] for session in back} == {"b", "c"}
+    if client == "node":  # the Python client gives its standalone stream up after two tries
+        assert all(session["hears"] for session in back)

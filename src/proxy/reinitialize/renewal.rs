@@ -233,11 +233,6 @@ impl Renewal<'_> {
             Err(Away) => return Landed::Gone,
         };
         let entry = self.pool.entry(member);
-        drop(
-            self.proxy
-                .sessions
-                .visit(moved.session.as_bytes(), &entry.load),
-        );
         self.proxy.renewals.count();
         let from = from.and_then(|from| self.pool.name_at(from));
         tracing::info!(
@@ -266,7 +261,7 @@ impl Renewal<'_> {
     pub(super) async fn note(&self, status: StatusCode) {
         let ended = status.is_success() || status == StatusCode::NOT_FOUND;
         if ended && self.head.method == Method::DELETE {
-            self.store().remove(&self.key).await;
+            Box::pin(self.store().remove(&self.key)).await;
         } else if status.is_success() {
             self.store().answered(&self.key);
         }

@@ -140,6 +140,27 @@ fn where_a_session_went_is_known_to_the_other_proxy_and_after_a_restart() {
 }
 
 #[test]
+fn after_a_restart_a_session_of_a_backend_that_is_long_gone_goes_on_when_its_grace_is_over() {
+    let redis = Redis::start();
+    let (a, b) = (server("a", anywhere()), server("b", anywhere()));
+    let [first, _] = two(&[&a, &b], &redis);
+    let id = open_at("a", first.address());
+    recorded(&redis, handshakes(&a) + handshakes(&b));
+    drop((a, first));
+    let backends = listing(&[("b", &b, "")]);
+    let again = one(
+        &format!("{backends}[pool]\nunknown_grace = \"1s\"\n"),
+        &redis,
+    );
+    assert_eq!(call(again.address(), &id).reason(), "unknown_coordinate");
+    let answer = call(again.address(), &id);
+    assert_eq!(
+        (&*answer.text(), mark(&answer)),
+        ("b:1", Some("reinitialized"))
+    );
+}
+
+#[test]
 fn a_backend_that_returns_takes_nothing_back_from_another_proxy_s_handshake() {
     let redis = Redis::start();
     let known = std::sync::Arc::default();

@@ -5,6 +5,7 @@
 // {"paused": true} once every session is there, and goes on after a line on standard input.
 // python/client.py keeps the same contract.
 
+import { setTimeout as delay } from 'node:timers/promises';
 import { Session, until } from './session.mjs';
 
 const [scenarioName, sessionCount, ...urls] = process.argv.slice(2);
@@ -31,6 +32,15 @@ async function announcements(session, texts) {
   for (const text of texts) await session.call('announce', { text });
   await until(() => session.heard.length >= texts.length, 'the announcements');
   return session.heard;
+}
+
+// Whether the standalone stream is there, or comes back: what is announced meanwhile is lost.
+async function hears(session) {
+  for (let tries = 0; tries < 25 && session.heard.length === 0; tries++) {
+    await session.call('announce', { text: 'still there?' });
+    await delay(200);
+  }
+  return session.heard.length > 0;
 }
 
 async function releaseHeld(session, held) {
@@ -74,7 +84,8 @@ const scenarios = {
     const before = await count(session, 2);
     await until(() => session.streams === 1, 'the standalone stream');
     await pause();
-    return { counts: [...before, ...(await count(session, 2))] };
+    const counts = [...before, ...(await count(session, 2))];
+    return { counts, hears: await hears(session) };
   },
 
   async outlive(session, index) {

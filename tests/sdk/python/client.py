@@ -47,6 +47,16 @@ async def announcements(session: Session, texts: list[str]) -> list[str]:
     return session.heard
 
 
+async def hears(session: Session) -> bool:
+    """Whether the standalone stream is there, or comes back: what is announced meanwhile is lost."""
+    for _ in range(25):
+        await session.call("announce", text="still there?")
+        await anyio.sleep(0.2)
+        if session.heard:
+            return True
+    return False
+
+
 async def counters(session: Session, _index: int, _pause: Pause) -> dict:
     return {"counts": await count(session, 5), "seen": await session.call("seen_id")}
 
@@ -77,7 +87,8 @@ async def forgotten(session: Session, _index: int, pause: Pause) -> dict:
     before = await count(session, 2)
     await until(lambda: session.streams == 1, "the standalone stream")
     await pause()
-    return {"counts": before + await count(session, 2)}
+    counts = before + await count(session, 2)
+    return {"counts": counts, "hears": await hears(session)}
 
 
 async def outlive(session: Session, index: int, pause: Pause) -> dict:
