@@ -40,7 +40,7 @@ def fleet(own_fleet):
 
 @pytest.fixture
 def proxy(fleet, pinring, on_loss):
-    return pinring(fleet.replicas, affinity=f'on_loss = "{on_loss}"\nloss_after = "{LOSS_AFTER}s"\n')
+    return pinring(fleet.replicas, extra=f'on_loss = "{on_loss}"\nloss_after = "{LOSS_AFTER}s"\n')
 
 
 def check_untouched(figures: Figures) -> None:

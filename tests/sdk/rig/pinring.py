@@ -1,6 +1,5 @@
 """The program under test."""
 
-import random
 import signal
 import socket
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 from rig.deadline import eventually
 from rig.fleet import Replica
 from rig.paths import PINRING
+from rig.ports import free_port
 from rig.process import Process
 
 CONFIGURATION = """\
@@ -22,7 +22,7 @@ drain = "{drain}"
 
 [affinity]
 join_delay = "0s"
-{affinity}"""
+{extra}"""
 
 BACKEND = """
 [[backends]]
@@ -35,11 +35,11 @@ draining = {draining}
 class Pinring:
     """One pinring process with its configuration file. It keeps its port over restarts."""
 
-    def __init__(self, replicas: Iterable[Replica], drain: str = "20s", affinity: str = "") -> None:
-        """`affinity` are further lines of the section of that name."""
+    def __init__(self, replicas: Iterable[Replica], drain: str = "20s", extra: str = "") -> None:
+        """`extra` are further lines of the file, of [affinity] at first."""
         self.port = free_port()
         self.drain = drain
-        self.affinity = affinity
+        self.extra = extra
         self._directory = tempfile.TemporaryDirectory(prefix="pinring-sdk-")
         self.file = Path(self._directory.name) / "pinring.toml"
         self.write(replicas)
@@ -50,7 +50,7 @@ class Pinring:
         return f"http://127.0.0.1:{self.port}/mcp"
 
     def write(self, replicas: Iterable[Replica], draining: Container[Replica] = ()) -> None:
-        text = CONFIGURATION.format(port=self.port, drain=self.drain, affinity=self.affinity)
+        text = CONFIGURATION.format(port=self.port, drain=self.drain, extra=self.extra)
         for replica in replicas:
             is_draining = str(replica in draining).lower()
             text += BACKEND.format(name=replica.name, origin=replica.origin, draining=is_draining)
@@ -95,16 +95,3 @@ class Pinring:
         self.process.close()
         self._directory.cleanup()
         assert "panicked" not in self.process.output(), self.process.tail()
-
-
-def free_port() -> int:
-    """A port that no client's connection can take while pinring restarts: below those the kernel hands out."""
-    while True:
-        port = random.randint(20_000, 29_999)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
