@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Container, Iterable
 from pathlib import Path
@@ -15,6 +16,7 @@ from rig.process import Process
 CONFIGURATION = """\
 [server]
 listen = "127.0.0.1:{port}"
+admin = "unix:{file}.sock"
 watch = false
 
 [timeouts]
@@ -38,7 +40,7 @@ class Pinring:
     def __init__(self, replicas: Iterable[Replica], drain: str = "20s", extra: str = "") -> None:
         """`extra` are further lines of the file, of [affinity] at first."""
         self.port = free_port()
-        self.drain = drain
+        self._drain_time = drain
         self.extra = extra
         self._directory = tempfile.TemporaryDirectory(prefix="pinring-sdk-")
         self.file = Path(self._directory.name) / "pinring.toml"
@@ -50,7 +52,7 @@ class Pinring:
         return f"http://127.0.0.1:{self.port}/mcp"
 
     def write(self, replicas: Iterable[Replica], draining: Container[Replica] = ()) -> None:
-        text = CONFIGURATION.format(port=self.port, drain=self.drain, extra=self.extra)
+        text = CONFIGURATION.format(file=self.file, port=self.port, drain=self._drain_time, extra=self.extra)
         for replica in replicas:
             is_draining = str(replica in draining).lower()
             text += BACKEND.format(name=replica.name, origin=replica.origin, draining=is_draining)
@@ -83,6 +85,10 @@ class Pinring:
         said = len(self.process.output())
         self.process.signal(signal.SIGHUP)
         return self.process.wait_for_line("(not )?reloaded", after=said)[0]
+
+    def drain(self, replica: Replica, *options: str) -> None:
+        """Runs `pinring drain` to its end."""
+        subprocess.run([PINRING, "drain", replica.name, "--config", str(self.file), *options], check=True, timeout=30)
 
     def kill_and_restart(self) -> None:
         self.process.close()
