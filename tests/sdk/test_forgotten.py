@@ -1,7 +1,7 @@
 """Backends that do not know the sessions that they served a moment ago."""
 
 import pytest
-from rig.fleet import Workers
+from rig.fleet import Everything, Workers
 from rig.raw import RawSession
 
 pytestmark = pytest.mark.proxy
@@ -36,3 +36,21 @@ def test_a_restarted_server_is_not_accused(own_fleet, pinring, server):
     assert "a session that it answered a moment ago" not in proxy.process.output()
     for stream in streams:
         stream.close()
+
+
+@pytest.fixture
+def everything():
+    server = Everything("a", "streamableHttp")
+    yield server
+    server.process.close()
+
+
+@pytest.mark.parametrize(("normalize", "status"), [("false", 400), ("true", 404)])
+def test_the_400_of_the_reference_server_becomes_404_where_that_is_wanted(everything, pinring, normalize, status):
+    proxy = pinring([everything], extra=f"[pool]\nnormalize_lost_session = {normalize}\n")
+    session = RawSession(proxy.url)
+    assert session.post("ping").status_code == 200
+    everything.restart()
+    for answer in (session.post("ping"), session.http.get(session.url), session.delete()):
+        assert answer.status_code == status
+    assert answer.json()["error"]["code"] == (-32001 if status == 404 else -32000)

@@ -2,12 +2,10 @@
 
 import json
 import subprocess
-from types import SimpleNamespace
 
 import pytest
+from rig.fleet import Everything
 from rig.paths import NODE, PYTHON, SDK
-from rig.pinring import free_port
-from rig.process import Process
 
 pytestmark = pytest.mark.proxy
 SESSIONS = 20
@@ -15,7 +13,6 @@ CLIENTS = {
     "node": [NODE, str(SDK / "node/sse-client.mjs")],
     "python": [PYTHON, str(SDK / "python/sse_client.py")],
 }
-EVERYTHING = SDK / "node/node_modules/@modelcontextprotocol/server-everything/dist/index.js"
 
 
 def run(client: str, scenario: str, proxy) -> list[dict]:
@@ -38,13 +35,7 @@ def test_messages_of_a_stream_reach_its_replica(client, fleet, pinring):
 @pytest.fixture
 def everything():
     """Two replicas of the reference server, which leaves messages of unknown sessions without an answer."""
-    replicas = []
-    for name in "ab":
-        port = free_port()
-        process = Process(f"everything-{name}", [NODE, str(EVERYTHING), "sse"], env={"PORT": str(port)})
-        replicas.append(SimpleNamespace(name=name, process=process, origin=f"http://127.0.0.1:{port}"))
-    for replica in replicas:
-        replica.process.wait_for_line("Server is running")
+    replicas = [Everything(name, "sse") for name in "ab"]
     yield replicas
     for replica in replicas:
         replica.process.close()

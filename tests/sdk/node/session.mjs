@@ -25,8 +25,9 @@ const RECONNECTION = {
 
 export class Session {
   // Standalone streams opened, streams resumed with Last-Event-ID, ids in answers, announcements received, and the
-  // status of the last POST once it is answered.
+  // status of the last request once it is answered.
   status;
+  patienceMs = DEADLINE_MS;
   streams = 0;
   resumes = 0;
   ids = new Set();
@@ -67,9 +68,11 @@ export class Session {
 
   async #fetch(init) {
     const url = this.#urls[this.#requests++ % this.#urls.length];
-    if (init.method === 'POST') this.status = undefined;
+    // A call that timed out is followed by a notification, whose status tells nothing about the call.
+    const asks = init.method === 'POST' && JSON.parse(init.body).id !== undefined;
+    if (asks) this.status = undefined;
     const response = await fetch(url, init);
-    if (init.method === 'POST') this.status = response.status;
+    if (asks) this.status = response.status;
     const id = response.headers.get('mcp-session-id');
     if (id) this.ids.add(id);
     if (init.method === 'GET' && response.ok) {
@@ -82,7 +85,7 @@ export class Session {
   async call(name, args = {}, onStep = () => {}) {
     const result = await this.#client.callTool({ name, arguments: args }, undefined, {
       onprogress: ({ progress }) => onStep(progress),
-      timeout: DEADLINE_MS
+      timeout: this.patienceMs
     });
     if (result.isError) throw new Error(`${name}: ${result.content[0].text}`);
     return result.content[0].text;

@@ -11,6 +11,7 @@ import { Session } from './session.mjs';
 
 const GAP_MS = 150;
 const PAUSE_MS = 300;
+const PATIENCE_MS = 6000; // for one call
 
 const [userCount, life, url] = process.argv.slice(2);
 const print = (value) => console.log(JSON.stringify(value));
@@ -30,7 +31,7 @@ class User {
 
   fail(session, error) {
     const status = session?.status;
-    let kind = error.constructor.name;
+    let kind = `${error.constructor.name} (${error.message})`;
     if (status && !(error instanceof WrongAnswer)) kind = status >= 400 ? String(status) : 'broke off';
     this.errors[kind] = (this.errors[kind] ?? 0) + 1;
   }
@@ -52,6 +53,7 @@ class User {
   }
 
   async work(session) {
+    session.patienceMs = PATIENCE_MS;
     const where = await session.call('where');
     this.places.push(where);
     if (this.places.length === 1 && --missing === 0) print({ ready: true });

@@ -49,6 +49,7 @@ class Session:
         self.heard: list[str] = []
         self.deleted: int | None = None
         self.status: int | None = None
+        self.patience = DEADLINE
         # The first request goes to the URL of the session's index, so that both URLs open sessions.
         self.http = httpx.AsyncClient(
             transport=Alternating(urls, index),
@@ -74,7 +75,7 @@ class Session:
             if on_step:
                 on_step(int(progress))
 
-        timeout = timedelta(seconds=DEADLINE)
+        timeout = timedelta(seconds=self.patience)
         result = await self.client.call_tool(tool, arguments, timeout, progress_callback=on_progress)
         text = result.content[0].text
         if result.isError:

@@ -17,6 +17,8 @@ from session import Session, opened
 
 GAP = 0.15
 PAUSE = 0.3
+PATIENCE = 6.0
+"""For one call."""
 
 
 def say(value) -> None:
@@ -58,7 +60,7 @@ class User:
     def fail(self, session: Session | None, error: BaseException) -> None:
         status = session and session.status
         if isinstance(error, WrongAnswer) or not status:
-            kind = type(error).__name__
+            kind = f"{type(error).__name__} ({error})"
         else:
             kind = str(status) if status >= 400 else "broke off"
         self.errors[kind] = self.errors.get(kind, 0) + 1
@@ -77,6 +79,7 @@ class User:
                     await session.http.aclose()
 
     async def work(self, session: Session) -> None:
+        session.patience = PATIENCE
         where = await session.call("where")
         self.places.append(where)
         if len(self.places) == 1:

@@ -5,7 +5,8 @@ import string
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from rig.paths import NODE, PYTHON, SDK
+from rig.paths import EVERYTHING, NODE, PYTHON, SDK
+from rig.ports import free_port
 from rig.process import Process
 
 SERVERS = {
@@ -81,6 +82,29 @@ class Fleet:
     def close(self) -> None:
         for replica in self.replicas:
             replica.process.close()
+
+
+class Everything:
+    """The reference server, one process of it. `transport` is "sse" or "streamableHttp"."""
+
+    def __init__(self, name: str, transport: str) -> None:
+        self.name = name
+        self.port = free_port()
+        self._command = [NODE, str(EVERYTHING), transport]
+        self._begin()
+
+    def _begin(self) -> None:
+        self.process = Process(f"everything-{self.name}", self._command, env={"PORT": str(self.port)})
+        self.process.wait_for_line("Server is running|Server listening")
+
+    def restart(self) -> None:
+        """Kills it and starts it again, without its sessions."""
+        self.process.close()
+        self._begin()
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
 
 class Workers:

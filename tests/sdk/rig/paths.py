@@ -14,4 +14,5 @@ of `.bin`: old npm links nothing there that two packages have, though it install
 
 PYTHON = sys.executable
 CONFORMANCE = str(NODE_MODULES / "@modelcontextprotocol/conformance/dist/index.js")
+EVERYTHING = str(NODE_MODULES / "@modelcontextprotocol/server-everything/dist/index.js")
 PINRING = os.environ.get("PINRING_BIN", str(REPOSITORY / "target/debug/pinring"))

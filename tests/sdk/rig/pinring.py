@@ -1,8 +1,8 @@
 """The program under test."""
 
-import random
 import signal
 import socket
+import subprocess
 import tempfile
 from collections.abc import Container, Iterable
 from pathlib import Path
@@ -10,11 +10,13 @@ from pathlib import Path
 from rig.deadline import eventually
 from rig.fleet import Replica
 from rig.paths import PINRING
+from rig.ports import free_port
 from rig.process import Process
 
 CONFIGURATION = """\
 [server]
 listen = "127.0.0.1:{port}"
+admin = "unix:{file}.sock"
 watch = false
 
 [timeouts]
@@ -22,7 +24,7 @@ drain = "{drain}"
 
 [affinity]
 join_delay = "0s"
-{affinity}"""
+{extra}"""
 
 BACKEND = """
 [[backends]]
@@ -35,11 +37,11 @@ draining = {draining}
 class Pinring:
     """One pinring process with its configuration file. It keeps its port over restarts."""
 
-    def __init__(self, replicas: Iterable[Replica], drain: str = "20s", affinity: str = "") -> None:
-        """`affinity` are further lines of the section of that name."""
+    def __init__(self, replicas: Iterable[Replica], drain: str = "20s", extra: str = "") -> None:
+        """`extra` are further lines of the file, of [affinity] at first."""
         self.port = free_port()
-        self.drain = drain
-        self.affinity = affinity
+        self._drain_time = drain
+        self.extra = extra
         self._directory = tempfile.TemporaryDirectory(prefix="pinring-sdk-")
         self.file = Path(self._directory.name) / "pinring.toml"
         self.write(replicas)
@@ -50,7 +52,7 @@ class Pinring:
         return f"http://127.0.0.1:{self.port}/mcp"
 
     def write(self, replicas: Iterable[Replica], draining: Container[Replica] = ()) -> None:
-        text = CONFIGURATION.format(port=self.port, drain=self.drain, affinity=self.affinity)
+        text = CONFIGURATION.format(file=self.file, port=self.port, drain=self._drain_time, extra=self.extra)
         for replica in replicas:
             is_draining = str(replica in draining).lower()
             text += BACKEND.format(name=replica.name, origin=replica.origin, draining=is_draining)
@@ -84,6 +86,10 @@ class Pinring:
         self.process.signal(signal.SIGHUP)
         return self.process.wait_for_line("(not )?reloaded", after=said)[0]
 
+    def drain(self, replica: Replica, *options: str) -> None:
+        """Runs `pinring drain` to its end."""
+        subprocess.run([PINRING, "drain", replica.name, "--config", str(self.file), *options], check=True, timeout=30)
+
     def kill_and_restart(self) -> None:
         self.process.close()
         self.start()
@@ -95,16 +101,3 @@ class Pinring:
         self.process.close()
         self._directory.cleanup()
         assert "panicked" not in self.process.output(), self.process.tail()
-
-
-def free_port() -> int:
-    """A port that no client's connection can take while pinring restarts: below those the kernel hands out."""
-    while True:
-        port = random.randint(20_000, 29_999)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
