@@ -1,67 +1,32 @@
 //! All sockets, timers and clocks.
 //!
-//! `tokio::net`, `tokio::time` and `Instant::now` appear nowhere else, so that a simulated network
-//! can take their place. Nothing here knows HTTP or MCP.
+//! `tokio::net`, `tokio::time` and `Instant::now` appear nowhere else, so that a simulated network can take their
+//! place: the feature `simulation` puts `simulated` where otherwise `clock` and `tcp` are. Nothing here knows
+//! HTTP or MCP.
 
+#[cfg(not(feature = "simulation"))]
+mod clock;
 mod deadline;
+#[cfg(feature = "simulation")]
+pub mod simulated;
+#[cfg(not(feature = "simulation"))]
+mod tcp;
 
-use std::{
-    future::poll_fn,
-    io,
-    net::{IpAddr, SocketAddr},
-    pin::{Pin, pin},
-    task::{Context, Poll, Waker, ready},
-    time::Duration,
-};
-
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use listenfd::ListenFd;
-use rlimit::Resource;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::time::Duration;
 
 pub use std::time::Instant;
 
 pub use self::deadline::{Deadline, DeadlineHandle, Ticker};
-
-/// Connections that the kernel may hold for us before they are accepted; the kernel caps it at `somaxconn`.
-const BACKLOG: i32 = 4096;
-
-/// Probes that go unanswered before TCP keep-alive gives a connection up.
-const KEEP_ALIVE_PROBES: u32 = 3;
-
-/// The current time.
-#[must_use]
-pub fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-/// Raises the soft limit of open files to the hard one, and gives it. Most systems start services with 1,024,
-/// and a stream needs two.
-///
-/// # Errors
-///
-/// As the kernel says; the limit is then as before.
-pub fn raise_open_files() -> io::Result<u64> {
-    let (_, hard) = Resource::NOFILE.get()?;
-    Resource::NOFILE.set(hard, hard)?;
-    Ok(hard)
-}
-
-/// Waits for `duration`. Cancel safe.
-pub async fn sleep(duration: Duration) {
-    tokio::time::sleep(duration).await;
-}
-
-/// Waits until `at`. Cancel safe.
-pub async fn sleep_until(at: Instant) {
-    tokio::time::sleep_until(at.into()).await;
-}
-
-/// Runs `future` for at most `limit`; `None` when the time ran out. As cancel safe as the future.
-pub async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    tokio::time::timeout(limit, future).await.ok()
-}
+#[cfg(feature = "simulation")]
+pub use self::simulated::{
+    clock::{blocking, now, sleep, sleep_until, within},
+    tcp::{Bound, Listener, Stream, connect, raise_open_files, resolve},
+};
+#[cfg(not(feature = "simulation"))]
+pub use self::{
+    clock::{blocking, now, sleep, sleep_until, within},
+    tcp::{Bound, Listener, Stream, connect, raise_open_files, resolve},
+};
 
 /// How the kernel watches over idle and stuck TCP connections: without it, a laptop that sleeps
 /// would hold a stream for ever.
@@ -71,211 +36,4 @@ pub struct Liveness {
     pub keep_alive: Option<Duration>,
     /// Time for which sent bytes may stay unacknowledged; `None` = the kernel's own.
     pub user_timeout: Option<Duration>,
-}
-
-impl Liveness {
-    fn apply(&self, socket: &SockRef<'_>) -> io::Result<()> {
-        socket.set_tcp_nodelay(true)?; // small messages and SSE events leave at once
-        if let Some(idle) = self.keep_alive {
-            let interval = (idle / KEEP_ALIVE_PROBES).max(Duration::from_secs(1));
-            let probes = TcpKeepalive::new()
-                .with_time(idle.max(Duration::from_secs(1)))
-                .with_interval(interval)
-                .with_retries(KEEP_ALIVE_PROBES);
-            socket.set_tcp_keepalive(&probes)?;
-        }
-        if cfg!(target_os = "linux") && self.user_timeout.is_some() {
-            socket.set_tcp_user_timeout(self.user_timeout)?;
-        }
-        Ok(())
-    }
-}
-
-/// A bound TCP socket that is not accepting yet. Made outside of any runtime.
-#[derive(Debug)]
-pub struct Bound(Socket);
-
-impl Bound {
-    /// Binds and listens on `address`.
-    ///
-    /// # Errors
-    ///
-    /// As the kernel says, `AddrInUse` above all: the port is not shared with another process.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?; // a restart must not wait for old connections in TIME_WAIT
-        if address.is_ipv6() {
-            // "[::]" means IPv4 too, whatever the machine's sysctl says.
-            socket.set_only_v6(false)?;
-        }
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self(socket))
-    }
-
-    /// The listening TCP sockets that this process was started with: systemd's socket activation
-    /// (`sd_listen_fds(3)`: `LISTEN_FDS`, `LISTEN_PID`). None where there is no such thing.
-    ///
-    /// # Errors
-    ///
-    /// When what was passed is no TCP socket.
-    pub fn inherited() -> io::Result<Vec<Self>> {
-        let mut passed = ListenFd::from_env();
-        let mut sockets = Vec::new();
-        for index in 0..passed.len() {
-            if let Some(socket) = passed.take_tcp_listener(index)? {
-                let socket = Socket::from(socket);
-                if !socket.is_listener()? {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidInput,
-                        "a socket that does not listen",
-                    ));
-                }
-                socket.set_nonblocking(true)?;
-                sockets.push(Self(socket));
-            }
-        }
-        Ok(sockets)
-    }
-
-    /// The address that it really has, also where port 0 was asked for.
-    ///
-    /// # Errors
-    ///
-    /// As the kernel says.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.0
-            .local_addr()?
-            .as_socket()
-            .ok_or_else(|| io::Error::other("not an IP socket"))
-    }
-
-    /// Another handle of the same socket and queue, for another thread.
-    ///
-    /// # Errors
-    ///
-    /// When file descriptors have run out.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
-    }
-
-    /// Registers the socket with the current runtime.
-    ///
-    /// # Errors
-    ///
-    /// When the runtime's poller refuses it.
-    pub fn into_listener(self) -> io::Result<Listener> {
-        tokio::net::TcpListener::from_std(self.0.into()).map(Listener)
-    }
-}
-
-/// A listening socket of the current runtime.
-#[derive(Debug)]
-pub struct Listener(tokio::net::TcpListener);
-
-impl Listener {
-    /// The next connection. Cancel safe: none is lost.
-    ///
-    /// # Errors
-    ///
-    /// As the kernel says; most are of one connection, or pass when descriptors are freed.
-    pub async fn accept(&self, liveness: Liveness) -> io::Result<(Stream, SocketAddr)> {
-        poll_fn(|cx| self.poll_accept(cx, liveness)).await
-    }
-
-    /// The next connection, if one is waiting.
-    pub fn accept_waiting(&self, liveness: Liveness) -> Option<io::Result<(Stream, SocketAddr)>> {
-        match self.poll_accept(&mut Context::from_waker(Waker::noop()), liveness) {
-            Poll::Ready(accepted) => Some(accepted),
-            Poll::Pending => None,
-        }
-    }
-
-    fn poll_accept(
-        &self,
-        cx: &mut Context<'_>,
-        liveness: Liveness,
-    ) -> Poll<io::Result<(Stream, SocketAddr)>> {
-        let (stream, peer) = ready!(self.0.poll_accept(cx))?;
-        liveness.apply(&SockRef::from(&stream))?;
-        Poll::Ready(Ok((Stream(TokioIo::new(stream)), peer)))
-    }
-}
-
-/// Connects to `address`. Cancel safe. Has no deadline of its own: see [`within`].
-///
-/// # Errors
-///
-/// As the kernel says.
-pub async fn connect(address: SocketAddr, liveness: Liveness) -> io::Result<Stream> {
-    let stream = tokio::net::TcpStream::connect(address).await?;
-    liveness.apply(&SockRef::from(&stream))?;
-    Ok(Stream(TokioIo::new(stream)))
-}
-
-/// The addresses of a DNS name, as the system's resolver gives them, without duplicates. Cancel safe.
-///
-/// # Errors
-///
-/// When the name does not resolve.
-pub async fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
-    Ok(addresses(tokio::net::lookup_host((host, 0)).await?))
-}
-
-fn addresses(found: impl Iterator<Item = SocketAddr>) -> Vec<IpAddr> {
-    let mut addresses: Vec<IpAddr> = Vec::new();
-    for address in found {
-        if !addresses.contains(&address.ip()) {
-            addresses.push(address.ip());
-        }
-    }
-    addresses
-}
-
-/// A TCP connection, as hyper reads and writes it.
-#[derive(Debug)]
-pub struct Stream(TokioIo<tokio::net::TcpStream>);
-
-impl Stream {
-    /// Makes closing this connection visible as a failure: a reset instead of an orderly end.
-    ///
-    /// # Errors
-    ///
-    /// When the connection is gone already.
-    pub fn reset_on_close(&self) -> io::Result<()> {
-        SockRef::from(self.0.inner()).set_linger(Some(Duration::ZERO))
-    }
-}
-
-impl Read for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        pin!(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl Write for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        pin!(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pin!(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pin!(&mut self.0).poll_shutdown(cx)
-    }
 }
