@@ -10,7 +10,10 @@ mod worker;
 
 use std::{io, net::SocketAddr};
 
-use tokio::{runtime::Builder, sync::mpsc};
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::mpsc,
+};
 
 use self::worker::Worker;
 use crate::{
@@ -109,32 +112,18 @@ impl Bound {
     ///
     /// When a thread or a signal handler cannot be had.
     pub fn run(self) -> Result<(), StartError> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())?;
         let served = runtime.block_on(self.serve());
         runtime.shutdown_background(); // a file or a name that is still being read must not hold us up
         served
     }
 
     async fn serve(self) -> Result<(), StartError> {
-        let signals = Signals::install()?;
-        let watched = self.config.server.watch && !self.config.files.is_empty();
+        let mut signals = Signals::install()?;
         let threads = self.config.server.threads.get();
-        let sessions = Sessions::new();
-        let (reload, table) = Reload::new(self.source, self.config, sessions.clone());
-        let (publisher, subscriber) = table::publish(table);
-        let (trigger, watcher) = shutdown::channel();
-        let (reporter, reports) = probe::reports();
-        let unknowns = Unknowns::new();
-        let (news, tables, connections) =
-            (unknowns.news(), subscriber.reader(), Connections::default());
-        let worker = Worker {
-            subscriber,
-            unknowns,
-            sessions: sessions.clone(),
-            reporter: reporter.clone(),
-            watcher,
-            connections: connections.clone(),
-        };
+        let (process, worker) = Process::new(self.source, self.config);
         let mut workers = Vec::new();
         for number in 0..threads {
             let sockets = self
@@ -144,25 +133,113 @@ impl Bound {
                 .collect::<io::Result<_>>()?;
             workers.push(worker.clone().spawn(number, sockets)?);
         }
-        open_files(reload.config());
-        announce(reload.config(), &self.addresses);
+        open_files(process.reload.config());
+        announce(process.reload.config(), &self.addresses);
         drop(self.sockets); // each thread has its own handles, and closes them when it drains
         drop(worker); // the trigger knows that all threads are done by their watchers being gone
-        tokio::spawn(async move { sessions.sweep().await });
-        let inputs = |reasons| Inputs {
-            reasons,
-            news,
-            reports,
-            reporter,
-        };
-        let reloading = reloads(reload, publisher, watched, inputs);
-        control(signals, trigger, tables, connections, reloading).await;
+        process.run(async || signals.next().await).await;
         for worker in workers {
             // A worker's panic has been printed; the others have drained all the same.
             drop(worker.join());
         }
         tracing::info!("stopped");
         Ok(())
+    }
+
+    /// Serves as [`Bound::run`] does, but within the local task set of the caller: a whole process on one
+    /// simulated machine. `requests` stand for signals.
+    ///
+    /// # Errors
+    ///
+    /// When a listener cannot be had.
+    #[cfg(feature = "simulation")]
+    pub async fn run_here(
+        self,
+        mut requests: mpsc::Receiver<shutdown::Request>,
+    ) -> Result<(), StartError> {
+        let (process, worker) = Process::new(self.source, self.config);
+        let listeners = worker::listen(self.sockets)?;
+        let serving = tokio::task::spawn_local(worker.serve(listeners));
+        let next = async || match requests.recv().await {
+            Some(request) => request,
+            None => std::future::pending().await,
+        };
+        process.run(next).await;
+        drop(serving.await); // its panic has been printed
+        Ok(())
+    }
+}
+
+/// What a process has beside its workers, for the thread that has signals, reloads and timers.
+struct Process {
+    reload: Reload,
+    publisher: Publisher,
+    watched: bool,
+    inputs: Inputs,
+    /// Asks for reloads.
+    reasons: mpsc::Sender<Reason>,
+    sessions: Sessions,
+    tables: Reader,
+    connections: Connections,
+    trigger: Trigger,
+}
+
+impl Process {
+    /// All parts of a process, and the worker of which each thread has a clone.
+    fn new(source: Source, config: Config) -> (Self, Worker) {
+        let watched = config.server.watch && !config.files.is_empty();
+        let sessions = Sessions::new();
+        let (reload, table) = Reload::new(source, config, sessions.clone());
+        let (publisher, subscriber) = table::publish(table);
+        let (trigger, watcher) = shutdown::channel();
+        let (reporter, reports) = probe::reports();
+        let (unknowns, connections) = (Unknowns::new(), Connections::default());
+        let (sender, reasons) = mpsc::channel(4);
+        let process = Self {
+            reload,
+            publisher,
+            watched,
+            inputs: Inputs {
+                reasons,
+                news: unknowns.news(),
+                reports,
+                reporter: reporter.clone(),
+            },
+            reasons: sender,
+            sessions: sessions.clone(),
+            tables: subscriber.reader(),
+            connections: connections.clone(),
+            trigger,
+        };
+        let worker = Worker {
+            subscriber,
+            unknowns,
+            sessions,
+            reporter,
+            watcher,
+            connections,
+        };
+        (process, worker)
+    }
+
+    /// Reloads, keeps the time, and acts on `signals` until all workers have drained, or a second signal asks
+    /// to end at once.
+    async fn run(self, signals: impl AsyncFnMut() -> shutdown::Request) {
+        let sessions = self.sessions;
+        tokio::task::spawn_local(async move { sessions.sweep().await });
+        if self.watched {
+            let files = self.reload.files();
+            tokio::task::spawn_local(watch::watch(files, self.reasons.clone()));
+        }
+        tokio::task::spawn_local(self.reload.run(self.publisher, self.inputs));
+        control(
+            signals,
+            self.trigger,
+            self.tables,
+            self.connections,
+            self.reasons,
+        )
+        .await;
     }
 }
 
@@ -195,30 +272,15 @@ fn announce(config: &Config, addresses: &[SocketAddr]) {
     );
 }
 
-/// Starts the table's writer and the files' watcher; gives the end that asks for reloads.
-fn reloads(
-    reload: Reload,
-    publisher: Publisher,
-    watched: bool,
-    inputs: impl FnOnce(mpsc::Receiver<Reason>) -> Inputs,
-) -> mpsc::Sender<Reason> {
-    let (sender, reasons) = mpsc::channel(4);
-    if watched {
-        tokio::spawn(watch::watch(reload.files(), sender.clone()));
-    }
-    tokio::spawn(reload.run(publisher, inputs(reasons)));
-    sender
-}
-
 /// Acts on signals until everything has drained, or a second signal asks to end at once.
 async fn control(
-    mut signals: Signals,
+    mut signals: impl AsyncFnMut() -> shutdown::Request,
     trigger: Trigger,
     tables: Reader,
     connections: Connections,
     reloads: mpsc::Sender<Reason>,
 ) {
-    while signals.next().await == shutdown::Request::Reload {
+    while signals().await == shutdown::Request::Reload {
         let _full = reloads.try_send(Reason::Signal); // then several are waiting already
     }
     let (delay, limit) = {
@@ -230,8 +292,9 @@ async fn control(
         limit_s = limit.as_secs_f64(),
         "stopping: what is under way may end; a second signal ends it at once"
     );
-    let second = async { while signals.next().await != shutdown::Request::Stop {} };
+    let second = async { while signals().await != shutdown::Request::Stop {} };
     tokio::select! {
+        biased;
         () = trigger.drain(delay, limit) => {}
         () = second => {}
     }

@@ -14,7 +14,7 @@ use std::{
 use slab::Slab;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{Notify, watch},
 };
 
 use crate::net::{self, Instant};
@@ -61,6 +61,7 @@ impl Trigger {
         let until = since + limit;
         self.0.send_replace(Phase::Draining { since, until });
         tokio::select! {
+            biased; // as everywhere where the order could be left to chance, for the simulation
             () = net::sleep_until(until) => {}
             () = self.0.closed() => {} // nobody is left
         }
@@ -78,18 +79,6 @@ impl Watcher {
     pub fn phase(&self) -> Phase {
         *self.0.borrow()
     }
-
-    /// Waits until draining has begun, or worse. Cancel safe.
-    pub async fn draining(&mut self) {
-        let begun = |phase: &Phase| matches!(phase, Phase::Draining { .. } | Phase::Forced);
-        // An error means that the trigger is gone: the process ends anyway.
-        drop(self.0.wait_for(begun).await);
-    }
-
-    /// Waits until what is left is to be cut. Cancel safe.
-    pub async fn forced(&mut self) {
-        drop(self.0.wait_for(|phase| *phase == Phase::Forced).await);
-    }
 }
 
 /// The phase as one thread sees it.
@@ -98,8 +87,9 @@ pub struct Watch(Rc<Seen>);
 
 struct Seen {
     phase: Cell<Phase>,
+    changed: Notify,
     waiting: RefCell<Slab<Waker>>,
-    left: tokio::sync::Notify,
+    left: Notify,
 }
 
 impl Watch {
@@ -108,8 +98,9 @@ impl Watch {
     pub fn new() -> Self {
         let seen = Seen {
             phase: Cell::new(Phase::Running),
+            changed: Notify::new(),
             waiting: RefCell::default(),
-            left: tokio::sync::Notify::new(),
+            left: Notify::new(),
         };
         Self(Rc::new(seen))
     }
@@ -126,12 +117,30 @@ impl Watch {
             // Lets the runtime look at its sockets, so that connections know of requests sent before this.
             tokio::task::yield_now().await;
             self.0.phase.set(*watcher.0.borrow_and_update());
+            self.0.changed.notify_waiters();
             for (_, waker) in self.0.waiting.borrow().iter() {
                 waker.wake_by_ref();
             }
             if watcher.0.changed().await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Waits until draining has begun, or worse. Cancel safe.
+    pub async fn draining(&self) {
+        self.reached(|phase| matches!(phase, Phase::Draining { .. } | Phase::Forced))
+            .await;
+    }
+
+    /// Waits until what is left is to be cut. Cancel safe.
+    pub async fn forced(&self) {
+        self.reached(|phase| phase == Phase::Forced).await;
+    }
+
+    async fn reached(&self, wanted: impl Fn(Phase) -> bool) {
+        while !wanted(self.phase()) {
+            self.0.changed.notified().await;
         }
     }
 

@@ -108,7 +108,7 @@ impl Probes {
         });
         for suspect in suspects {
             if !self.tasks.iter().any(|(known, _)| *known == suspect) {
-                let task = tokio::spawn(probe(suspect.clone(), self.reporter.clone()));
+                let task = tokio::task::spawn_local(probe(suspect.clone(), self.reporter.clone()));
                 self.tasks.push((suspect, task.abort_handle()));
             }
         }
