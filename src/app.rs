@@ -15,7 +15,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use tokio::{runtime::Builder, sync::mpsc};
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::mpsc,
+};
 
 use self::{control::Control, worker::Worker};
 use crate::{
@@ -25,11 +28,15 @@ use crate::{
     listener::Connections,
     net,
     proxy::{Renewals, Unknowns},
-    reload::{Inputs, Reason, Reload, command, watch},
-    router::table::{self, Publisher},
+    reload::{
+        Inputs, Reason, Reload,
+        command::{self, Commander},
+        watch,
+    },
+    router::table::{self, Publisher, Reader},
     sessions::{Sessions, store::Store},
-    shutdown::{self, Signals},
-    takeover::{Predecessor, TakeOverError},
+    shutdown::{self, Signals, Trigger},
+    takeover::{Claim, Predecessor, TakeOverError},
 };
 
 /// Why the process cannot start.
@@ -181,33 +188,18 @@ impl Bound {
     ///
     /// When a thread or a signal handler cannot be had.
     pub fn run(self) -> Result<(), StartError> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default())?;
         let served = runtime.block_on(self.serve());
         runtime.shutdown_background(); // a file or a name that is still being read must not hold us up
         served
     }
 
     async fn serve(self) -> Result<(), StartError> {
-        let signals = Signals::install()?;
-        let watched = self.config.server.watch && !self.config.files.is_empty();
+        let mut signals = Signals::install()?;
         let threads = self.config.server.threads.get();
-        let (sessions, store) = (Sessions::new(), store(&self.config.store));
-        let (reload, table) = Reload::new(self.source, self.config, sessions.clone());
-        let (publisher, subscriber) = table::publish(table);
-        let (trigger, watcher) = shutdown::channel();
-        let (reporter, reports) = probe::reports();
-        let unknowns = Unknowns::new();
-        let (news, tables, connections) =
-            (unknowns.news(), subscriber.reader(), Connections::default());
-        let worker = Worker {
-            subscriber,
-            unknowns,
-            sessions: sessions.clone(),
-            renewals: Renewals::new(store.clone()),
-            reporter: reporter.clone(),
-            watcher,
-            connections: connections.clone(),
-        };
+        let (process, worker) = Process::new(self.source, self.config);
         let mut workers = Vec::new();
         for number in 0..threads {
             let sockets = self
@@ -217,42 +209,137 @@ impl Bound {
                 .collect::<io::Result<_>>()?;
             workers.push(worker.clone().spawn(number, sockets)?);
         }
-        open_files(reload.config());
+        open_files(process.reload.config());
         drop(worker); // the trigger knows that all threads are done by their watchers being gone
-        tokio::spawn(async move { sessions.sweep().await });
-        tokio::spawn(async move { store.keep().await });
-        let (commander, commands) = command::commands();
         let (claims, claimed) = mpsc::channel(1);
         if let Some(before) = self.before {
             relieve(before);
         }
-        let admin = Admin::new(commander, claims);
+        let admin = Admin::new(process.commander.clone(), claims);
         // Its file is removed when all is over.
         let _admin = self.admin.map(|socket| socket.serve(admin)).transpose()?;
-        announce(reload.config(), &self.addresses);
-        let inputs = |reasons| Inputs {
-            reasons,
-            news,
-            reports,
-            reporter,
-            commands,
-            rouser: trigger.rouser(),
-        };
-        let reloading = reloads(reload, publisher, watched, inputs);
-        let control = Control {
-            signals,
-            trigger,
-            tables,
-            connections,
-            reloads: reloading,
-        };
-        control.run(self.sockets, claimed).await;
+        announce(process.reload.config(), &self.addresses);
+        process
+            .run(async || signals.next().await, self.sockets, claimed)
+            .await;
         for worker in workers {
             // A worker's panic has been printed; the others have drained all the same.
             drop(worker.join());
         }
         tracing::info!("stopped");
         Ok(())
+    }
+
+    /// Serves as [`Bound::run`] does, but within the local task set of the caller: a whole process on one
+    /// simulated machine. `requests` stand for signals.
+    ///
+    /// # Errors
+    ///
+    /// When a listener cannot be had.
+    #[cfg(feature = "simulation")]
+    pub async fn run_here(
+        self,
+        mut requests: mpsc::Receiver<shutdown::Request>,
+    ) -> Result<(), StartError> {
+        let (process, worker) = Process::new(self.source, self.config);
+        let listeners = worker::listen(self.sockets)?;
+        let serving = tokio::task::spawn_local(worker.serve(listeners));
+        let next = async || match requests.recv().await {
+            Some(request) => request,
+            None => std::future::pending().await,
+        };
+        let (_nobody, claimed) = mpsc::channel(1);
+        process.run(next, Vec::new(), claimed).await;
+        drop(serving.await); // its panic has been printed
+        Ok(())
+    }
+}
+
+/// What a process has beside its workers, for the thread that has signals, reloads and timers.
+struct Process {
+    reload: Reload,
+    publisher: Publisher,
+    watched: bool,
+    inputs: Inputs,
+    /// Asks for reloads.
+    reasons: mpsc::Sender<Reason>,
+    /// Asks for everything else.
+    commander: Commander,
+    sessions: Sessions,
+    store: Store,
+    tables: Reader,
+    connections: Connections,
+    trigger: Trigger,
+}
+
+impl Process {
+    /// All parts of a process, and the worker of which each thread has a clone.
+    fn new(source: Source, config: Config) -> (Self, Worker) {
+        let watched = config.server.watch && !config.files.is_empty();
+        let (sessions, store) = (Sessions::new(), store(&config.store));
+        let (reload, table) = Reload::new(source, config, sessions.clone());
+        let (publisher, subscriber) = table::publish(table);
+        let (trigger, watcher) = shutdown::channel();
+        let (reporter, reports) = probe::reports();
+        let (unknowns, connections) = (Unknowns::new(), Connections::default());
+        let (sender, reasons) = mpsc::channel(4);
+        let (commander, commands) = command::commands();
+        let process = Self {
+            reload,
+            publisher,
+            watched,
+            inputs: Inputs {
+                reasons,
+                news: unknowns.news(),
+                reports,
+                reporter: reporter.clone(),
+                commands,
+                rouser: trigger.rouser(),
+            },
+            reasons: sender,
+            commander,
+            sessions: sessions.clone(),
+            store: store.clone(),
+            tables: subscriber.reader(),
+            connections: connections.clone(),
+            trigger,
+        };
+        let worker = Worker {
+            subscriber,
+            unknowns,
+            sessions,
+            renewals: Renewals::new(store),
+            reporter,
+            watcher,
+            connections,
+        };
+        (process, worker)
+    }
+
+    /// Reloads, keeps the time, and acts on `signals` until all workers have drained, or a second signal asks
+    /// to end at once. `sockets` are passed to those who come with `claims`.
+    async fn run(
+        self,
+        signals: impl AsyncFnMut() -> shutdown::Request,
+        sockets: Vec<net::Bound>,
+        claims: mpsc::Receiver<Claim>,
+    ) {
+        let (sessions, store) = (self.sessions, self.store);
+        tokio::task::spawn_local(async move { sessions.sweep().await });
+        tokio::task::spawn_local(async move { store.keep().await });
+        if self.watched {
+            let files = self.reload.files();
+            tokio::task::spawn_local(watch::watch(files, self.reasons.clone()));
+        }
+        tokio::task::spawn_local(self.reload.run(self.publisher, self.inputs));
+        let control = Control {
+            signals,
+            trigger: self.trigger,
+            tables: self.tables,
+            connections: self.connections,
+            reloads: self.reasons,
+        };
+        control.run(sockets, claims).await;
     }
 }
 
@@ -338,19 +425,4 @@ fn announce(config: &Config, addresses: &[SocketAddr]) {
         "pinring {} serves",
         env!("CARGO_PKG_VERSION"),
     );
-}
-
-/// Starts the table's writer and the files' watcher; gives the end that asks for reloads.
-fn reloads(
-    reload: Reload,
-    publisher: Publisher,
-    watched: bool,
-    inputs: impl FnOnce(mpsc::Receiver<Reason>) -> Inputs,
-) -> mpsc::Sender<Reason> {
-    let (sender, reasons) = mpsc::channel(4);
-    if watched {
-        tokio::spawn(watch::watch(reload.files(), sender.clone()));
-    }
-    tokio::spawn(reload.run(publisher, inputs(reasons)));
-    sender
 }

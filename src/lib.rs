@@ -50,6 +50,7 @@
 //! | `mcp::session` | P | session ids of the two sides as two checked, redacted types | - |
 //! | `mcp::sse` | P | where one event of a stream ends | - |
 //! | `net` | I | all sockets, timers and clocks | - |
+//! | `net::simulated` | I | machines, links and clocks for `tests/sim`, in the place of the real ones | net |
 //! | `observe` | I | the access log's line and the log's set-up; takes plain values | net |
 //! | `observe::logging` | I | sets up the log | observe |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |

@@ -32,7 +32,7 @@ use hyper::{
 use self::pace::{Busy, Pace};
 use crate::{
     net::{self, Deadline, Listener, Liveness, Stream, Ticker},
-    shutdown::{Phase, Watch, Watcher},
+    shutdown::{Phase, Watch},
 };
 
 /// After a failed accept; doubled up to the longest while failures go on.
@@ -138,13 +138,13 @@ pub struct Server<H> {
 
 impl<H: Handler> Server<H> {
     /// Accepts and serves until draining begins, then closes the socket. Runs within a local task set.
-    pub async fn accept(self: Rc<Self>, listener: Listener, mut watcher: Watcher) {
+    pub async fn accept(self: Rc<Self>, listener: Listener) {
         let mut pause = ACCEPT_AGAIN;
         loop {
             let options = self.handler.options();
             let accepted = tokio::select! {
                 biased;
-                () = watcher.draining() => return self.accept_waiting(listener, options).await,
+                () = self.watch.draining() => return self.accept_waiting(listener, options).await,
                 accepted = listener.accept(options.liveness) => accepted,
             };
             match accepted {

@@ -1,73 +1,40 @@
 //! All sockets, timers and clocks.
 //!
-//! `tokio::net`, `tokio::time` and `Instant::now` appear nowhere else, so that a simulated network
-//! can take their place. Nothing here knows HTTP or MCP.
+//! `tokio::net`, `tokio::time` and `Instant::now` appear nowhere else, so that a simulated network can take their
+//! place: the feature `simulation` puts `simulated` where otherwise `clock` and `tcp` are. Nothing here knows
+//! HTTP or MCP.
 
+#[cfg(not(feature = "simulation"))]
+mod clock;
 mod deadline;
+#[cfg(not(feature = "simulation"))]
 pub mod passing;
+#[cfg(feature = "simulation")]
+pub mod simulated;
+#[cfg(not(feature = "simulation"))]
+mod tcp;
 pub mod unix;
 
-use std::{
-    future::poll_fn,
-    io,
-    net::{IpAddr, SocketAddr},
-    pin::{Pin, pin},
-    task::{Context, Poll, Waker, ready},
-    time::Duration,
-};
-
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use listenfd::ListenFd;
-use rlimit::Resource;
-use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::time::Duration;
 
 pub use std::time::Instant;
 
 pub use self::deadline::{Deadline, DeadlineHandle, Ticker};
-
-/// Connections that the kernel may hold for us before they are accepted; the kernel caps it at `somaxconn`.
-const BACKLOG: i32 = 4096;
-
-/// Probes that go unanswered before TCP keep-alive gives a connection up.
-const KEEP_ALIVE_PROBES: u32 = 3;
+#[cfg(feature = "simulation")]
+pub use self::simulated::{
+    clock::{blocking, now, sleep, sleep_until, within},
+    passing,
+    tcp::{Bound, Listener, Stream, connect, raise_open_files, resolve},
+};
+#[cfg(not(feature = "simulation"))]
+pub use self::{
+    clock::{blocking, now, sleep, sleep_until, within},
+    tcp::{Bound, Listener, Stream, connect, raise_open_files, resolve},
+};
 
 /// The part of a time that is kept back, for the kernel's timers are late: by up to an eighth of a wait, and the last of
 /// several waits counts (61.7 and 62.7 s were seen for 60).
 const COARSE: u32 = 20;
-
-/// The current time.
-#[must_use]
-pub fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
-/// Raises the soft limit of open files to the hard one, and gives it. Most systems start services with 1,024,
-/// and a stream needs two.
-///
-/// # Errors
-///
-/// As the kernel says; the limit is then as before.
-pub fn raise_open_files() -> io::Result<u64> {
-    let (_, hard) = Resource::NOFILE.get()?;
-    Resource::NOFILE.set(hard, hard)?;
-    Ok(hard)
-}
-
-/// Waits for `duration`. Cancel safe.
-pub async fn sleep(duration: Duration) {
-    tokio::time::sleep(duration).await;
-}
-
-/// Waits until `at`. Cancel safe.
-pub async fn sleep_until(at: Instant) {
-    tokio::time::sleep_until(at.into()).await;
-}
-
-/// Runs `future` for at most `limit`; `None` when the time ran out. As cancel safe as the future.
-pub async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
-    tokio::time::timeout(limit, future).await.ok()
-}
 
 /// How the kernel watches over idle and stuck TCP connections: without it, a laptop that sleeps
 /// would hold a stream for ever.
@@ -100,258 +67,5 @@ impl Liveness {
             keep_alive,
             user_timeout: gone_after.map(clock),
         }
-    }
-
-    /// Between two probes: the last of them goes out shortly before the end is given up.
-    fn probe_interval(&self, idle: Duration) -> Duration {
-        let all = self.user_timeout.unwrap_or(2 * idle);
-        let seconds = all.saturating_sub(idle).as_secs_f32() / KEEP_ALIVE_PROBES as f32;
-        Duration::from_secs(seconds.ceil().max(1.0) as u64)
-    }
-
-    fn apply(&self, socket: &SockRef<'_>) -> io::Result<()> {
-        socket.set_tcp_nodelay(true)?; // small messages and SSE events leave at once
-        if let Some(idle) = self.keep_alive {
-            let probes = TcpKeepalive::new()
-                .with_time(idle.max(Duration::from_secs(1)))
-                .with_interval(self.probe_interval(idle))
-                .with_retries(KEEP_ALIVE_PROBES);
-            socket.set_tcp_keepalive(&probes)?;
-        }
-        if cfg!(target_os = "linux") && self.user_timeout.is_some() {
-            socket.set_tcp_user_timeout(self.user_timeout)?;
-        }
-        Ok(())
-    }
-}
-
-/// A bound TCP socket that is not accepting yet. Made outside of any runtime.
-#[derive(Debug)]
-pub struct Bound(Socket);
-
-impl Bound {
-    /// Binds and listens on `address`.
-    ///
-    /// # Errors
-    ///
-    /// As the kernel says, `AddrInUse` above all: the port is not shared with another process.
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
-        socket.set_reuse_address(true)?; // a restart must not wait for old connections in TIME_WAIT
-        if address.is_ipv6() {
-            // "[::]" means IPv4 too, whatever the machine's sysctl says.
-            socket.set_only_v6(false)?;
-        }
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        Ok(Self(socket))
-    }
-
-    /// The listening TCP sockets that this process was started with: systemd's socket activation
-    /// (`sd_listen_fds(3)`: `LISTEN_FDS`, `LISTEN_PID`). None where there is no such thing.
-    ///
-    /// # Errors
-    ///
-    /// When what was passed is no TCP socket.
-    pub fn inherited() -> io::Result<Vec<Self>> {
-        let mut passed = ListenFd::from_env();
-        let mut sockets = Vec::new();
-        for index in 0..passed.len() {
-            if let Some(socket) = passed.take_tcp_listener(index)? {
-                sockets.push(Self::listening(Socket::from(socket))?);
-            }
-        }
-        Ok(sockets)
-    }
-
-    /// Takes a socket that another process has made.
-    fn listening(socket: Socket) -> io::Result<Self> {
-        if !socket.is_listener()? {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "a socket that does not listen",
-            ));
-        }
-        socket.set_nonblocking(true)?;
-        Ok(Self(socket))
-    }
-
-    /// The address that it really has, also where port 0 was asked for.
-    ///
-    /// # Errors
-    ///
-    /// As the kernel says.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.0
-            .local_addr()?
-            .as_socket()
-            .ok_or_else(|| io::Error::other("not an IP socket"))
-    }
-
-    /// Another handle of the same socket and queue, for another thread.
-    ///
-    /// # Errors
-    ///
-    /// When file descriptors have run out.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        self.0.try_clone().map(Self)
-    }
-
-    /// Registers the socket with the current runtime.
-    ///
-    /// # Errors
-    ///
-    /// When the runtime's poller refuses it.
-    pub fn into_listener(self) -> io::Result<Listener> {
-        tokio::net::TcpListener::from_std(self.0.into()).map(Listener)
-    }
-}
-
-/// A listening socket of the current runtime.
-#[derive(Debug)]
-pub struct Listener(tokio::net::TcpListener);
-
-impl Listener {
-    /// The next connection. Cancel safe: none is lost.
-    ///
-    /// # Errors
-    ///
-    /// As the kernel says; most are of one connection, or pass when descriptors are freed.
-    pub async fn accept(&self, liveness: Liveness) -> io::Result<(Stream, SocketAddr)> {
-        poll_fn(|cx| self.poll_accept(cx, liveness)).await
-    }
-
-    /// The next connection, if one is waiting.
-    pub fn accept_waiting(&self, liveness: Liveness) -> Option<io::Result<(Stream, SocketAddr)>> {
-        match self.poll_accept(&mut Context::from_waker(Waker::noop()), liveness) {
-            Poll::Ready(accepted) => Some(accepted),
-            Poll::Pending => None,
-        }
-    }
-
-    fn poll_accept(
-        &self,
-        cx: &mut Context<'_>,
-        liveness: Liveness,
-    ) -> Poll<io::Result<(Stream, SocketAddr)>> {
-        let (stream, peer) = ready!(self.0.poll_accept(cx))?;
-        liveness.apply(&SockRef::from(&stream))?;
-        Poll::Ready(Ok((Stream(TokioIo::new(stream)), peer)))
-    }
-}
-
-/// Connects to `address`. Cancel safe. Has no deadline of its own: see [`within`].
-///
-/// # Errors
-///
-/// As the kernel says.
-pub async fn connect(address: SocketAddr, liveness: Liveness) -> io::Result<Stream> {
-    let stream = tokio::net::TcpStream::connect(address).await?;
-    liveness.apply(&SockRef::from(&stream))?;
-    Ok(Stream(TokioIo::new(stream)))
-}
-
-/// The addresses of a DNS name, as the system's resolver gives them, without duplicates. Cancel safe.
-///
-/// # Errors
-///
-/// When the name does not resolve.
-pub async fn resolve(host: &str) -> io::Result<Vec<IpAddr>> {
-    Ok(addresses(tokio::net::lookup_host((host, 0)).await?))
-}
-
-fn addresses(found: impl Iterator<Item = SocketAddr>) -> Vec<IpAddr> {
-    let mut addresses: Vec<IpAddr> = Vec::new();
-    for address in found {
-        if !addresses.contains(&address.ip()) {
-            addresses.push(address.ip());
-        }
-    }
-    addresses
-}
-
-/// A TCP connection, as hyper reads and writes it.
-#[derive(Debug)]
-pub struct Stream(TokioIo<tokio::net::TcpStream>);
-
-impl Stream {
-    /// Makes closing this connection visible as a failure: a reset instead of an orderly end.
-    ///
-    /// # Errors
-    ///
-    /// When the connection is gone already.
-    pub fn reset_on_close(&self) -> io::Result<()> {
-        SockRef::from(self.0.inner()).set_linger(Some(Duration::ZERO))
-    }
-}
-
-impl Read for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        pin!(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl Write for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        pin!(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pin!(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pin!(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    fn clock(gone_after: u64, silence: u64) -> (Duration, Duration) {
-        let idle = seconds(30);
-        let liveness = Liveness::new(Some(idle), Some(seconds(gone_after)), seconds(silence));
-        (
-            liveness.user_timeout.unwrap(),
-            liveness.probe_interval(idle),
-        )
-    }
-
-    #[test]
-    fn the_silence_before_counts_as_time_gone() {
-        assert_eq!(clock(60, 25), (seconds(32), seconds(1)));
-        assert_eq!(clock(60, 4), (seconds(53), seconds(8)));
-        assert_eq!(clock(60, 0), (seconds(57), seconds(9)));
-    }
-
-    #[test]
-    fn a_short_loss_ends_nothing_however_long_the_silence() {
-        assert_eq!(clock(60, 50), (seconds(30), seconds(1)));
-        assert_eq!(clock(60, 3600), (seconds(30), seconds(1)));
-    }
-
-    #[test]
-    fn without_a_limit_the_probes_alone_count() {
-        let liveness = Liveness::new(Some(seconds(30)), None, seconds(25));
-        assert_eq!(liveness.user_timeout, None);
-        assert_eq!(liveness.probe_interval(seconds(30)), seconds(10));
     }
 }

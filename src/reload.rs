@@ -142,7 +142,7 @@ impl Reload {
                 && let Some(reason) = wanted.take()
             {
                 let source = self.source.clone();
-                loading = Some((reason, tokio::task::spawn_blocking(move || source.load())));
+                loading = Some((reason, net::blocking(move || source.load())));
             }
             tokio::select! {
                 biased; // what was seen comes before what follows from the time

@@ -14,7 +14,7 @@ use std::{
 use slab::Slab;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{Notify, watch},
 };
 
 use crate::net::{self, Instant};
@@ -84,6 +84,7 @@ impl Trigger {
             idle_until: since + linger,
         });
         tokio::select! {
+            biased; // as everywhere where the order could be left to chance, for the simulation
             () = net::sleep_until(until) => {}
             () = self.0.closed() => {} // nobody is left
         }
@@ -118,18 +119,6 @@ impl Watcher {
     pub fn phase(&self) -> Phase {
         self.0.borrow().phase
     }
-
-    /// Waits until draining has begun, or worse. Cancel safe.
-    pub async fn draining(&mut self) {
-        let begun = |told: &Told| matches!(told.phase, Phase::Draining { .. } | Phase::Forced);
-        // An error means that the trigger is gone: the process ends anyway.
-        drop(self.0.wait_for(begun).await);
-    }
-
-    /// Waits until what is left is to be cut. Cancel safe.
-    pub async fn forced(&mut self) {
-        drop(self.0.wait_for(|told| told.phase == Phase::Forced).await);
-    }
 }
 
 /// The phase as one thread sees it.
@@ -139,8 +128,9 @@ pub struct Watch(Rc<Seen>);
 struct Seen {
     phase: Cell<Phase>,
     round: Cell<u64>,
+    changed: Notify,
     waiting: RefCell<Slab<Waker>>,
-    left: tokio::sync::Notify,
+    left: Notify,
 }
 
 impl Watch {
@@ -150,8 +140,9 @@ impl Watch {
         let seen = Seen {
             phase: Cell::new(Phase::Running),
             round: Cell::new(0),
+            changed: Notify::new(),
             waiting: RefCell::default(),
-            left: tokio::sync::Notify::new(),
+            left: Notify::new(),
         };
         Self(Rc::new(seen))
     }
@@ -176,12 +167,30 @@ impl Watch {
             let told = *watcher.0.borrow_and_update();
             self.0.phase.set(told.phase);
             self.0.round.set(told.round);
+            self.0.changed.notify_waiters();
             for (_, waker) in self.0.waiting.borrow().iter() {
                 waker.wake_by_ref();
             }
             if watcher.0.changed().await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Waits until draining has begun, or worse. Cancel safe.
+    pub async fn draining(&self) {
+        self.reached(|phase| matches!(phase, Phase::Draining { .. } | Phase::Forced))
+            .await;
+    }
+
+    /// Waits until what is left is to be cut. Cancel safe.
+    pub async fn forced(&self) {
+        self.reached(|phase| phase == Phase::Forced).await;
+    }
+
+    async fn reached(&self, wanted: impl Fn(Phase) -> bool) {
+        while !wanted(self.phase()) {
+            self.0.changed.notified().await;
         }
     }
 

@@ -9,13 +9,13 @@ use crate::{
     net,
     reload::Reason,
     router::table::Reader,
-    shutdown::{Request, Signals, Trigger},
+    shutdown::{Request, Trigger},
     takeover::{self, Claim},
 };
 
 /// What is controlled, and by what.
-pub(super) struct Control {
-    pub(super) signals: Signals,
+pub(super) struct Control<S> {
+    pub(super) signals: S,
     pub(super) trigger: Trigger,
     pub(super) tables: Reader,
     pub(super) connections: Connections,
@@ -31,7 +31,7 @@ enum End {
     TakenOver,
 }
 
-impl Control {
+impl<S: AsyncFnMut() -> Request> Control<S> {
     /// Acts until everything has drained, or a second signal asks to end at once. `sockets` are passed to those
     /// who come with `claims`.
     pub(super) async fn run(mut self, sockets: Vec<net::Bound>, claims: mpsc::Receiver<Claim>) {
@@ -53,8 +53,9 @@ impl Control {
             "stopping: what is under way may end; a second signal ends it at once"
         );
         let signals = &mut self.signals;
-        let second = async { while signals.next().await != Request::Stop {} };
+        let second = async { while signals().await != Request::Stop {} };
         tokio::select! {
+            biased;
             () = self.trigger.drain(delay, limit, linger) => {}
             () = second => {}
         }
@@ -73,7 +74,8 @@ impl Control {
         let (taken, mut taken_over) = mpsc::channel(1);
         loop {
             tokio::select! {
-                request = self.signals.next() => match request {
+                biased;
+                request = (self.signals)() => match request {
                     // Where there is no room, several are waiting already.
                     Request::Reload => drop(self.reloads.try_send(Reason::Signal)),
                     Request::Stop => return End::Asked,

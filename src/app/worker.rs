@@ -53,7 +53,14 @@ impl Worker {
                     .build_local(LocalOptions::default());
                 match runtime {
                     Ok(runtime) => {
-                        runtime.block_on(self.serve(sockets, &begun));
+                        runtime.block_on(async {
+                            let listeners = match listen(sockets) {
+                                Ok(listeners) => listeners,
+                                Err(error) => return drop(begun.send(Err(error))),
+                            };
+                            drop(begun.send(Ok(()))); // whoever started this thread waits for it
+                            self.serve(listeners).await;
+                        });
                         runtime.shutdown_background(); // a name that still resolves must not hold us up
                     }
                     Err(error) => drop(begun.send(Err(error))),
@@ -63,17 +70,9 @@ impl Worker {
         beginning.recv().unwrap_or_else(lost).map(|()| thread)
     }
 
-    async fn serve(self, sockets: Vec<net::Bound>, begun: &mpsc::Sender<io::Result<()>>) {
-        let listeners = sockets
-            .into_iter()
-            .map(net::Bound::into_listener)
-            .collect::<io::Result<Vec<_>>>();
-        let listeners = match listeners {
-            Ok(listeners) => listeners,
-            Err(error) => return drop(begun.send(Err(error))),
-        };
-        drop(begun.send(Ok(()))); // whoever started this thread waits for it
-        let (ticker, watch, mut watcher) = (Ticker::new(), Watch::new(), self.watcher);
+    /// Serves on `listeners` until it has drained. Runs within a local task set.
+    pub(super) async fn serve(self, listeners: Vec<net::Listener>) {
+        let (ticker, watch) = (Ticker::new(), Watch::new());
         let proxy = Proxy::new(
             self.subscriber.reader(),
             self.unknowns,
@@ -93,11 +92,9 @@ impl Worker {
             watch,
             connections: self.connections,
         });
-        let accept = |listener| {
-            tokio::task::spawn_local(Rc::clone(&server).accept(listener, watcher.clone()))
-        };
+        let accept = |listener| tokio::task::spawn_local(Rc::clone(&server).accept(listener));
         let accepting: Vec<_> = listeners.into_iter().map(accept).collect();
-        let (watch, phases) = (server.watch.clone(), watcher.clone());
+        let (watch, phases) = (server.watch.clone(), self.watcher);
         tokio::task::spawn_local(async move { watch.follow(phases).await });
         let drained = async {
             for accepted in accepting {
@@ -106,12 +103,22 @@ impl Worker {
             server.watch.idle().await;
         };
         tokio::select! {
+            biased;
             () = drained => {}
-            () = watcher.forced() => server.watch.idle().await, // each connection cuts itself
+            () = server.watch.forced() => server.watch.idle().await, // each connection cuts itself
             () = server.ticker.run() => {}
             () = server.handler.proxy.tend() => {}
         }
     }
+}
+
+/// Registers the sockets with the current runtime.
+///
+/// # Errors
+///
+/// When the runtime's poller refuses one.
+pub(super) fn listen(sockets: Vec<net::Bound>) -> io::Result<Vec<net::Listener>> {
+    sockets.into_iter().map(net::Bound::into_listener).collect()
 }
 
 /// Hands requests from the listener to the proxy.

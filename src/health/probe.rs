@@ -111,7 +111,7 @@ impl Probes {
         });
         for suspect in suspects {
             if !self.tasks.iter().any(|(known, _)| *known == suspect) {
-                let task = tokio::spawn(probe(suspect.clone(), self.reporter.clone()));
+                let task = tokio::task::spawn_local(probe(suspect.clone(), self.reporter.clone()));
                 self.tasks.push((suspect, task.abort_handle()));
             }
         }
@@ -134,11 +134,12 @@ async fn first_seen(suspect: &Suspect, at: &mut Instant) -> Option<Observation> 
     let mut looks = JoinSet::new();
     loop {
         tokio::select! {
+            biased;
+            Some(seen) = looks.join_next() => return seen.ok().flatten(),
             () = net::sleep_until(*at) => {
                 *at = net::now() + INTERVAL;
-                looks.spawn(look(suspect.clone()));
+                looks.spawn_local(look(suspect.clone()));
             }
-            Some(seen) = looks.join_next() => return seen.ok().flatten(),
         }
     }
 }

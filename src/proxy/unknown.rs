@@ -87,9 +87,7 @@ impl Unknowns {
                     Some(Err(Refusal::UnknownCoordinate)) | None => {}
                     Some(decided) => return decided,
                 }
-                if !changes.next().await {
-                    return Err(refusal);
-                }
+                changes.next().await;
             }
         };
         net::within(WAIT, known)

@@ -6,7 +6,7 @@
 use std::{cell::RefCell, fmt, rc::Rc, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::{
     backend::{Backend, BackendId, Name},
@@ -293,14 +293,14 @@ impl Entry {
 #[derive(Debug)]
 pub struct Publisher {
     current: Arc<ArcSwap<RoutingTable>>,
-    changed: watch::Sender<()>,
+    changed: Arc<Notify>,
 }
 
 /// Where each thread gets its [`Reader`] from.
 #[derive(Debug, Clone)]
 pub struct Subscriber {
     current: Arc<ArcSwap<RoutingTable>>,
-    changed: watch::Receiver<()>,
+    changed: Arc<Notify>,
 }
 
 /// The end that reads, for one thread.
@@ -318,16 +318,13 @@ pub type Snapshot = Rc<Arc<RoutingTable>>;
 #[must_use]
 pub fn publish(table: RoutingTable) -> (Publisher, Subscriber) {
     let current = Arc::new(ArcSwap::from_pointee(table));
-    let (changed, subscription) = watch::channel(());
+    let changed = Arc::<Notify>::default();
     (
         Publisher {
             current: Arc::clone(&current),
-            changed,
+            changed: Arc::clone(&changed),
         },
-        Subscriber {
-            current,
-            changed: subscription,
-        },
+        Subscriber { current, changed },
     )
 }
 
@@ -335,7 +332,7 @@ impl Publisher {
     /// Puts `table` in place of the one before, for all requests that begin from now on.
     pub fn replace(&self, table: RoutingTable) {
         self.current.store(Arc::new(table));
-        self.changed.send_replace(());
+        self.changed.notify_waiters();
     }
 }
 
@@ -365,9 +362,10 @@ impl Reader {
     /// Something that sees changes from now on.
     #[must_use]
     pub fn changes(&self) -> Changes {
-        let mut changed = self.shared.changed.clone();
-        changed.mark_unchanged();
-        Changes(changed)
+        Changes {
+            seen: self.shared.current.load_full(),
+            shared: self.shared.clone(),
+        }
     }
 }
 
@@ -379,11 +377,25 @@ impl fmt::Debug for Reader {
 
 /// Waits for new tables.
 #[derive(Debug)]
-pub struct Changes(watch::Receiver<()>);
+pub struct Changes {
+    shared: Subscriber,
+    seen: Arc<RoutingTable>,
+}
 
 impl Changes {
-    /// Waits for the next new table; `false` if there will be none. Cancel safe.
-    pub async fn next(&mut self) -> bool {
-        self.0.changed().await.is_ok()
+    /// Waits for a table that is newer than the last one seen here. Cancel safe.
+    pub async fn next(&mut self) {
+        loop {
+            // Before the look at the table, so that none is missed. Those who wait are woken in the order in
+            // which they came: tokio's `watch` wakes by chance, and a simulation could not be repeated.
+            let changed = self.shared.changed.notified();
+            let current = self.shared.current.load();
+            if !Arc::ptr_eq(&current, &self.seen) {
+                self.seen = Arc::clone(&current);
+                return;
+            }
+            drop(current); // a guard of `ArcSwap` is not to be held for long
+            changed.await;
+        }
     }
 }

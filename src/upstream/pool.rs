@@ -2,7 +2,7 @@
 //!
 //! Last in, first out: the connection used last is the one that the backend is least likely to be closing.
 
-use std::{cell::RefCell, collections::HashMap, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use hyper::client::conn::http1::SendRequest;
 
@@ -14,7 +14,7 @@ use crate::{
 /// How often idle connections are looked through.
 pub(super) const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
-pub(super) struct Pool<B>(RefCell<HashMap<BackendId, Vec<Idle<B>>>>);
+pub(super) struct Pool<B>(RefCell<BTreeMap<BackendId, Vec<Idle<B>>>>);
 
 struct Idle<B> {
     sender: SendRequest<B>,
@@ -23,7 +23,7 @@ struct Idle<B> {
 
 impl<B> Pool<B> {
     pub(super) fn new() -> Self {
-        Self(RefCell::new(HashMap::new()))
+        Self(RefCell::new(BTreeMap::new()))
     }
 
     /// A connection that can take a request now, as far as is known.

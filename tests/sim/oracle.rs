@@ -1,0 +1,197 @@
+//! What may be answered, by what really happened: design, section 4, from the other side.
+
+use std::time::Duration;
+
+use super::{
+    history::{Asked, At, History, List, Run, Spans},
+    settings::{OPEN_HEAD, RESPONSE_HEAD, Settings},
+};
+
+/// A probe that has just begun when a backend returns, the next one, and their ways: until then a proxy may
+/// take a backend for lost that is back. Likewise shorter returns may stay unseen.
+const UNSEEN: Duration = Duration::from_millis(1000);
+
+/// A few ways through the network.
+const WAYS: Duration = Duration::from_millis(150);
+
+/// What a client was told by pinring itself.
+#[derive(Debug)]
+pub struct Told<'a> {
+    pub status: u16,
+    pub reason: &'a str,
+}
+
+/// Judges one answer of pinring's own, which came at `at`.
+pub fn judge(
+    settings: &Settings,
+    history: &History,
+    asked: &Asked,
+    pin: &str,
+    told: &Told<'_>,
+    at: At,
+) -> Result<(), String> {
+    let case = Case {
+        settings,
+        history,
+        asked,
+        pace: settings.proxies[asked.proxy],
+        at,
+    };
+    case.judge(pin, told)
+}
+
+/// Whether this proxy may take a backend for lost: it could not connect for long enough, or the backend was
+/// taken off its list for long enough.
+pub fn may_be_lost(
+    settings: &Settings,
+    history: &History,
+    asked: &Asked,
+    backend: usize,
+    at: At,
+) -> bool {
+    let case = Case {
+        settings,
+        history,
+        asked,
+        pace: settings.proxies[asked.proxy],
+        at,
+    };
+    case.was_down(backend) || case.was_removed(backend)
+}
+
+/// The backend that made a session id.
+pub fn issuer(own: &str) -> Option<usize> {
+    own.strip_prefix('b')?.split('.').next()?.parse().ok()
+}
+
+struct Case<'a> {
+    settings: &'a Settings,
+    history: &'a History,
+    asked: &'a Asked,
+    pace: f64,
+    at: At,
+}
+
+impl Case<'_> {
+    fn judge(&self, pin: &str, told: &Told<'_>) -> Result<(), String> {
+        let legitimate = match (told.status, told.reason) {
+            (404, "tag_invalid") => self.asked.forged,
+            // Without its key nobody can tell that a pin is forged.
+            _ if self.asked.forged && told.reason != "unknown_key" => false,
+            (404, "backend_lost") => self.of_session(|backend, _| {
+                !self.settings.successor && (self.was_down(backend) || self.was_removed(backend))
+            }),
+            (404, "unknown_coordinate") => self.of_session(|backend, _| {
+                self.is_unknown(self.at, |list| list.find(backend).is_some())
+                    && self.has_waited(pin)
+            }),
+            (404, "unknown_key") => self.of_session(|_, key| {
+                self.is_unknown(self.at, |list| list.keys.contains(&key)) && self.has_waited(pin)
+            }),
+            (503, "unknown_coordinate") => self.of_session(|backend, _| {
+                self.is_unknown(self.asked.at, |list| list.find(backend).is_some())
+            }),
+            (503, "unknown_key") => self.of_session(|_, key| {
+                self.is_unknown(self.asked.at, |list| list.keys.contains(&key))
+            }),
+            (503, "connect_refused" | "connect_timeout" | "connect_failed")
+            | (502, "backend_closed") => self.anyone(|backend| self.was_away(backend)),
+            (504, "backend_timeout") => {
+                let shortest = if self.asked.session.is_some() {
+                    RESPONSE_HEAD.min(OPEN_HEAD)
+                } else {
+                    OPEN_HEAD
+                };
+                self.long(self.asked.at, self.at) >= shortest
+                    && self.anyone(|backend| self.was_away(backend) || self.was_slow(backend))
+            }
+            _ => false,
+        };
+        if legitimate {
+            Ok(())
+        } else {
+            Err(format!("{} {} is not justified", told.status, told.reason))
+        }
+    }
+
+    fn of_session(&self, holds: impl Fn(usize, usize) -> bool) -> bool {
+        let session = self.asked.session.as_ref();
+        session.is_some_and(|(own, key)| issuer(own).is_some_and(|backend| holds(backend, *key)))
+    }
+
+    /// For the session's backend; for all that the request may have gone to, if there is none.
+    fn anyone(&self, holds: impl Fn(usize) -> bool) -> bool {
+        match &self.asked.session {
+            Some((own, _)) if !self.settings.successor => issuer(own).is_some_and(holds),
+            Some(_) | None => (0..self.history.down.len()).any(holds),
+        }
+    }
+
+    fn run(&self) -> &Run {
+        self.history.run(self.asked.proxy, self.asked.run)
+    }
+
+    /// A stretch of time by the proxy's own clock, a little more than it can have seen of it.
+    fn long(&self, from: At, to: At) -> Duration {
+        to.saturating_sub(from).mul_f64(self.pace) + Duration::from_millis(20)
+    }
+
+    fn was_down(&self, backend: usize) -> bool {
+        let (down, cut) = (
+            &self.history.down[backend],
+            &self.history.cut[&(self.asked.proxy, backend)],
+        );
+        let outages = |spans: &[&Spans]| Spans::joined(spans, self.run().from, self.at, UNSEEN);
+        let refused = outages(&[down]);
+        outages(&[down, cut]).into_iter().any(|(begin, end)| {
+            let long = |begin: At, end: At| self.long(begin, end.min(self.at));
+            // Once lost, it stays so until a connection can be made again.
+            let mut refused = refused
+                .iter()
+                .filter(|(from, _)| (begin..=end).contains(from));
+            self.at <= end + UNSEEN
+                && (long(begin, end) >= self.settings.unreachable_after
+                    || refused.any(|(begin, end)| long(*begin, *end) >= self.settings.loss_after))
+        })
+    }
+
+    /// Whether it was on the list, may have been taken off it, and not have come back, for `departed`.
+    fn was_removed(&self, backend: usize) -> bool {
+        let mut absent = None;
+        let mut was_listed = false;
+        for taken in &self.run().lists {
+            let listed = taken.list.find(backend).is_some();
+            if !listed && was_listed && absent.is_none() {
+                absent = Some(taken.may);
+            }
+            let over = taken.surely.is_some_and(|surely| surely + WAYS < self.at);
+            if listed && over {
+                absent = None;
+            }
+            was_listed |= listed;
+        }
+        absent.is_some_and(|since| self.long(since, self.at) >= self.settings.departed)
+    }
+
+    /// Whether the proxy's process may never have had a list for which this holds.
+    fn is_unknown(&self, at: At, known: impl Fn(&List) -> bool) -> bool {
+        !self.run().surely_had(at, known)
+    }
+
+    fn has_waited(&self, pin: &str) -> bool {
+        let first = self.run().pins.get(pin);
+        first.is_some_and(|first| self.long(*first, self.at) >= self.settings.unknown_grace)
+    }
+
+    /// Whether no connection could be had, or an old one was lost, while the request was under way or shortly
+    /// before.
+    fn was_away(&self, backend: usize) -> bool {
+        let from = self.asked.at.saturating_sub(UNSEEN);
+        let cut = &self.history.cut[&(self.asked.proxy, backend)];
+        self.history.down[backend].overlap(from, self.at) || cut.overlap(from, self.at)
+    }
+
+    fn was_slow(&self, backend: usize) -> bool {
+        self.history.slow[backend].overlap(self.asked.at, self.at)
+    }
+}
