@@ -15,7 +15,13 @@ pub mod simulated;
 mod tcp;
 pub mod unix;
 
-use std::time::Duration;
+use std::{
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
 pub use std::time::Instant;
 
@@ -66,6 +72,25 @@ impl Liveness {
         Self {
             keep_alive,
             user_timeout: gone_after.map(clock),
+        }
+    }
+}
+
+impl Listener {
+    /// The next connection. Cancel safe: none is lost.
+    ///
+    /// # Errors
+    ///
+    /// As the kernel says; most are of one connection, or pass when descriptors are freed.
+    pub async fn accept(&self, liveness: Liveness) -> io::Result<(Stream, SocketAddr)> {
+        poll_fn(|cx| self.poll_accept(cx, liveness)).await
+    }
+
+    /// The next connection, if one is waiting.
+    pub fn accept_waiting(&self, liveness: Liveness) -> Option<io::Result<(Stream, SocketAddr)>> {
+        match self.poll_accept(&mut Context::from_waker(Waker::noop()), liveness) {
+            Poll::Ready(accepted) => Some(accepted),
+            Poll::Pending => None,
         }
     }
 }

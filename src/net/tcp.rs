@@ -1,11 +1,10 @@
 //! TCP as the kernel has it.
 
 use std::{
-    future::poll_fn,
     io,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -151,24 +150,7 @@ impl Bound {
 pub struct Listener(tokio::net::TcpListener);
 
 impl Listener {
-    /// The next connection. Cancel safe: none is lost.
-    ///
-    /// # Errors
-    ///
-    /// As the kernel says; most are of one connection, or pass when descriptors are freed.
-    pub async fn accept(&self, liveness: Liveness) -> io::Result<(Stream, SocketAddr)> {
-        poll_fn(|cx| self.poll_accept(cx, liveness)).await
-    }
-
-    /// The next connection, if one is waiting.
-    pub fn accept_waiting(&self, liveness: Liveness) -> Option<io::Result<(Stream, SocketAddr)>> {
-        match self.poll_accept(&mut Context::from_waker(Waker::noop()), liveness) {
-            Poll::Ready(accepted) => Some(accepted),
-            Poll::Pending => None,
-        }
-    }
-
-    fn poll_accept(
+    pub(super) fn poll_accept(
         &self,
         cx: &mut Context<'_>,
         liveness: Liveness,

@@ -22,7 +22,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{
-    oracle,
+    oracle::{self, Case},
     world::{self, Shared},
 };
 
@@ -206,7 +206,7 @@ impl Server {
                 // It was sent on its way at some time since it was asked.
                 let lost = |backend| {
                     let lost_at =
-                        |at| oracle::may_be_lost(&world.settings, &history, asked, backend, at);
+                        |at| Case::new(&world.settings, &history, asked, at).may_be_lost(backend);
                     lost_at(asked.at) || lost_at(now)
                 };
                 let moved = world.settings.successor && issuer.is_some_and(lost);

@@ -15,48 +15,9 @@ const UNSEEN: Duration = Duration::from_millis(1000);
 const WAYS: Duration = Duration::from_millis(150);
 
 /// What a client was told by pinring itself.
-#[derive(Debug)]
 pub struct Told<'a> {
     pub status: u16,
     pub reason: &'a str,
-}
-
-/// Judges one answer of pinring's own, which came at `at`.
-pub fn judge(
-    settings: &Settings,
-    history: &History,
-    asked: &Asked,
-    pin: &str,
-    told: &Told<'_>,
-    at: At,
-) -> Result<(), String> {
-    let case = Case {
-        settings,
-        history,
-        asked,
-        pace: settings.proxies[asked.proxy],
-        at,
-    };
-    case.judge(pin, told)
-}
-
-/// Whether this proxy may take a backend for lost: it could not connect for long enough, or the backend was
-/// taken off its list for long enough.
-pub fn may_be_lost(
-    settings: &Settings,
-    history: &History,
-    asked: &Asked,
-    backend: usize,
-    at: At,
-) -> bool {
-    let case = Case {
-        settings,
-        history,
-        asked,
-        pace: settings.proxies[asked.proxy],
-        at,
-    };
-    case.was_down(backend) || case.was_removed(backend)
 }
 
 /// The backend that made a session id.
@@ -64,7 +25,8 @@ pub fn issuer(own: &str) -> Option<usize> {
     own.strip_prefix('b')?.split('.').next()?.parse().ok()
 }
 
-struct Case<'a> {
+/// One request, and what is known of it at a moment.
+pub struct Case<'a> {
     settings: &'a Settings,
     history: &'a History,
     asked: &'a Asked,
@@ -72,15 +34,26 @@ struct Case<'a> {
     at: At,
 }
 
-impl Case<'_> {
-    fn judge(&self, pin: &str, told: &Told<'_>) -> Result<(), String> {
+impl<'a> Case<'a> {
+    pub fn new(settings: &'a Settings, history: &'a History, asked: &'a Asked, at: At) -> Self {
+        Self {
+            settings,
+            history,
+            asked,
+            pace: settings.proxies[asked.proxy],
+            at,
+        }
+    }
+
+    /// Judges an answer of pinring's own, which came at this moment.
+    pub fn judge(&self, pin: &str, told: &Told<'_>) -> Result<(), String> {
         let legitimate = match (told.status, told.reason) {
             (404, "tag_invalid") => self.asked.forged,
             // Without its key nobody can tell that a pin is forged.
             _ if self.asked.forged && told.reason != "unknown_key" => false,
-            (404, "backend_lost") => self.of_session(|backend, _| {
-                !self.settings.successor && (self.was_down(backend) || self.was_removed(backend))
-            }),
+            (404, "backend_lost") => {
+                self.of_session(|backend, _| !self.settings.successor && self.may_be_lost(backend))
+            }
             (404, "unknown_coordinate") => self.of_session(|backend, _| {
                 self.is_unknown(self.at, |list| list.find(backend).is_some())
                     && self.has_waited(pin)
@@ -112,6 +85,12 @@ impl Case<'_> {
         } else {
             Err(format!("{} {} is not justified", told.status, told.reason))
         }
+    }
+
+    /// Whether this proxy may take a backend for lost: it could not connect for long enough, or the backend was
+    /// taken off its list for long enough.
+    pub fn may_be_lost(&self, backend: usize) -> bool {
+        self.was_down(backend) || self.was_removed(backend)
     }
 
     fn of_session(&self, holds: impl Fn(usize, usize) -> bool) -> bool {

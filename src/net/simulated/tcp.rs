@@ -2,9 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
-    future::poll_fn,
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{
@@ -134,24 +132,7 @@ impl Bound {
 pub struct Listener(Arc<Socket>);
 
 impl Listener {
-    /// The next connection. Cancel safe: none is lost.
-    ///
-    /// # Errors
-    ///
-    /// None.
-    pub async fn accept(&self, liveness: Liveness) -> io::Result<(Stream, SocketAddr)> {
-        poll_fn(|cx| self.poll_accept(cx, liveness)).await
-    }
-
-    /// The next connection, if one is waiting.
-    pub fn accept_waiting(&self, liveness: Liveness) -> Option<io::Result<(Stream, SocketAddr)>> {
-        match self.poll_accept(&mut Context::from_waker(Waker::noop()), liveness) {
-            Poll::Ready(accepted) => Some(accepted),
-            Poll::Pending => None,
-        }
-    }
-
-    fn poll_accept(
+    pub(in crate::net) fn poll_accept(
         &self,
         cx: &mut Context<'_>,
         liveness: Liveness,

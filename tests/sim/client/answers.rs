@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use super::{Client, Outcome, Session};
 use crate::{
     backend::SESSION,
-    oracle::{self, Told},
+    oracle::{Case, Told},
 };
 
 /// The end of a connection, and what a client sees of it, are not quite at the same moment.
@@ -61,7 +61,7 @@ impl Client {
         let asked = &history.requests[&number];
         let forged = asked.forged;
         let pin = session.map_or("", |session| session.id.to_str().unwrap());
-        let judged = oracle::judge(&world.settings, &history, asked, pin, told, at);
+        let judged = Case::new(&world.settings, &history, asked, at).judge(pin, told);
         drop(history);
         if let Err(wrong) = judged {
             world.wrong(format_args!(
