@@ -27,7 +27,7 @@ def went_on_at(sessions: list[dict], killed: str) -> list[str]:
 
 def test_a_killed_and_restarted_replica_costs_no_client_its_session(own_fleet, server, client, pinring):
     fleet = own_fleet(server, server)
-    proxy = pinring(fleet.replicas, affinity=REINITIALIZE)
+    proxy = pinring(fleet.replicas, extra=REINITIALIZE)
     killed = fleet.replicas[0]
     sessions = run(client, "forgotten", [proxy.url], meanwhile=killed.restart)
     went_on_at(sessions, killed.name)
@@ -35,7 +35,7 @@ def test_a_killed_and_restarted_replica_costs_no_client_its_session(own_fleet, s
 
 def test_a_killed_replica_s_sessions_go_on_at_the_others(own_fleet, server, client, pinring):
     fleet = own_fleet(server, server, server)
-    proxy = pinring(fleet.replicas, affinity=REINITIALIZE)
+    proxy = pinring(fleet.replicas, extra=REINITIALIZE)
     killed = fleet.replicas[0]
 
     def kill() -> None:
