@@ -24,7 +24,7 @@ def brought_back(sessions: list[dict], killed: str) -> list[dict]:
 
 def test_a_killed_and_restarted_replica_costs_no_client_its_session(own_fleet, server, client, pinring):
     fleet = own_fleet(server, server)
-    proxy = pinring(fleet.replicas, affinity=REINITIALIZE)
+    proxy = pinring(fleet.replicas, extra=REINITIALIZE)
     killed = fleet.replicas[0]
     sessions = run(client, "forgotten", [proxy.url], meanwhile=killed.restart)
     assert all(session["hears"] for session in brought_back(sessions, killed.name))
@@ -32,7 +32,7 @@ def test_a_killed_and_restarted_replica_costs_no_client_its_session(own_fleet, s
 
 def test_the_sessions_of_a_killed_replica_go_on_at_the_others(own_fleet, server, client, pinring):
     fleet = own_fleet(server, server, server)
-    proxy = pinring(fleet.replicas, affinity=REINITIALIZE)
+    proxy = pinring(fleet.replicas, extra=REINITIALIZE)
     killed = fleet.replicas[0]
 
     def kill() -> None:
