@@ -63,8 +63,8 @@ def own_fleet():
     """Starts fleets that end with the test."""
     fleets: list[Fleet] = []
 
-    def start(server: str, size: int) -> Fleet:
-        fleets.append(Fleet(server, size))
+    def start(server: str, size: int, *arguments: str) -> Fleet:
+        fleets.append(Fleet(server, size, *arguments))
         return fleets[-1]
 
     yield start

@@ -3,13 +3,18 @@
 import string
 from dataclasses import dataclass
 
-from rig.paths import NODE, PYTHON, SDK
+from rig.paths import NODE, PYTHON, PYTHON_V2, SDK, V2
 from rig.process import Process
 
 SERVERS = {
     "node": [NODE, str(SDK / "node/server.mjs")],
     "python": [PYTHON, str(SDK / "python/server.py")],
     "conformance": [NODE, str(SDK / "node/conformance-server.mjs")],
+    # These serve both eras.
+    "node-v2": [NODE, str(V2 / "node/server.mjs")],
+    "python-v2": [PYTHON_V2, str(V2 / "python/server.py")],
+    "fastmcp": [PYTHON_V2, str(V2 / "python/fastmcp_server.py")],
+    "conformance-v2": [PYTHON_V2, str(V2 / "python/conformance_server.py")],
 }
 
 
@@ -31,9 +36,9 @@ class Replica:
 class Fleet:
     """Replicas named a, b, c, …"""
 
-    def __init__(self, server: str, size: int) -> None:
+    def __init__(self, server: str, size: int, *arguments: str) -> None:
         names = string.ascii_lowercase[:size]
-        processes = [Process(f"{server}-{name}", [*SERVERS[server], name, "0"]) for name in names]
+        processes = [Process(f"{server}-{name}", [*SERVERS[server], name, "0", *arguments]) for name in names]
         self.replicas = [Replica(name, process, _port(process)) for name, process in zip(names, processes, strict=True)]
 
     @property

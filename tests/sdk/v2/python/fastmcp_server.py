@@ -1,0 +1,49 @@
+"""One replica of an MCP server on FastMCP, which serves both eras at /mcp. Of the tools of server.py it has the few that
+FastMCP writes in its own way.
+
+Usage: fastmcp_server.py NAME PORT (0: a free one). Prints `listening PORT` once it accepts.
+"""
+
+import socket
+import sys
+from collections import Counter
+
+import anyio
+import uvicorn
+from fastmcp import Context, FastMCP
+
+NAME = sys.argv[1]
+
+mcp = FastMCP(NAME)
+counts: Counter = Counter()
+
+
+@mcp.tool
+async def where() -> str:
+    return NAME
+
+
+@mcp.tool
+async def count(ctx: Context) -> str:
+    session = ctx.request_context.request.headers.get("mcp-session-id", "none")
+    counts[session] += 1
+    return f"{NAME}:{counts[session]}"
+
+
+@mcp.tool
+async def progress(ctx: Context, steps: int, gap_ms: int) -> str:
+    for step in range(1, steps + 1):
+        await ctx.report_progress(step, steps)
+        await anyio.sleep(gap_ms / 1000)
+    return NAME
+
+
+def main() -> None:
+    listener = socket.create_server(("127.0.0.1", int(sys.argv[2])), backlog=256)
+    config = uvicorn.Config(mcp.http_app(), log_level="warning", ws="none")
+    print(f"listening {listener.getsockname()[1]}", flush=True)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()
