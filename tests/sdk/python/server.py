@@ -15,6 +15,7 @@ from event_store import SessionEventStore
 from mcp.server.fastmcp import Context, FastMCP
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
+from mcp.types import SamplingMessage, TextContent
 from pydantic import BaseModel
 
 NAME = sys.argv[1]
@@ -84,6 +85,13 @@ async def progress(ctx: Context, steps: int, gap_ms: int) -> str:
 async def ask(ctx: Context, question: str) -> str:
     reply = await ctx.elicit(question, Answer)
     return f"{NAME}:{reply.data.answer}"
+
+
+@mcp.tool()
+async def sample(ctx: Context, prompt: str) -> str:
+    question = SamplingMessage(role="user", content=TextContent(type="text", text=prompt))
+    reply = await ctx.session.create_message([question], max_tokens=10, related_request_id=ctx.request_id)
+    return f"{NAME}:{reply.content.text}"
 
 
 @mcp.tool()

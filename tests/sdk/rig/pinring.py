@@ -19,6 +19,7 @@ watch = false
 
 [timeouts]
 drain = "{drain}"
+stream_comment = "{comment}"
 
 [affinity]
 join_delay = "0s"
@@ -34,9 +35,9 @@ url = "{origin}"
 class Pinring:
     """One pinring process with its configuration file. It keeps its port over restarts."""
 
-    def __init__(self, replicas: Iterable[Replica], drain: str = "20s") -> None:
+    def __init__(self, replicas: Iterable[Replica], drain: str = "20s", comment: str = "25s") -> None:
         self.port = _free_port()
-        self.drain = drain
+        self.drain, self.comment = drain, comment
         self._directory = tempfile.TemporaryDirectory(prefix="pinring-sdk-")
         self.file = Path(self._directory.name) / "pinring.toml"
         self.write(replicas)
@@ -47,7 +48,7 @@ class Pinring:
         return f"http://127.0.0.1:{self.port}/mcp"
 
     def write(self, replicas: Iterable[Replica]) -> None:
-        text = CONFIGURATION.format(port=self.port, drain=self.drain)
+        text = CONFIGURATION.format(port=self.port, drain=self.drain, comment=self.comment)
         text += "".join(BACKEND.format(name=replica.name, origin=replica.origin) for replica in replicas)
         self.file.write_text(text)
 

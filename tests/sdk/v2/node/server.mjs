@@ -43,9 +43,12 @@ const completionOf = (prompt) => ({
 });
 
 function report(ctx, progress, total) {
-  const progressToken = ctx.mcpReq._meta?.progressToken;
-  return ctx.mcpReq.notify({ method: 'notifications/progress', params: { progressToken, progress, total } });
+  const params = { progressToken: ctx.mcpReq._meta?.progressToken, progress, total, message: name };
+  return ctx.mcpReq.notify({ method: 'notifications/progress', params });
 }
+
+// Without it the SDK asks on the standalone stream, which not every client opens.
+const onItsStream = (ctx) => ({ relatedRequestId: ctx.mcpReq.id });
 
 // Resolves when the call is released, or its client has left.
 function held(ctx, keep) {
@@ -67,6 +70,9 @@ function newServer({ era }) {
   tool('where', {}, () => text(name));
   tool('count', {}, () => text(`${name}:${++count}`));
 
+  // The session's id as it stood in this request's header.
+  tool('seen_id', {}, (_, ctx) => text(`${ctx.http.req.headers.get('mcp-session-id')}`));
+
   tool('progress', { steps: z.number(), gap_ms: z.number() }, async ({ steps, gap_ms }, ctx) => {
     for (let step = 1; step <= steps; step++) {
       await report(ctx, step, steps);
@@ -77,7 +83,7 @@ function newServer({ era }) {
 
   tool('ask', { question: z.string() }, async ({ question }, ctx) => {
     if (era === 'legacy') {
-      const reply = await ctx.mcpReq.elicitInput(answerTo(question));
+      const reply = await ctx.mcpReq.elicitInput(answerTo(question), onItsStream(ctx));
       return text(`${name}:${reply.content.answer}`);
     }
     const reply = acceptedContent(ctx.mcpReq.inputResponses, 'answer');
@@ -87,7 +93,7 @@ function newServer({ era }) {
 
   tool('sample', { prompt: z.string() }, async ({ prompt }, ctx) => {
     if (era === 'legacy') {
-      const reply = await ctx.mcpReq.requestSampling(completionOf(prompt));
+      const reply = await ctx.mcpReq.requestSampling(completionOf(prompt), onItsStream(ctx));
       return text(`${name}:${reply.content.text}`);
     }
     const reply = inputResponse(ctx.mcpReq.inputResponses, 'completion');
@@ -169,11 +175,14 @@ async function bodyOf(request) {
 const validHost = localhostHostValidation();
 const validOrigin = localhostOriginValidation();
 
-const listener = createServer(async (request, response) => {
+async function serve(request, response) {
   if (!validHost(request, response) || !validOrigin(request, response)) return;
   const body = request.method === 'POST' ? await bodyOf(request) : undefined;
-  const modernBody = body !== undefined && !(await isLegacyRequest(await toWebRequest(request, body), body));
-  if (!modernBody) await serveLegacy(request, response, body);
+  const isLegacy = body === undefined || (await isLegacyRequest(await toWebRequest(request, body), body));
+  if (isLegacy) await serveLegacy(request, response, body);
   else await serveModern(request, response, body);
-});
+}
+
+// A client that leaves within its request must not end the server.
+const listener = createServer((request, response) => serve(request, response).catch(() => response.destroy()));
 listener.listen(Number(port), '127.0.0.1', () => console.log(`listening ${listener.address().port}`));

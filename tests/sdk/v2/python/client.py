@@ -8,10 +8,8 @@ import json
 import sys
 
 import anyio
-import fastmcp
 import httpx2
 import mcp
-from fastmcp.client.transports import StreamableHttpTransport
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitResult
 
@@ -52,9 +50,12 @@ class SdkClient:
 
 
 class FastClient:
-    """The client of `fastmcp`."""
+    """The client of `fastmcp`, which takes its time to be imported."""
 
     def __init__(self, mode: str, url: str, watched: Watched) -> None:
+        import fastmcp
+        from fastmcp.client.transports import StreamableHttpTransport
+
         def factory(**options) -> httpx2.AsyncClient:
             return httpx2.AsyncClient(transport=watched, **options)
 

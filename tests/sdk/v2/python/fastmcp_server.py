@@ -11,6 +11,7 @@ from collections import Counter
 import anyio
 import uvicorn
 from fastmcp import Context, FastMCP
+from mcp_types import InputRequiredResult
 
 NAME = sys.argv[1]
 
@@ -36,6 +37,25 @@ async def progress(ctx: Context, steps: int, gap_ms: int) -> str:
         await ctx.report_progress(step, steps)
         await anyio.sleep(gap_ms / 1000)
     return NAME
+
+
+SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
+
+
+def asking(message: str, state: str) -> InputRequiredResult:
+    question = {"method": "elicitation/create", "params": {"message": message, "requestedSchema": SCHEMA}}
+    return InputRequiredResult.model_validate({"inputRequests": {"answer": question}, "requestState": state})
+
+
+@mcp.tool
+async def ask_twice(ctx: Context, question: str) -> str | InputRequiredResult:
+    """Each round is a request of its own, and needs what the earlier ones left in `requestState`. FastMCP seals it."""
+    reply = (ctx.input_responses or {}).get("answer")
+    if not reply:
+        return asking(question, "first")
+    if ctx.request_state == "first":
+        return asking(f"{reply.content['answer']}?", "second")
+    return f"{NAME}:{reply.content['answer']}"
 
 
 def main() -> None:

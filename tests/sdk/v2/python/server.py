@@ -65,6 +65,12 @@ async def count(ctx: Context) -> str:
 
 
 @mcp.tool()
+async def seen_id(ctx: Context) -> str:
+    """The session's id as it stood in this request's header."""
+    return session_of(ctx)
+
+
+@mcp.tool()
 async def progress(ctx: Context, steps: int, gap_ms: int) -> str:
     for step in range(1, steps + 1):
         await ctx.report_progress(step, steps)
@@ -112,13 +118,13 @@ async def interrupted(ctx: Context, steps: int) -> str:
 async def hold(ctx: Context) -> str:
     """Stays under way until the same session calls `release`, or the client of a modern call leaves."""
     released = holds[session_of(ctx)] = anyio.Event()
-    await ctx.report_progress(1, 2)
+    await ctx.report_progress(1, 2, NAME)
     try:
         await released.wait()
     except anyio.get_cancelled_exc_class():
         print(f"cancelled {time.time() * 1000:.0f}", flush=True)
         raise
-    await ctx.report_progress(2, 2)
+    await ctx.report_progress(2, 2, NAME)
     return NAME
 
 
