@@ -46,7 +46,8 @@ def shared_fleets():
 
 @pytest.fixture
 def fleet_of(shared_fleets):
-    """Finds the replicas of a server, or starts them. They are not to be harmed."""
+    """Finds the replicas of a server, or starts them. They are not to be harmed. The servers that all tests ask have a
+    fourth, which joins or is removed."""
 
     def find(server: str) -> Fleet:
         if server not in shared_fleets:

@@ -19,15 +19,15 @@ SEALED_STATE = {
     ("server-input-required-result-multiple-input-requests", "sep-2322-multiple-inputs-complete"),
     ("server-input-required-result-request-state", "sep-2322-request-state-complete"),
 }
-"""`requestState` is sealed with a key of the process, and its next round mostly goes to another: which of these fail is
+"""`requestState` is sealed with a key of the process, and the next round mostly goes to another. Which of these fail is
 chance. To be struck out with the mark in test_rounds.py."""
 
 ONE_LISTENER = {
     ("server-server-stateless", "sep-2575-server-sends-prompts-list-changed-on-subscription"),
     ("server-server-stateless", "sep-2575-server-sends-tools-list-changed-on-subscription"),
 }
-"""A `subscriptions/listen` stream hears one replica, and what it would announce is done in another: the stream counts as
-load, so new work avoids the very replica that it is at."""
+"""A `subscriptions/listen` stream hears one replica, and what it would announce is done in another: the stream counts
+as load, so new work avoids the very replica that it is at."""
 
 
 @pytest.fixture(scope="module")

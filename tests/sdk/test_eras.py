@@ -13,6 +13,7 @@ pytestmark = pytest.mark.proxy
 MODERN = "2026-07-28"
 LATEST_LEGACY = "2025-11-25"
 
+
 def at(*replicas: str):
     return pytest.mark.parametrize("replicas", replicas, ids=lambda name: f"{name}-server")
 
@@ -81,7 +82,7 @@ def test_a_client_from_before_has_sessions_at_a_server_of_both_eras(url_of, repl
 
 
 def test_sessions_do_not_notice_that_some_servers_know_a_later_era_too(fleet_of, pinring):
-    """As while a fleet is renewed. Clients that probe do notice: the answer is of one replica, the next request is not."""
+    """As while a fleet is renewed. Clients that probe do: one replica answers that, and others get what follows."""
     old, dual = fleet_of("node").replicas, fleet_of("node-v2").replicas
     sessions = first.run("python", "counters", [pinring([*old[:2], dual[2]]).url])
     assert {session["where"] for session in sessions} == {"a", "b", "c"}

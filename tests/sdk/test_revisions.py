@@ -149,7 +149,8 @@ def test_a_stream_that_the_server_closed_early_is_resumed_at_its_replica(urls):
     """Since 2025-11-25 the server may close it and let the client poll, as often as `retry:` says."""
     sessions = open_sessions(urls, LATEST)
     closed = [closed_early(session) for session in sessions]
-    time.sleep(RETRY_MS / 1000)  # the Python SDK loses what happens while it replays: clients in a hurry miss the result
+    # As clients do. The Python SDK loses what happens while it replays, so one in a hurry may miss the result.
+    time.sleep(RETRY_MS / 1000)
     for session, (steps, last_event_id) in zip(sessions, closed, strict=True):
         later, result = resumed(session, last_event_id)
         assert (steps + later, result) == ([1, 2, 3], session.call("where"))

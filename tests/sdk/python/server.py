@@ -11,9 +11,8 @@ from weakref import WeakKeyDictionary
 
 import anyio
 import uvicorn
-from event_store import SessionEventStore
+from event_store import SessionManager
 from mcp.server.fastmcp import Context, FastMCP
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import SamplingMessage, TextContent
 from pydantic import BaseModel
@@ -38,22 +37,6 @@ holds: WeakKeyDictionary = WeakKeyDictionary()
 
 class Answer(BaseModel):
     answer: str
-
-
-class SessionManager(StreamableHTTPSessionManager):
-    """Gives each session an event store of its own.
-
-    The stock manager shares one among all sessions, but names streams by request ids, which repeat from session to
-    session: a resumed stream would replay other sessions' events.
-    """
-
-    @property
-    def event_store(self):
-        return SessionEventStore()
-
-    @event_store.setter
-    def event_store(self, _shared):
-        pass
 
 
 @mcp.tool()

@@ -1,8 +1,8 @@
 // One replica of an MCP server on the TypeScript SDK 2.x that serves both eras at /mcp: sessions of the revisions up to
 // 2025-11-25, kept in this process as the SDK's examples do it, and stateless requests of 2026-07-28.
 //
-// Usage: server.mjs NAME PORT (0: a free one). Prints `listening PORT` once it accepts, and `cancelled MILLISECONDS` (of
-// the epoch) when the client of a modern `hold` leaves.
+// Usage: server.mjs NAME PORT (0: a free one). Prints `listening PORT` once it accepts, and `cancelled MILLISECONDS`
+// (of the epoch) when the client of a modern `hold` leaves.
 // The tools are those of ../python/server.py: the tests ask both servers the same questions.
 
 import { randomUUID } from 'node:crypto';
@@ -62,7 +62,8 @@ function held(ctx, keep) {
 }
 
 function newServer({ era }) {
-  const server = new McpServer({ name, version: '1.0.0' }, { capabilities: { logging: {}, tools: { listChanged: true } } });
+  const capabilities = { logging: {}, tools: { listChanged: true } };
+  const server = new McpServer({ name, version: '1.0.0' }, { capabilities });
   let count = 0;
   let release = () => {};
   const tool = (toolName, shape, run) => server.registerTool(toolName, { inputSchema: z.object(shape) }, run);

@@ -1,7 +1,7 @@
 """Concurrent clients of the Python SDK 2.x, or of FastMCP.
 
-Usage: client.py mcp|fastmcp SCENARIO legacy|auto|2026-07-28 CLIENTS URL. The last line printed is {"clients": […]}, what
-each client saw; the tests judge it. ../node/client.mjs keeps the same contract.
+Usage: client.py mcp|fastmcp SCENARIO legacy|auto|2026-07-28 CLIENTS URL. The last line printed is {"clients": […]},
+what each client saw; the tests judge it. ../node/client.mjs keeps the same contract.
 """
 
 import json

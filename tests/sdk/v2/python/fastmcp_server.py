@@ -1,5 +1,4 @@
-"""One replica of an MCP server on FastMCP, which serves both eras at /mcp. Of the tools of server.py it has the few that
-FastMCP writes in its own way.
+"""One replica of an MCP server on FastMCP, which serves both eras at /mcp. It has a few of the tools of server.py.
 
 Usage: fastmcp_server.py NAME PORT (0: a free one). Prints `listening PORT` once it accepts.
 """

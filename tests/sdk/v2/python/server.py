@@ -96,7 +96,7 @@ async def sample(prompt: str, reply: Annotated[CreateMessageResult, Resolve(samp
 
 @mcp.tool()
 async def announce(ctx: Context, text: str) -> str:
-    """Belongs to no request, so it takes the standalone stream: of the session, or every `subscriptions/listen` here."""
+    """Belongs to no request, so it takes the standalone stream: the session's, or every `subscriptions/listen` here."""
     if ctx.protocol_version == MODERN:
         await ctx.notify_tools_changed()
     else:

@@ -7,32 +7,15 @@ from pathlib import Path
 
 import uvicorn
 from mcp.server.mcpserver import MCPServer
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.exceptions import MCPDeprecationWarning
 
-# The store is the one of the servers on SDK 1.x: the interface is the same.
+# It serves both versions of the SDK.
 sys.path.append(str(Path(__file__).resolve().parents[2] / "python"))
-from event_store import SessionEventStore  # noqa: E402
+from event_store import SessionManager  # noqa: E402
 
 RETRY_MS = 500
 
 warnings.simplefilter("ignore", MCPDeprecationWarning)  # sampling and logging: what old clients know
-
-
-class SessionManager(StreamableHTTPSessionManager):
-    """Gives each session an event store of its own.
-
-    The stock manager shares one among all sessions, but names streams by request ids, which repeat from session to
-    session: a resumed stream would replay other sessions' events.
-    """
-
-    @property
-    def event_store(self):
-        return SessionEventStore()
-
-    @event_store.setter
-    def event_store(self, _shared):
-        pass
 
 
 def serve(mcp: MCPServer, port: int) -> None:
