@@ -46,11 +46,22 @@ def shared_fleets():
 
 
 @pytest.fixture
-def fleet(server, shared_fleets):
+def fleet_of(shared_fleets):
+    """Finds the replicas of a server, or starts them. They are not to be harmed. The servers that all tests ask have a
+    fourth, which joins or is removed."""
+
+    def find(server: str) -> Fleet:
+        if server not in shared_fleets:
+            shared_fleets[server] = Fleet([server] * (4 if server in SERVERS else 3))
+        return shared_fleets[server]
+
+    return find
+
+
+@pytest.fixture
+def fleet(server, fleet_of):
     """Four replicas, not to be harmed: the three of the usual configuration, and one that joins or is removed."""
-    if server not in shared_fleets:
-        shared_fleets[server] = Fleet([server] * 4)
-    return shared_fleets[server]
+    return fleet_of(server)
 
 
 @pytest.fixture
@@ -64,8 +75,8 @@ def own_fleet():
     """Starts fleets that end with the test."""
     fleets: list[Fleet] = []
 
-    def start(*servers: str) -> Fleet:
-        fleets.append(Fleet(servers))
+    def start(*servers: str, arguments: tuple[str, ...] = ()) -> Fleet:
+        fleets.append(Fleet(servers, arguments))
         return fleets[-1]
 
     yield start

@@ -1,34 +1,17 @@
 """The official suite must not be able to tell pinring with three replicas from one replica."""
 
-import json
-import re
-import subprocess
-from pathlib import Path
-
 import pytest
-from rig.paths import CONFORMANCE, NODE
+from rig.conformance import verdicts
+from rig.paths import CONFORMANCE
 
-TIMESTAMP = r"-\d{4}-\d\d-\d\dT[\d-]+Z$"
+SUITE = (CONFORMANCE, "--suite", "all")
 ENOUGH_CHECKS = 44
-
-
-def verdicts(url: str, results: Path) -> list[tuple[str, str, str]]:
-    """Scenario, check and status, in the order in which the suite gave them."""
-    command = [NODE, CONFORMANCE, "server", "--url", url, "--suite", "all", "--output-dir", str(results)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    files = list(results.glob("*/checks.json"))
-    assert files, run.stdout + run.stderr
-    return [
-        (re.sub(TIMESTAMP, "", file.parent.name), check["id"], check["status"])
-        for file in sorted(files)
-        for check in json.loads(file.read_text())
-    ]
 
 
 @pytest.fixture
 def direct(own_fleet, tmp_path):
     fleet = own_fleet(*["conformance"] * 3)
-    return fleet, verdicts(fleet.replicas[0].url, tmp_path / "direct")
+    return fleet, verdicts(*SUITE, url=fleet.replicas[0].url, results=tmp_path / "direct")
 
 
 def test_the_server_passes_the_suite(direct):
@@ -42,4 +25,4 @@ def test_the_server_passes_the_suite(direct):
 @pytest.mark.proxy
 def test_the_suite_gives_the_same_results_through_pinring(direct, pinring, tmp_path):
     fleet, expected = direct
-    assert verdicts(pinring(fleet.replicas).url, tmp_path / "proxied") == expected
+    assert verdicts(*SUITE, url=pinring(fleet.replicas).url, results=tmp_path / "proxied") == expected

@@ -5,7 +5,7 @@
 
 import { setTimeout as delay } from 'node:timers/promises';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
-import { ElicitResultSchema } from '@modelcontextprotocol/sdk/types.js';
+import { CreateMessageResultSchema, ElicitResultSchema } from '@modelcontextprotocol/sdk/types.js';
 import { z } from 'zod';
 import { serve } from './sessions.mjs';
 
@@ -43,6 +43,12 @@ function newServer() {
     const params = { mode: 'form', message: question, requestedSchema: ANSWER_SCHEMA };
     const reply = await extra.sendRequest({ method: 'elicitation/create', params }, ElicitResultSchema);
     return text(`${name}:${reply.content.answer}`);
+  });
+
+  tool('sample', { prompt: z.string() }, async ({ prompt }, extra) => {
+    const params = { messages: [{ role: 'user', content: { type: 'text', text: prompt } }], maxTokens: 10 };
+    const reply = await extra.sendRequest({ method: 'sampling/createMessage', params }, CreateMessageResultSchema);
+    return text(`${name}:${reply.content.text}`);
   });
 
   // Belongs to no request, so it takes the standalone stream.

@@ -1,6 +1,7 @@
-"""What makes streams of the Python SDK's server resumable."""
+"""What makes streams of the Python SDK's server resumable, in versions 1.x and 2.x."""
 
 from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 
 class SessionEventStore(EventStore):
@@ -25,3 +26,19 @@ class SessionEventStore(EventStore):
             if number > seen and its_stream == stream and not is_priming:
                 await send_callback(EventMessage(message, str(number)))
         return stream
+
+
+class SessionManager(StreamableHTTPSessionManager):
+    """Gives each session an event store of its own.
+
+    The stock manager shares one among all sessions, but names streams by request ids, which repeat from session to
+    session: a resumed stream would replay other sessions' events.
+    """
+
+    @property
+    def event_store(self):
+        return SessionEventStore()
+
+    @event_store.setter
+    def event_store(self, _shared):
+        pass

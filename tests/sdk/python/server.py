@@ -11,10 +11,10 @@ from weakref import WeakKeyDictionary
 
 import anyio
 import uvicorn
-from event_store import SessionEventStore
+from event_store import SessionManager
 from mcp.server.fastmcp import Context, FastMCP
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
+from mcp.types import SamplingMessage, TextContent
 from pydantic import BaseModel
 
 NAME = sys.argv[1]
@@ -37,22 +37,6 @@ holds: WeakKeyDictionary = WeakKeyDictionary()
 
 class Answer(BaseModel):
     answer: str
-
-
-class SessionManager(StreamableHTTPSessionManager):
-    """Gives each session an event store of its own.
-
-    The stock manager shares one among all sessions, but names streams by request ids, which repeat from session to
-    session: a resumed stream would replay other sessions' events.
-    """
-
-    @property
-    def event_store(self):
-        return SessionEventStore()
-
-    @event_store.setter
-    def event_store(self, _shared):
-        pass
 
 
 @mcp.tool()
@@ -84,6 +68,13 @@ async def progress(ctx: Context, steps: int, gap_ms: int) -> str:
 async def ask(ctx: Context, question: str) -> str:
     reply = await ctx.elicit(question, Answer)
     return f"{NAME}:{reply.data.answer}"
+
+
+@mcp.tool()
+async def sample(ctx: Context, prompt: str) -> str:
+    question = SamplingMessage(role="user", content=TextContent(type="text", text=prompt))
+    reply = await ctx.session.create_message([question], max_tokens=10, related_request_id=ctx.request_id)
+    return f"{NAME}:{reply.content.text}"
 
 
 @mcp.tool()

@@ -5,7 +5,7 @@ import string
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from rig.paths import EVERYTHING, NODE, PYTHON, SDK
+from rig.paths import EVERYTHING, NODE, PYTHON, PYTHON_V2, SDK, V2
 from rig.ports import free_port
 from rig.process import Process
 
@@ -13,19 +13,26 @@ SERVERS = {
     "node": [NODE, str(SDK / "node/server.mjs")],
     "python": [PYTHON, str(SDK / "python/server.py")],
     "conformance": [NODE, str(SDK / "node/conformance-server.mjs")],
+    # These serve both eras.
+    "node-v2": [NODE, str(V2 / "node/server.mjs")],
+    "python-v2": [PYTHON_V2, str(V2 / "python/server.py")],
+    "fastmcp": [PYTHON_V2, str(V2 / "python/fastmcp_server.py")],
+    "conformance-v2": [PYTHON_V2, str(V2 / "python/conformance_server.py")],
 }
 
 
 class Replica:
-    """One server process. It keeps its port over restarts."""
+    """One server process. It keeps its port, and its further arguments, over restarts."""
 
-    def __init__(self, name: str, server: str) -> None:
+    def __init__(self, name: str, server: str, arguments: Iterable[str] = ()) -> None:
         self.name = name
         self.server = server
+        self._arguments = list(arguments)
         self._begin(0)
 
     def _begin(self, port: int) -> None:
-        self.process = Process(f"{self.server}-{self.name}", [*SERVERS[self.server], self.name, str(port)])
+        command = [*SERVERS[self.server], self.name, str(port), *self._arguments]
+        self.process = Process(f"{self.server}-{self.name}", command)
 
     def await_port(self) -> None:
         self.port = int(self.process.wait_for_line(r"listening (\d+)")[1])
@@ -61,14 +68,15 @@ class Replica:
 class Fleet:
     """Replicas named a, b, c, …, of one server each."""
 
-    def __init__(self, servers: Iterable[str]) -> None:
+    def __init__(self, servers: Iterable[str], arguments: Iterable[str] = ()) -> None:
         self._names = iter(string.ascii_lowercase)
+        self._arguments = list(arguments)
         self.replicas: list[Replica] = []
         self.add(servers)
 
     def add(self, servers: Iterable[str]) -> list[Replica]:
         """Starts more, which get the next names."""
-        new = [Replica(next(self._names), server) for server in servers]
+        new = [Replica(next(self._names), server, self._arguments) for server in servers]
         self.replicas += new
         for replica in new:  # they start side by side
             replica.await_port()

@@ -13,6 +13,12 @@ NODE = next((str(path) for path in NODE_MODULES.glob("node-linux-*/bin/node")), 
 of `.bin`: old npm links nothing there that two packages have, though it installs but one of them."""
 
 PYTHON = sys.executable
+
+V2 = SDK / "v2"
+"""The SDKs' second versions, which exclude the first ones: modules and environment of their own, the same Node."""
+
+PYTHON_V2 = str(V2 / ".venv/bin/python")
+CONFORMANCE_V2 = str(V2 / "node/node_modules/@modelcontextprotocol/conformance/dist/index.js")
 CONFORMANCE = str(NODE_MODULES / "@modelcontextprotocol/conformance/dist/index.js")
 EVERYTHING = str(NODE_MODULES / "@modelcontextprotocol/server-everything/dist/index.js")
 PINRING = os.environ.get("PINRING_BIN", str(REPOSITORY / "target/debug/pinring"))

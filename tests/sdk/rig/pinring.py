@@ -21,6 +21,7 @@ watch = false
 
 [timeouts]
 drain = "{drain}"
+stream_comment = "{comment}"
 
 [affinity]
 join_delay = "0s"
@@ -37,11 +38,11 @@ draining = {draining}
 class Pinring:
     """One pinring process with its configuration file. It keeps its port over restarts."""
 
-    def __init__(self, replicas: Iterable[Replica], drain: str = "20s", extra: str = "") -> None:
+    def __init__(self, replicas: Iterable[Replica], drain: str = "20s", extra: str = "", comment: str = "25s") -> None:
         """`extra` are further lines of the file, of [affinity] at first."""
         self.port = free_port()
         self._drain_time = drain
-        self.extra = extra
+        self.extra, self.comment = extra, comment
         self._directory = tempfile.TemporaryDirectory(prefix="pinring-sdk-")
         self.file = Path(self._directory.name) / "pinring.toml"
         self.write(replicas)
@@ -52,7 +53,9 @@ class Pinring:
         return f"http://127.0.0.1:{self.port}/mcp"
 
     def write(self, replicas: Iterable[Replica], draining: Container[Replica] = ()) -> None:
-        text = CONFIGURATION.format(file=self.file, port=self.port, drain=self._drain_time, extra=self.extra)
+        text = CONFIGURATION.format(
+            file=self.file, port=self.port, drain=self._drain_time, comment=self.comment, extra=self.extra
+        )
         for replica in replicas:
             is_draining = str(replica in draining).lower()
             text += BACKEND.format(name=replica.name, origin=replica.origin, draining=is_draining)

@@ -12,22 +12,24 @@ VERSION = "2025-11-25"
 BOTH_TYPES = "application/json, text/event-stream"
 INITIALIZE = {
     "protocolVersion": VERSION,
-    "capabilities": {},
+    "capabilities": {"elicitation": {}, "sampling": {}},
     "clientInfo": {"name": "raw", "version": "1.0.0"},
 }
 
 
 class RawSession:
-    """With more than one URL, its requests alternate between them."""
+    """With more than one URL, its requests alternate between them. Clients of 2025-03-26 do not tell the version."""
 
-    def __init__(self, *urls: str, **headers: str) -> None:
+    def __init__(self, *urls: str, version: str = VERSION, **headers: str) -> None:
         self._urls = itertools.cycle(urls)
         self.http = httpx.Client(timeout=20, headers={"accept": BOTH_TYPES, **headers})
         self._numbers = itertools.count(1)
-        self.opening = self.post("initialize", **INITIALIZE)
+        self.opening = self.post("initialize", **INITIALIZE | {"protocolVersion": version})
         assert self.opening.status_code == 200, self.opening.text
         self.id = self.opening.headers["mcp-session-id"]
-        self.http.headers.update({"mcp-session-id": self.id, "mcp-protocol-version": VERSION})
+        self.http.headers["mcp-session-id"] = self.id
+        if version > "2025-03-26":
+            self.http.headers["mcp-protocol-version"] = version
         self.initialized = self.http.post(self.url, json={"jsonrpc": "2.0", "method": "notifications/initialized"})
 
     @property
@@ -40,6 +42,10 @@ class RawSession:
 
     def post(self, method: str, url: str | None = None, **params) -> httpx.Response:
         return self.http.post(url or self.url, json=self.message(method, **params))
+
+    def reply(self, request: dict, result: dict) -> httpx.Response:
+        """Answers a request of the server."""
+        return self.http.post(self.url, json={"jsonrpc": "2.0", "id": request["id"], "result": result})
 
     def try_call(self, tool: str, url: str | None = None, **arguments) -> httpx.Response:
         return self.post("tools/call", url, name=tool, arguments=arguments)
@@ -74,6 +80,7 @@ class Events:
     def __init__(self, response: httpx.Response) -> None:
         self.response = response
         self.last_id: str | None = None
+        self.retry_ms: int | None = None
         self._events = EventSource(response).iter_sse() if response.status_code == 200 else iter(())
 
     def __iter__(self) -> "Events":
@@ -82,16 +89,23 @@ class Events:
     def __next__(self) -> dict:
         for event in self._events:
             self.last_id = event.id or self.last_id
+            self.retry_ms = event.retry or self.retry_ms
             if event.data:
                 return json.loads(event.data)
         raise StopIteration
 
 
-def last_message(response: httpx.Response) -> dict:
+def messages(response: httpx.Response) -> list[dict]:
+    """All of an answer that has ended."""
     if response.headers["content-type"].startswith("application/json"):
-        return response.json()
-    data = [line.removeprefix("data:") for line in response.text.splitlines() if line.startswith("data:")]
-    return json.loads(data[-1])
+        body = response.json()
+        return body if isinstance(body, list) else [body]
+    data = [line.removeprefix("data:").strip() for line in response.text.splitlines() if line.startswith("data:")]
+    return [json.loads(text) for text in data if text]
+
+
+def last_message(response: httpx.Response) -> dict:
+    return messages(response)[-1]
 
 
 def result_text(message: dict) -> str:

@@ -1,0 +1,43 @@
+"""Calls of several rounds in revision 2026-07-28: each round is a request of its own, and `requestState` is all that
+joins them. By default the Python SDK and FastMCP seal it with a key that each process makes for itself."""
+
+import pytest
+from rig import v2
+
+pytestmark = pytest.mark.proxy
+
+MODERN = "2026-07-28"
+KEY = "one key for all replicas, of 32 bytes or more"
+
+both_servers = pytest.mark.parametrize("replicas", ["python-v2", "fastmcp"], ids=lambda name: f"{name}-server")
+
+
+def answers(caller: str, url: str) -> list[str]:
+    """What the calls brought, without the name of the replica that ended them; or why one was refused."""
+    clients = v2.run(caller, "rounds", MODERN, url)
+    return [client.get("error") or client["answer"].partition(":")[2] for client in clients]
+
+
+ANSWERS = [f"re: re: who is {index}?" for index in range(v2.COUNT)]
+
+
+def test_every_round_is_understood_where_the_replicas_share_a_key(own_fleet, pinring):
+    fleet = own_fleet(*["python-v2"] * 3, arguments=(KEY,))
+    assert answers("node-v2", pinring(fleet.replicas).url) == ANSWERS
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="pinring does not bring requestState home yet: see test_conformance_2026.py for what else then changes",
+)
+@both_servers
+@pytest.mark.parametrize("caller", list(v2.CLIENTS), ids=lambda name: f"{name}-client")
+def test_every_round_reaches_the_replica_that_sealed_its_state(fleet_of, pinring, replicas, caller):
+    assert answers(caller, pinring(fleet_of(replicas).three).url) == ANSWERS
+
+
+@both_servers
+def test_one_replica_understands_itself(fleet_of, replicas):
+    """What fails above is a matter of the way, not of the server."""
+    assert answers("node-v2", fleet_of(replicas).replicas[0].url) == ANSWERS
