@@ -222,9 +222,9 @@ fn unknown(backend: &str, names: &[Name]) -> String {
     let names: Vec<&str> = names.iter().map(Name::as_str).collect();
     let nearest = names.iter().copied().min_by_key(distance);
     let near = nearest.filter(|name| distance(name) <= backend.len().max(name.len()) / 2);
-    let question = near.map_or_else(String::new, |name| format!("did you mean {name:?}? "));
+    let question = near.map_or_else(String::new, |name| format!(" (did you mean {name:?}?)"));
     let all = names.join(", ");
-    format!("no backend is called {backend:?}; {question}There are: {all}")
+    format!("no backend is called {backend:?}{question}; there are: {all}")
 }
 
 /// An answer in JSON, with a line end for whoever reads it on a terminal.

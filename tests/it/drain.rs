@@ -342,7 +342,7 @@ fn the_command_says_why_it_cannot_be_done() {
     assert_says(
         &told,
         1,
-        &["did you mean \"web-1\"?", "There are: web-1, web-2"],
+        &["did you mean \"web-1\"?", "there are: web-1, web-2"],
     );
     let told = run(&["drain", "web-1"]);
     assert_says(&told, 64, &["--admin unix:PATH", "--config FILE"]);
