@@ -268,11 +268,11 @@ fn an_upload_that_breaks_off_never_looks_complete_to_the_backend() {
 #[test]
 fn the_time_for_an_answer_begins_when_the_upload_has_ended() {
     let backend = Backend::answering(ok("", "a"));
-    let pinring = Pinring::before(&[&backend], "[timeouts]\nopen_head = \"2s\"\n");
+    let pinring = Pinring::before(&[&backend], "[timeouts]\nopen_head = \"4s\"\n");
     let mut client = Client::connect(pinring.address());
     client.send("POST /upload HTTP/1.1\r\nhost: h\r\ncontent-length: 8\r\n\r\n");
     for byte in b"12345678" {
-        assert!(client.is_quiet_for(Duration::from_millis(400)));
+        assert!(client.is_quiet_for(Duration::from_millis(600)));
         client.send([*byte]);
     }
     assert_eq!(client.answer().text(), "a");

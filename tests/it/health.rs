@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::support::{
-    Backend, Client, ONE_THREAD, Pinring, Unreachable, anywhere, eventually, listing, ok,
+    Backend, Client, Closed, ONE_THREAD, Pinring, Unreachable, anywhere, eventually, listing, ok,
 };
 
 const SOON: &str = "[affinity]\nloss_after = \"1s\"\n[timeouts]\nconnect = \"300ms\"\n";
@@ -64,14 +64,54 @@ fn a_killed_backend_costs_new_work_nothing_and_its_sessions_heal_when_it_returns
         );
     }
     let _back = server("a", address);
-    let began = Instant::now();
     pinring.wait_for_log("healthy again");
-    assert!(
-        began.elapsed() < Duration::from_millis(900),
-        "seen after {:?}",
-        began.elapsed()
-    );
     assert_eq!(ask(&pinring, &id), (200, "a".into()));
+}
+
+/// How long it took at most until the return of a backend was seen. Each comes back at another moment between two
+/// probes.
+fn longest_until_seen() -> Duration {
+    const APART: Duration = Duration::from_millis(80);
+    let gone: Vec<Closed> = (0..10).map(|_| Closed::new()).collect();
+    let entry = |(number, gone): (usize, &Closed)| {
+        let address = gone.address();
+        format!("{{ name = \"s{number}\", url = \"http://{address}\" }}")
+    };
+    let entries: Vec<String> = gone.iter().enumerate().map(entry).collect();
+    let backends = format!("backends = [{}]\n", entries.join(", "));
+    let pinring = Pinring::start(&format!("{backends}[timeouts]\nconnect = \"100ms\"\n"));
+    eventually("all are suspects", || {
+        place(&pinring);
+        pinring.find_logs("seen").len() == gone.len()
+    });
+    let seen = |name: &str| {
+        let mut logs = pinring.find_logs("backend").into_iter();
+        logs.any(|line| line["message"] == "healthy again" && line["backend"] == name)
+    };
+    let measure = |(number, gone): (u32, &Closed)| {
+        std::thread::sleep(APART * number);
+        gone.open();
+        let began = Instant::now();
+        eventually("it is seen", || seen(&format!("s{number}")));
+        began.elapsed()
+    };
+    let times: Vec<Duration> = std::thread::scope(|scope| {
+        let measuring: Vec<_> = (0..)
+            .zip(&gone)
+            .map(|one| scope.spawn(move || measure(one)))
+            .collect();
+        let times = measuring.into_iter().map(|one| one.join().unwrap());
+        times.collect()
+    });
+    eprintln!("seen after {times:.0?}");
+    times.into_iter().max().unwrap()
+}
+
+#[test]
+fn the_return_of_a_backend_is_seen_within_half_a_second() {
+    // The rest is for this test to notice it. On a busy machine one attempt may be late.
+    let limit = Duration::from_millis(500 + 50);
+    assert!((0..3).any(|_| longest_until_seen() < limit));
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! Known before used, kept after gone: backends and secrets come and go, at each proxy at another moment,
 //! and no session is lost by it before its time.
 
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
-use crate::support::{Answer, Backend, Client, Pinring, eventually, listing};
+use crate::support::{Answer, Backend, Client, PATIENCE, Pinring, eventually, listing};
 
 /// Read again on SIGHUP, or when a pin asks for it, and at no other time.
 const UNWATCHED: &str = "[server]\nlisten = \"127.0.0.1:0\"\nwatch = false\n";
@@ -110,7 +113,8 @@ fn a_pin_of_a_backend_never_seen_waits_and_then_answers_503_and_after_its_grace_
     let waited = asked.elapsed();
     assert_eq!(told(&answer), (503, "unknown_coordinate".to_owned()));
     assert_eq!(answer.header("retry-after"), Some("1"));
-    assert!((1.9..5.0).contains(&waited.as_secs_f64()), "{waited:?}");
+    let limits = Duration::from_millis(1900)..PATIENCE / 2; // a busy machine was seen to take seven seconds
+    assert!(limits.contains(&waited), "{waited:?}");
     // It was first seen two seconds ago.
     let answer = Client::in_session(behind.address(), &id);
     assert_eq!(told(&answer), (404, "unknown_coordinate".to_owned()));

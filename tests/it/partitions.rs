@@ -4,12 +4,15 @@
 
 use std::{
     io::{ErrorKind, Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
+    sync::atomic::{AtomicBool, Ordering},
     thread::sleep,
     time::{Duration, Instant},
 };
 
-use crate::support::{Arrivals, Asked, Backend, Chunk, Client, Link, Namespace, Pinring};
+use crate::support::{
+    Arrivals, Asked, Backend, Chunk, Client, Link, Namespace, Pinring, ok, request, uninterrupted,
+};
 
 const LONGEST: Duration = Duration::from_secs(60);
 
@@ -36,11 +39,7 @@ impl Server {
     }
 
     fn pool(&self) -> String {
-        let (path, address) = (self.path, self.backend.address());
-        format!(
-            "[[pools]]\nname = \"{path}\"\nmatch = {{ path = \"/{path}\" }}\n\
-             backends = [{{ name = \"{path}\", url = \"http://{address}\" }}]\n"
-        )
+        pool(self.path, &self.backend)
     }
 
     /// Opens a stream to it, over `link`.
@@ -54,6 +53,54 @@ impl Server {
         assert_eq!(client.chunk(), Chunk::Data(EVENT.into()));
         (client, asked)
     }
+}
+
+fn pool(path: &str, backend: &Backend) -> String {
+    let address = backend.address();
+    format!(
+        "[[pools]]\nname = \"{path}\"\nmatch = {{ path = \"/{path}\" }}\n\
+         backends = [{{ name = \"{path}\", url = \"http://{address}\" }}]\n"
+    )
+}
+
+/// As the SDKs' servers do it: one GET stream of a session, and 409 to the next while that is open.
+fn strict(link: Link) -> Backend {
+    let is_held = AtomicBool::new(false);
+    Backend::on((link.here, 0).into(), move |request, stream| {
+        if !request.line().starts_with("GET") {
+            return stream.write_all(&ok("mcp-session-id: id\r\n", "")).is_ok();
+        }
+        if is_held.swap(true, Ordering::SeqCst) {
+            let answer = b"HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\n\r\n";
+            return stream.write_all(answer).is_ok();
+        }
+        Asked::of(stream).begin_stream();
+        let _gone = uninterrupted(|| stream.read(&mut [0]));
+        is_held.store(false, Ordering::SeqCst);
+        false
+    })
+}
+
+/// Asks for the stream of a session, and gives the status and the connection.
+fn resume(address: SocketAddr, id: &str) -> (u16, Client) {
+    let mut client = Client::connect(address);
+    client.send(request("GET", &format!("mcp-session-id: {id}\r\n"), ""));
+    let head = client.head();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, client)
+}
+
+/// How long it takes until a client that comes from elsewhere has its stream back. Until then it is told 409.
+fn until_resumed(address: SocketAddr, id: &str) -> Duration {
+    let begin = Instant::now();
+    while begin.elapsed() < 2 * LONGEST {
+        match resume(address, id).0 {
+            200 => break,
+            status => assert_eq!(status, 409),
+        }
+        sleep(Duration::from_millis(500));
+    }
+    begin.elapsed()
 }
 
 /// How long it takes until this end is told that the other is gone. Until then it says `words` every second.
@@ -106,12 +153,15 @@ fn an_end_whose_packets_are_dropped_is_gone_within_a_minute() {
         servers,
         silent_server,
         busy_server,
+        left,
     ] = links;
     let server = Server::at("a", servers);
     let server_of_silence = Server::at("b", silent_server);
     let server_of_words = Server::at("c", busy_server);
+    let strict = strict(servers);
     let pools = [&server, &server_of_silence, &server_of_words].map(Server::pool);
-    let toml = format!("[server]\nlisten = \"0.0.0.0:0\"\n{}", pools.concat());
+    let pools = pools.concat() + &pool("mcp", &strict);
+    let toml = format!("[server]\nlisten = \"0.0.0.0:0\"\n{pools}");
     let pinring = Pinring::start_by(&namespace.prefix(), &toml);
 
     let mut to_silent = server.open(&pinring, silent);
@@ -119,7 +169,11 @@ fn an_end_whose_packets_are_dropped_is_gone_within_a_minute() {
     let mut to_lossy = server.open(&pinring, lossy);
     let mut from_silent = server_of_silence.open(&pinring, clients);
     let mut from_busy = server_of_words.open(&pinring, clients);
-    for link in [silent, busy, lossy, silent_server, busy_server] {
+    let port = pinring.address().port();
+    let id = Client::initialize(clients.at(port));
+    let held = resume(left.at(port), &id);
+    assert_eq!((held.0, resume(clients.at(port), &id).0), (200, 409));
+    for link in [silent, busy, lossy, silent_server, busy_server, left] {
         namespace.cut(link);
     }
     let mut into_the_void = from_busy.1.stream.try_clone().unwrap();
@@ -133,13 +187,15 @@ fn an_end_whose_packets_are_dropped_is_gone_within_a_minute() {
             // The backend's end is dead: the client is told.
             scope.spawn(|| until_closed(&mut from_silent.0.stream, None)),
             scope.spawn(|| until_closed(&mut from_busy.0.stream, None)),
+            // And the session's next stream is no second one.
+            scope.spawn(|| until_resumed(clients.at(port), &id)),
         ];
         sleep(SHORT_LOSS);
         namespace.mend(lossy);
         assert!(goes_on(&mut to_lossy), "a loss that passes ends no stream");
         let gone = gone.map(|end| end.join().unwrap());
         eprintln!(
-            "to a silent client, to a busy one, from a silent backend, from a busy one: {gone:.1?}"
+            "to a silent client, to a busy one, from a silent backend, from a busy one, until resumed: {gone:.1?}"
         );
         for after in gone {
             assert!(after > SHORT_LOSS && after <= LONGEST, "{gone:?}");

@@ -6,7 +6,10 @@ mod client;
 mod namespace;
 mod process;
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{self, ErrorKind},
+    time::{Duration, Instant},
+};
 
 pub(crate) use self::{
     admin::{administrated, ask, server_with_admin, socket_in},
@@ -16,11 +19,22 @@ pub(crate) use self::{
     process::Pinring,
 };
 
-/// The longest that a test waits for something that must come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest that a test waits for something that must come. Tests run side by side, on machines that do other work.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `[server]` for tests that count a backend's connections: each thread has a pool of its own.
 pub(crate) const ONE_THREAD: &str = "[server]\nlisten = \"127.0.0.1:0\"\nthreads = 1\n";
+
+/// Does it until it is not interrupted: a process that was stopped for a moment finds its reads ended, where they
+/// have a time limit.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
 
 /// Makes the end of `stream` a reset, as when its process is killed with unread data.
 pub(crate) fn reset_on_close(stream: &std::net::TcpStream) {

@@ -175,7 +175,7 @@ fn three_take_overs_under_load_refuse_and_reset_nobody() {
         streams.begin(move || {
             let mut client = Client::connect(address);
             // A stream is silent from one take-over to the next, however long that takes here.
-            client.stream.set_read_timeout(Some(6 * PATIENCE)).unwrap();
+            client.stream.set_read_timeout(Some(2 * PATIENCE)).unwrap();
             client.send(&asked).head();
             assert_eq!(client.chunk(), Chunk::Data(b"data: 1\n\n".into()));
             assert_eq!(client.chunk(), Chunk::Last, "streams end between events");

@@ -6,14 +6,14 @@ use std::{
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
         mpsc::{self, Receiver},
     },
     thread::JoinHandle,
     time::Duration,
 };
 
-use super::{PATIENCE, eventually};
+use super::{PATIENCE, uninterrupted};
 
 /// One request as it came.
 #[derive(Debug, Clone)]
@@ -82,6 +82,12 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
+    /// What came on this connection.
+    pub(crate) fn of(stream: &TcpStream) -> Self {
+        let stream = stream.try_clone().unwrap();
+        Self { stream }
+    }
+
     /// Writes bytes as they are.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         self.stream.write_all(bytes.as_ref()).unwrap();
@@ -101,7 +107,7 @@ impl Asked {
     /// Whether pinring closes this connection within `time`, having sent nothing more.
     pub(crate) fn is_closed_within(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();
-        match self.stream.read(&mut [0; 64]) {
+        match uninterrupted(|| self.stream.read(&mut [0; 64])) {
             Ok(length) => length == 0,
             Err(error) => error.kind() == ErrorKind::ConnectionReset,
         }
@@ -140,6 +146,11 @@ impl Closed {
     /// The address.
     pub(crate) fn address(&self) -> SocketAddr {
         self.0.local_addr().unwrap().as_socket().unwrap()
+    }
+
+    /// Lets connections in from here on.
+    pub(crate) fn open(&self) {
+        self.0.listen(8).unwrap();
     }
 }
 
@@ -187,7 +198,7 @@ pub(crate) struct Backend {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
     connections: Arc<AtomicUsize>,
-    stopped: Arc<AtomicBool>,
+    listener: TcpListener,
     streams: Arc<Mutex<HashMap<usize, TcpStream>>>,
     accepting: Option<JoinHandle<()>>,
 }
@@ -236,22 +247,16 @@ impl Backend {
     ) -> Self {
         let mut backend = Self {
             address: listener.local_addr().unwrap(),
+            listener: listener.try_clone().unwrap(),
             received: Arc::default(),
             connections: Arc::default(),
-            stopped: Arc::default(),
             streams: Arc::default(),
             accepting: None,
         };
-        let (connections, stopped) = (
-            Arc::clone(&backend.connections),
-            Arc::clone(&backend.stopped),
-        );
+        let connections = Arc::clone(&backend.connections);
         let serve = Arc::new(serve);
         backend.accepting = Some(std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                if stopped.load(Ordering::SeqCst) {
-                    return;
-                }
                 let number = connections.fetch_add(1, Ordering::SeqCst);
                 let serve = Arc::clone(&serve);
                 std::thread::spawn(move || serve(stream, number));
@@ -276,10 +281,7 @@ impl Backend {
         let (sender, receiver) = mpsc::channel();
         let sender = Mutex::new(sender);
         let backend = Self::on(address, move |_, stream| {
-            let asked = Asked {
-                stream: stream.try_clone().unwrap(),
-            };
-            let _unwanted = sender.lock().unwrap().send(asked);
+            let _unwanted = sender.lock().unwrap().send(Asked::of(stream));
             false
         });
         (backend, Arrivals(receiver))
@@ -314,12 +316,12 @@ impl Backend {
         self.received.lock().unwrap().clone()
     }
 
-    /// Stops listening, and waits until connects are refused. Connections that are open stay so.
+    /// Stops listening: connects are refused from here on. Connections that are open stay so.
+    ///
+    /// Closing would not do, for a program that another test is starting holds a copy of each socket for a moment: the
+    /// port would accept, and could not be taken again.
     pub(crate) fn stop(&self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        eventually("the backend's port is closed", || {
-            TcpStream::connect(self.address).is_err()
-        });
+        let _was_stopped = socket2::SockRef::from(&self.listener).shutdown(Shutdown::Both);
     }
 
     /// How many connections were made to it so far.
@@ -342,10 +344,9 @@ impl Arrivals {
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        self.stopped.store(true, Ordering::SeqCst);
-        let _woken = TcpStream::connect(self.address); // the accept loop sees that it is over
+        self.stop();
         if let Some(accepting) = self.accepting.take() {
-            accepting.join().unwrap(); // the port is closed from here on
+            accepting.join().unwrap(); // else it could accept one more
         }
         for (_, stream) in self.streams.lock().unwrap().drain() {
             let _gone = stream.shutdown(Shutdown::Both);
@@ -391,7 +392,7 @@ fn read_chunks(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<Vec<u8>> 
 
 fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<()> {
     let mut bytes = [0; 16 * 1024];
-    match stream.read(&mut bytes) {
+    match uninterrupted(|| stream.read(&mut bytes)) {
         Ok(0) | Err(_) => None,
         Ok(length) => {
             buffer.extend_from_slice(&bytes[..length]);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::PATIENCE;
+use super::{PATIENCE, uninterrupted};
 
 /// One answer.
 #[derive(Debug, Clone)]
@@ -223,7 +223,7 @@ impl Client {
     /// Whether nothing comes within `time`, not even the end.
     pub(crate) fn is_quiet_for(&mut self, time: Duration) -> bool {
         self.stream.set_read_timeout(Some(time)).unwrap();
-        let read = self.stream.peek(&mut [0]);
+        let read = uninterrupted(|| self.stream.peek(&mut [0]));
         self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
         self.buffer.is_empty()
             && read.is_err_and(|error| {
@@ -244,7 +244,7 @@ impl Client {
     /// Reads what is there; `false` at the end.
     pub(crate) fn fill(&mut self) -> bool {
         let mut bytes = [0; 16 * 1024];
-        match self.stream.read(&mut bytes) {
+        match uninterrupted(|| self.stream.read(&mut bytes)) {
             Ok(0) => false,
             Ok(length) => {
                 self.buffer.extend_from_slice(&bytes[..length]);

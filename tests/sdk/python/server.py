@@ -39,24 +39,30 @@ class Answer(BaseModel):
     answer: str
 
 
-@mcp.tool()
+def tool(run):
+    """Without an output schema, as in node/server.mjs: clients that know of one insist on it when their session goes
+    on at a server that has none."""
+    return mcp.tool(structured_output=False)(run)
+
+
+@tool
 async def where() -> str:
     return NAME
 
 
-@mcp.tool()
+@tool
 async def count(ctx: Context) -> str:
     counts[ctx.session] = counts.get(ctx.session, 0) + 1
     return f"{NAME}:{counts[ctx.session]}"
 
 
-@mcp.tool()
+@tool
 async def seen_id(ctx: Context) -> str:
     """The session's id as it stood in this request's header."""
     return ctx.request_context.request.headers["mcp-session-id"]
 
 
-@mcp.tool()
+@tool
 async def progress(ctx: Context, steps: int, gap_ms: int) -> str:
     for step in range(1, steps + 1):
         await ctx.report_progress(step, steps)
@@ -64,27 +70,27 @@ async def progress(ctx: Context, steps: int, gap_ms: int) -> str:
     return NAME
 
 
-@mcp.tool()
+@tool
 async def ask(ctx: Context, question: str) -> str:
     reply = await ctx.elicit(question, Answer)
     return f"{NAME}:{reply.data.answer}"
 
 
-@mcp.tool()
+@tool
 async def sample(ctx: Context, prompt: str) -> str:
     question = SamplingMessage(role="user", content=TextContent(type="text", text=prompt))
     reply = await ctx.session.create_message([question], max_tokens=10, related_request_id=ctx.request_id)
     return f"{NAME}:{reply.content.text}"
 
 
-@mcp.tool()
+@tool
 async def announce(ctx: Context, text: str) -> str:
     """Belongs to no request, so it takes the standalone stream."""
     await ctx.session.send_log_message("info", text)
     return NAME
 
 
-@mcp.tool()
+@tool
 async def interrupted(ctx: Context, steps: int) -> str:
     """Ends its own stream after the first step: the rest is heard by those who resume."""
     await ctx.report_progress(1, steps)
@@ -94,7 +100,7 @@ async def interrupted(ctx: Context, steps: int) -> str:
     return NAME
 
 
-@mcp.tool()
+@tool
 async def hold(ctx: Context) -> str:
     """Stays under way until the same session calls `release`."""
     released = holds[ctx.session] = anyio.Event()
@@ -104,7 +110,7 @@ async def hold(ctx: Context) -> str:
     return NAME
 
 
-@mcp.tool()
+@tool
 async def release(ctx: Context) -> str:
     holds[ctx.session].set()
     return NAME

@@ -5,6 +5,7 @@ Prints {"ready": true} once every user has a session, and goes on until a line c
 printed is {"users": […]}, what each saw. node/users.mjs keeps the same contract.
 
 A user goes on after an error with the same session. One that gets 404, or whose client has died, begins another.
+The last call of a session begins after its end was decided, so it shows whether the session still works.
 """
 
 import json
@@ -13,12 +14,16 @@ import sys
 import traceback
 
 import anyio
+from mcp import McpError
 from session import Session, opened
 
 GAP = 0.15
 PAUSE = 0.3
 PATIENCE = 6.0
 """For one call."""
+
+TIMED_OUT = 408
+"""The SDK's code for a call whose time has run out."""
 
 
 def say(value) -> None:
@@ -46,23 +51,30 @@ class Over:
 
 
 class WrongAnswer(Exception):
-    """Of another session, or one that has forgotten its count."""
+    """Of another session, or one that has lost count."""
 
 
 class User:
     def __init__(self, url: str, index: int, life: float, over: Over) -> None:
         self.url, self.index, self.life, self.over = url, index, life or float("inf"), over
         self.places: list[str] = []
+        self.sessions = 0
+        self.ids: set[str] = set()
+        self.anew = 0
+        self.died = 0
+        self.goes_on = False
         self.errors: dict[str, int] = {}
         self.calls = 0
         self.longest = 0.0
 
     def fail(self, session: Session | None, error: BaseException) -> None:
         status = session and session.status
-        if isinstance(error, WrongAnswer) or not status:
-            kind = f"{type(error).__name__} ({error})"
+        if status and status >= 400:
+            kind = str(status)
+        elif isinstance(error, McpError) and error.error.code == TIMED_OUT:
+            kind = "broke off"
         else:
-            kind = str(status) if status >= 400 else "broke off"
+            kind = f"{type(error).__name__} ({error})"
         self.errors[kind] = self.errors.get(kind, 0) + 1
 
     async def use(self) -> None:
@@ -73,37 +85,54 @@ class User:
                     await self.work(session)
             except Exception as error:  # the client has died
                 self.fail(session, error)
+                self.died += session is not None
                 await anyio.sleep(PAUSE)
             finally:
                 if session:
+                    self.ids |= session.ids
                     await session.http.aclose()
 
     async def work(self, session: Session) -> None:
         session.patience = PATIENCE
+        self.sessions += 1
         where = await session.call("where")
         self.places.append(where)
         if len(self.places) == 1:
             self.over.arrive()
         end = anyio.current_time() + self.life
         count = 0
-        while not self.over and anyio.current_time() < end:
+        is_last = False
+        while not is_last:
+            await anyio.sleep(GAP)
             began = anyio.current_time()
+            is_last = bool(self.over) or began >= end
             self.calls += 1
+            self.goes_on = False
             try:
                 counted = await session.call("count")
                 count += 1
                 if counted != f"{where}:{count}":
-                    raise WrongAnswer(f"{counted} in place of {where}:{count}")
+                    where, count = self.begin_anew(counted, where, count), 1
+                self.goes_on = True
             except Exception as error:
                 self.fail(session, error)
                 if session.status == 404:
                     return
             finally:
                 self.longest = max(self.longest, anyio.current_time() - began)
-            await anyio.sleep(GAP)
+
+    def begin_anew(self, counted: str, where: str, count: int) -> str:
+        """The session goes on at a server that begins to count."""
+        place, number = counted.split(":")
+        if number != "1":
+            raise WrongAnswer(f"{counted} in place of {where}:{count}")
+        self.anew += 1
+        self.places.append(place)
+        return place
 
     def saw(self) -> dict:
-        return {"places": self.places, "errors": self.errors, "calls": self.calls, "longest": self.longest}
+        names = ["places", "sessions", "anew", "died", "goes_on", "errors", "calls", "longest"]
+        return {name: getattr(self, name) for name in names} | {"ids": len(self.ids)}
 
 
 async def main(users: int, life: float, url: str) -> None:

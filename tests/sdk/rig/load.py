@@ -22,7 +22,21 @@ DEADLINE = 60.0
 class User:
     client: str
     places: list[str]
-    """The replicas of its sessions, one after the other."""
+    """The replicas of its sessions, one after the other, and of those that went on elsewhere."""
+
+    sessions: int
+    ids: int
+    """In the answers to all of its sessions."""
+
+    anew: int
+    """How often a session went on with its id at a server that began to count."""
+
+    died: int
+    """How often the client of a session died."""
+
+    goes_on: bool
+    """Whether the last call of all was answered."""
+
     errors: dict[str, int]
     """How often which: an HTTP status, "broke off" for an answer that had begun, or the name of the client's error."""
     calls: int
@@ -94,11 +108,15 @@ class Figures:
     def __str__(self) -> str:
         users = self.touched + self.untouched
         noticed = sum(user.has_noticed for user in users)
+        anew = sum(user.anew for user in users)
+        python = [user for user in self.touched if user.client == "python"]
         return (
             f"{sum(user.calls for user in users)} requests of {len(users)} users; "
             f"{len(self.touched)} touched: {listed(self.touched)}, longest delay {longest(self.touched):.1f} s; "
             f"{len(self.untouched)} untouched: {listed(self.untouched)}, longest delay {longest(self.untouched):.1f} s; "
-            f"{noticed} noticed ({100 * noticed / len(users):.0f} %)"
+            f"{noticed} noticed ({100 * noticed / len(users):.0f} %); "
+            f"{anew} times a session went on with its id at a new server; "
+            f"the clients of {sum(bool(user.died) for user in python)} of {len(python)} touched Python users died"
         )
 
 
