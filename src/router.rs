@@ -24,7 +24,7 @@ use crate::{
     ring::{Coordinate, Member, hash},
     router::{
         placement::SessionLimit,
-        table::{Pool, RoutingTable},
+        table::{Entry, Pool, RoutingTable},
     },
 };
 
@@ -227,13 +227,9 @@ fn session(table: &RoutingTable, pool: &Pool, id: &ClientSessionId) -> Result<De
         Unpinned::Ring => {
             let position = hash::position(id.as_bytes());
             let member = pool.unpinned_owner(position);
-            let (member, why) = if pool.entry(member).drained {
-                (
-                    instead(pool, position, Refusal::BackendRemoved)?,
-                    Why::Successor,
-                )
-            } else {
-                (member, Why::Ring)
+            let (member, why) = match loss_of(pool.entry(member)) {
+                Some(lost) => (instead(pool, position, lost)?, Why::Successor),
+                None => (member, Why::Ring),
             };
             let session = ServerSessionId::try_from(id.clone().into_value()).ok();
             Ok(Decision {
@@ -308,16 +304,20 @@ fn verify(keys: &Keys, table: &RoutingTable, pin: &Pin<'_>) -> Result<(), Refusa
     }
 }
 
+/// Why what a backend held is lost, if it is.
+fn loss_of(entry: &Entry) -> Option<Refusal> {
+    match entry.vital {
+        _ if entry.drained => Some(Refusal::BackendRemoved),
+        Vital::Lost => Some(Refusal::BackendDown),
+        Vital::Healthy | Vital::Suspect => None,
+    }
+}
+
 /// The backend whose virtual node this is, by exact match: never a successor, which would answer for a session
 /// that it does not know.
 fn locate(table: &RoutingTable, pool: &Pool, coordinate: Coordinate) -> Result<Member, Refusal> {
     if let Some(member) = pool.exact(coordinate) {
-        let entry = pool.entry(member);
-        return match entry.vital {
-            _ if entry.drained => Err(Refusal::BackendRemoved),
-            Vital::Healthy | Vital::Suspect => Ok(member),
-            Vital::Lost => Err(Refusal::BackendDown),
-        };
+        return loss_of(pool.entry(member)).map_or(Ok(member), Err);
     }
     if pool.has_lost(coordinate) {
         return Err(Refusal::BackendRemoved);

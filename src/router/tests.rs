@@ -276,6 +276,23 @@ fn a_session_of_a_backend_that_is_down_for_too_long_is_lost() {
 }
 
 #[test]
+fn an_id_without_a_pin_is_lost_with_the_backend_that_owns_its_hash() {
+    let well = table(&pool_of(&["a", "b", "c"], ""));
+    let (down, _) = with_one_down("", "a");
+    let shared = "[affinity]\non_loss = \"successor\"";
+    let (shared, _) = with_one_down(shared, "a");
+    for number in 0..20 {
+        let id = RequestKind::Session(client_id(&format!("before-{number}")));
+        let owner = ask(&well, id.clone()).unwrap().member;
+        let is_lost = well.pools[0].entry(owner).backend.name.as_str() == "a";
+        let refused = ask(&down, id.clone()).err();
+        assert_eq!(refused, is_lost.then_some(Refusal::BackendDown));
+        let why = ask(&shared, id).unwrap().why;
+        assert_eq!(why == Why::Successor, is_lost);
+    }
+}
+
+#[test]
 fn with_successor_it_goes_to_one_and_the_same_backend_in_every_proxy() {
     let lines = "[affinity]\non_loss = \"successor\"";
     let (table, id) = with_one_down(lines, "a");
