@@ -41,7 +41,9 @@
 //! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
 //! | `mcp::era` | P | revisions and header names, with their specification sections | - |
 //! | `mcp::jsonrpc` | P | the body of an error of pinring's own | - |
+//! | `mcp::sentinel` | P | values of mirrored headers, plain or in base64 | - |
 //! | `mcp::session` | P | session ids of the two sides as two checked, redacted types | - |
+//! | `mcp::splice` | P | finds the carriers in bodies and splices them, every other byte untouched | - |
 //! | `mcp::sse` | P | where one event of a stream ends | - |
 //! | `net` | I | all sockets, timers and clocks | - |
 //! | `observe` | I | the access log's line and the log's set-up; takes plain values | net |

@@ -5,7 +5,9 @@
 
 pub mod era;
 pub mod jsonrpc;
+pub mod sentinel;
 pub mod session;
+pub mod splice;
 pub mod sse;
 
 use http::{HeaderMap, Method, header::ACCEPT, request::Parts};
