@@ -47,7 +47,9 @@
 //! | `mcp::initialize` | P | the handshake of a session: what of it can be repeated, and its reply | - |
 //! | `mcp::jsonrpc` | P | the body of an error of pinring's own | - |
 //! | `mcp::loss` | P | recognises what servers say of a session that they do not know | mcp::sse |
+//! | `mcp::sentinel` | P | values of mirrored headers, plain or in base64 | - |
 //! | `mcp::session` | P | session ids of the two sides as two checked, redacted types | - |
+//! | `mcp::splice` | P | finds the carriers in bodies and splices them, every other byte untouched | - |
 //! | `mcp::sse` | P | where one event of a stream ends | - |
 //! | `net` | I | all sockets, timers and clocks | - |
 //! | `net::simulated` | I | machines, links and clocks for `tests/sim`, in the place of the real ones | net |

@@ -8,7 +8,9 @@ pub mod era;
 pub mod initialize;
 pub mod jsonrpc;
 pub mod loss;
+pub mod sentinel;
 pub mod session;
+pub mod splice;
 pub mod sse;
 
 use http::{HeaderMap, Method, header::ACCEPT, request::Parts};
