@@ -10,6 +10,7 @@
 mod activation;
 mod admin;
 mod bodies;
+mod carriers;
 mod commands;
 mod drain;
 mod endpoint;
