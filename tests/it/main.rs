@@ -32,3 +32,4 @@ mod shutdown;
 mod streams;
 mod support;
 mod takeover;
+mod tasks;
