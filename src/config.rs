@@ -131,6 +131,8 @@ pub struct Limits {
     pub sessions_per_principal: Option<PrincipalLimit>,
     /// Bytes of a request that are kept for [`OnLoss::Reinitialize`].
     pub replay_bytes: usize,
+    /// Bytes of a request that is looked into for carriers; a longer one passes unread.
+    pub body_bytes: usize,
 }
 
 /// How many live sessions one principal may have.
@@ -226,6 +228,8 @@ pub struct Pool {
     pub session_idle: Duration,
     /// Whether what old SDK servers answer for a session that they do not know becomes a 404.
     pub normalize_lost_session: bool,
+    /// Whether the bodies of 2026-07-28 are looked into, so that request states and tasks come home.
+    pub read_bodies: bool,
     /// Which backend gets new work.
     pub placement: Placement,
     /// Which backends are on this machine, where the file says.

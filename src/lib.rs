@@ -47,7 +47,10 @@
 //! | `mcp::initialize` | P | the handshake of a session: what of it can be repeated, and its reply | - |
 //! | `mcp::jsonrpc` | P | the body of an error of pinring's own | - |
 //! | `mcp::loss` | P | recognises what servers say of a session that they do not know | mcp::sse |
+//! | `mcp::sentinel` | P | values of mirrored headers, plain or in base64 | - |
+//! | `mcp::modern` | P | a request without sessions: where it may hold carriers, and which | mcp |
 //! | `mcp::session` | P | session ids of the two sides as two checked, redacted types | - |
+//! | `mcp::splice` | P | finds the carriers in bodies and splices them, every other byte untouched | - |
 //! | `mcp::sse` | P | where one event of a stream ends | - |
 //! | `net` | I | all sockets, timers and clocks | - |
 //! | `net::simulated` | I | machines, links and clocks for `tests/sim`, in the place of the real ones | net |
@@ -55,7 +58,8 @@
 //! | `observe::logging` | I | sets up the log | observe |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |
 //! | `proxy` | I | the six phases and nothing else | config, health, identity, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
-//! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | config, mcp::endpoint, mcp::sse, net, observe, pin, router::placement, sessions, shutdown, upstream |
+//! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | config, mcp::endpoint, mcp::splice, mcp::sse, net, observe, pin, router::placement, sessions, shutdown, upstream |
+//! | `proxy::carriers` | I | reads what may hold carriers, takes their pins off and puts them on | mcp, pin, proxy, ring, router |
 //! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | mcp, router, upstream, proxy |
 //! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | config, mcp, router::table |
 //! | `proxy::reinitialize` | I | repeats the recorded handshake of a lost session elsewhere and sends the request again | health, mcp, mcp::initialize, mcp::session, mcp::sse, net, observe, pin, proxy, ring, router, router::table, sessions, sessions::store, upstream |
@@ -65,6 +69,7 @@
 //! | `ring` | P | sorted virtual nodes: coordinate or key → backend | backend |
 //! | `ring::hash` | P | the frozen hash, a wire contract | backend, ring |
 //! | `router` | P | `RequestKind` × `RoutingTable` → `Decision` or `Refusal`: all routing rules | backend, config, health, mcp, pin, ring |
+//! | `router::carriers` | P | which backend a carrier in a body names | mcp, pin, ring, router |
 //! | `router::membership` | P | who belongs to each pool and since when: joining, listed, departed, lost | backend, config, health, pin, ring, router |
 //! | `router::placement` | P | the backend of new work: the lighter of two that chance picks | backend, ring |
 //! | `router::table` | P | one immutable table of all that routing reads; one writer, many readers | backend, config, health, pin, ring, router::placement |

@@ -8,26 +8,26 @@ pub mod era;
 pub mod initialize;
 pub mod jsonrpc;
 pub mod loss;
+pub mod modern;
+pub mod sentinel;
 pub mod session;
+pub mod splice;
 pub mod sse;
 
 use http::{HeaderMap, Method, header::ACCEPT, request::Parts};
 
-pub use self::era::Era;
 use self::{
     endpoint::PinnedQuery,
+    modern::Carries,
     session::{ClientSessionId, InvalidSessionId},
 };
+pub use self::{era::Era, modern::Modern};
 
 /// What is asked for, as far as the head tells. Design, section 3, "the request".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestKind {
-    /// A request of the stateless revisions. A session id is to be ignored by servers, but may still tell
-    /// where the client's state is.
-    Modern {
-        /// The id, if there is a usable one.
-        session: Option<ClientSessionId>,
-    },
+    /// A request of the stateless revisions.
+    Modern(Modern),
     /// A request of a session.
     Session(ClientSessionId),
     /// A message to the `endpoint` URL of an HTTP+SSE stream (2024-11-05).
@@ -61,9 +61,11 @@ pub fn classify(head: &Parts) -> Result<RequestKind, Unclassifiable> {
     let era = era_of(&head.headers)?;
     let session = session_of(&head.headers)?;
     Ok(match (era, session) {
-        (Era::Modern, session) => RequestKind::Modern {
+        (Era::Modern, session) => RequestKind::Modern(Modern {
             session: session.and_then(Result::ok),
-        },
+            carries: Carries::of(head),
+            carriers: Vec::new(),
+        }),
         (Era::Legacy, Some(session)) => RequestKind::Session(session?),
         (Era::Legacy, None) => match head.uri.query().and_then(PinnedQuery::find) {
             Some(query) => RequestKind::Endpoint(query),
@@ -164,7 +166,7 @@ mod tests {
         let modern = [("mcp-protocol-version", &b"2026-07-28"[..]), SSE];
         assert_eq!(
             classify(&head("POST", &modern)),
-            Ok(RequestKind::Modern { session: None })
+            Ok(RequestKind::Modern(Modern::default()))
         );
         let ruby = [("mcp-method", &b"initialize"[..]), SSE];
         assert_eq!(classify(&head("POST", &ruby)), Ok(RequestKind::NewWork));
@@ -198,7 +200,7 @@ mod tests {
             "POST",
             &[bad, ("mcp-protocol-version", b"2026-07-28")],
         ));
-        assert_eq!(modern, Ok(RequestKind::Modern { session: None }));
+        assert_eq!(modern, Ok(RequestKind::Modern(Modern::default())));
         assert_eq!(
             classify(&head("GET", &[("mcp-session-id", b"")])),
             Ok(RequestKind::Other)

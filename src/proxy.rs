@@ -6,6 +6,7 @@
 
 mod answer;
 pub mod body;
+mod carriers;
 mod deliver;
 pub mod error;
 mod gone;
@@ -25,6 +26,7 @@ use hyper::body::Incoming;
 
 use self::{
     body::{Answer, Passing, RequestBody},
+    carriers::Carrying,
     deliver::Delivery,
     error::ProxyError,
     reinitialize::{Part, Recovered},
@@ -34,7 +36,7 @@ use crate::{
     config::OnLoss,
     health::probe::Reporter,
     identity::Credential,
-    mcp::{self, Era, RequestKind, endpoint::PinnedQuery},
+    mcp::{self, Era, Modern, RequestKind, endpoint::PinnedQuery},
     net::{self, Instant, Liveness, Ticker},
     observe::{Exchange, Outcome},
     pin::{Kind, PIN_LEN, Pin},
@@ -157,8 +159,28 @@ impl Proxy {
         // 1 classify: from here on a refusal says which header is at fault.
         headers::check_size(&head, &table.limits)?;
         let scan = headers::scan(&head)?;
-        let kind = mcp::classify(&head)?;
+        let mut kind = mcp::classify(&head)?;
         let asked = Asked::of(&head, &kind, &table, peer);
+        let head_deadline = self.ticker.deadline();
+        let (idle, head_limit) = (table.timeouts.request_body_idle, asked.head_limit(&table));
+        let passing = |incoming: &mut Option<Incoming>, kept| {
+            let incoming = incoming.take().expect("a request is forwarded once");
+            let (exchange, ticker) = (exchange.clone(), self.ticker.clone());
+            let head = (head_deadline.handle(), head_limit);
+            Passing::new(incoming, exchange, idle, ticker, head, kept)
+        };
+        let carrying = match &mut kind {
+            RequestKind::Modern(modern) if Self::is_to_be_read(&table, &head, modern) => {
+                let most = table.limits.body_bytes;
+                let read = Carrying::read(modern, &head.headers, passing(body, None), most);
+                Some(Box::pin(read).await?)
+            }
+            RequestKind::Modern(_)
+            | RequestKind::Session(_)
+            | RequestKind::Endpoint(_)
+            | RequestKind::NewWork
+            | RequestKind::Other => None,
+        };
 
         // 2 route: a refusal says whether the session is gone or will be known.
         let routed = self.route(&mut table, &head, &kind, exchange).await;
@@ -179,12 +201,15 @@ impl Proxy {
             }
             Err(error) => {
                 note_session(&table, &kind, exchange);
+                if let Some(carrying) = carrying {
+                    carrying.discard();
+                }
                 return Err(error);
             }
         };
         let _until_it_is_counted = match kind {
             RequestKind::NewWork => self.open(&table, &asked)?,
-            RequestKind::Modern { .. }
+            RequestKind::Modern(_)
             | RequestKind::Session(_)
             | RequestKind::Endpoint(_)
             | RequestKind::Other => None,
@@ -217,16 +242,13 @@ impl Proxy {
             decision.session.clone(),
         );
         part.prepare(&mut head, &decision);
-        let incoming = body.take().expect("a request is forwarded once");
-        let head_deadline = self.ticker.deadline();
-        let body = RequestBody::Passing(Passing::new(
-            incoming,
-            exchange.clone(),
-            table.timeouts.request_body_idle,
-            self.ticker.clone(),
-            (head_deadline.handle(), asked.head_limit(&table)),
-            part.keep(),
-        ));
+        let (body, minting) = match carrying {
+            Some(carrying) => {
+                let (body, tasks) = carrying.strip(&table, pool, decision.member, &mut head);
+                (body, Some(tasks))
+            }
+            None => (RequestBody::Passing(passing(body, part.keep())), None),
+        };
 
         // 4 send: again, or elsewhere, only as long as no backend has seen it, or it knows nothing of the session.
         let delivery = Delivery {
@@ -242,13 +264,17 @@ impl Proxy {
         let gone = self
             .hear(pool, &mut delivered, exchanged.as_ref(), &asked)
             .await?;
-        let (delivered, exchanged) = match gone {
+        let (mut delivered, exchanged) = match gone {
             Some(gone) => {
                 part.reconsider(&delivery, delivered, exchanged, gone)
                     .await?
             }
             None => (delivered, exchanged),
         };
+        if let Some(tasks) = minting {
+            let pinning = self.pin_carriers(&table, pool, &mut delivered, tasks);
+            Box::pin(pinning).await?;
+        }
 
         // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.
         let mut response = self.answer(&table, pool, delivered, exchanged, &asked, exchange)?;
@@ -280,7 +306,13 @@ impl Proxy {
         let carrier = match kind {
             RequestKind::Session(id) => id.as_bytes(),
             RequestKind::Endpoint(query) => query.pin().as_bytes(),
-            RequestKind::Modern { .. } | RequestKind::NewWork | RequestKind::Other => {
+            RequestKind::Modern(modern) => {
+                match router::carriers::first_unknown(table, pool, &modern.carriers) {
+                    Some(carried) => carried.string.as_bytes(),
+                    None => return Err(ProxyError::Refused(refusal)),
+                }
+            }
+            RequestKind::NewWork | RequestKind::Other => {
                 return Err(ProxyError::Refused(refusal));
             }
         };
@@ -289,9 +321,22 @@ impl Proxy {
             pool.map(|pool| decide(table, pool))
         };
         let grace = pool.options.unknown_grace;
-        self.unknowns
+        let judged = self
+            .unknowns
             .judge(&self.tables, table, refusal, carrier, grace, again)
-            .await
+            .await;
+        match (judged, kind) {
+            // It counts as lost, and what is lost is placed: never 404.
+            (Err(ProxyError::StayedUnknown(_)), RequestKind::Modern(modern)) => {
+                let others = RequestKind::Modern(Modern {
+                    carriers: Vec::new(),
+                    ..modern.clone()
+                });
+                let pool = pool_of(table, head)?;
+                router::route(table, pool, &others, random).map_err(ProxyError::Refused)
+            }
+            (judged, _) => judged,
+        }
     }
 
     /// Takes room for a session of whoever asks, where there is a limit.
@@ -327,7 +372,7 @@ impl Proxy {
 impl Asked {
     fn of(head: &request::Parts, kind: &RequestKind, table: &RoutingTable, peer: IpAddr) -> Self {
         let (era, session, endpoint) = match kind {
-            RequestKind::Modern { session } => (Era::Modern, session.clone(), None),
+            RequestKind::Modern(modern) => (Era::Modern, modern.session.clone(), None),
             RequestKind::Session(session) => (Era::Legacy, Some(session.clone()), None),
             RequestKind::Endpoint(query) => (Era::Legacy, None, Some(query.clone())),
             RequestKind::NewWork | RequestKind::Other => (Era::Legacy, None, None),
@@ -390,7 +435,7 @@ fn note_session(table: &RoutingTable, kind: &RequestKind, exchange: &Exchange) {
             pin.map_or(id.as_bytes(), |pin| pin.string)
         }
         RequestKind::Endpoint(query) => query.own().as_bytes(),
-        RequestKind::Modern { .. } | RequestKind::NewWork | RequestKind::Other => return,
+        RequestKind::Modern(_) | RequestKind::NewWork | RequestKind::Other => return,
     };
     exchange.session(|| table.keys.log_hash(own).to_string());
 }
@@ -426,7 +471,7 @@ fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<
     let verdict = error.verdict();
     match error {
         // A client that leaves within its own request's body is its own affair.
-        ProxyError::Upstream(Failure::RequestBody(_)) => {}
+        ProxyError::Upstream(Failure::RequestBody(_)) | ProxyError::RequestBody(_) => {}
         ProxyError::Upstream(_) | ProxyError::BrokenHead(_) | ProxyError::Switched => {
             tracing::warn!(
                 reason = verdict.reason,

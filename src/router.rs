@@ -4,6 +4,7 @@
 //! table). Pure: the table, the random number and the time are arguments. What a refusal is answered
 //! with is `proxy::error`'s business.
 
+pub mod carriers;
 pub mod membership;
 pub mod placement;
 pub mod table;
@@ -16,7 +17,7 @@ use crate::{
     config::{OnLoss, Unpinned},
     health::Vital,
     mcp::{
-        RequestKind,
+        Modern, RequestKind,
         endpoint::PinnedQuery,
         session::{ClientSessionId, ServerSessionId},
     },
@@ -33,6 +34,8 @@ use crate::{
 pub enum Why {
     /// A pin names it.
     Pinned,
+    /// A carrier in its body names it.
+    Carrier,
     /// Its backend is lost, and this is the ring's next one: see [`OnLoss::Successor`].
     Successor,
     /// Its handshake was repeated there: see [`Moved`].
@@ -51,6 +54,7 @@ impl Why {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pinned => "pinned",
+            Self::Carrier => "carrier",
             Self::Successor => "successor",
             Self::Reinitialized => "reinitialized",
             Self::Ring => "ring",
@@ -153,15 +157,7 @@ pub fn route(
     match kind {
         RequestKind::Session(id) => session(table, pool, id),
         RequestKind::Endpoint(query) => endpoint(table, pool, query),
-        RequestKind::Modern { session: id } => {
-            // An id never costs a modern request its answer: servers are to ignore it. Where its backend is
-            // lost, it goes along nowhere.
-            let pinned = id
-                .as_ref()
-                .and_then(|id| pinned(table, pool, id).ok().flatten());
-            let pinned = pinned.filter(|decision| decision.why == Why::Pinned);
-            pinned.map_or_else(|| place(pool, random, &[], None), Ok)
-        }
+        RequestKind::Modern(request) => modern(table, pool, request, random),
         RequestKind::NewWork => place(pool, random, &[], table.limits.sessions_per_backend),
         RequestKind::Other => home(pool, &[]),
     }
@@ -181,7 +177,9 @@ pub fn reroute(
     match earlier.why {
         Why::Placed => place(pool, random, tried, earlier.limit),
         Why::Home => home(pool, tried),
-        Why::Pinned | Why::Successor | Why::Reinitialized | Why::Ring => Err(Refusal::NoBackend),
+        Why::Pinned | Why::Carrier | Why::Successor | Why::Reinitialized | Why::Ring => {
+            Err(Refusal::NoBackend)
+        }
     }
 }
 
@@ -240,6 +238,30 @@ fn session(table: &RoutingTable, pool: &Pool, id: &ClientSessionId) -> Result<De
             })
         }
     }
+}
+
+fn modern(
+    table: &RoutingTable,
+    pool: &Pool,
+    request: &Modern,
+    random: u64,
+) -> Result<Decision, Refusal> {
+    // An id never costs a modern request its answer: servers are to ignore it. Where its backend is
+    // lost, it goes along nowhere.
+    let id = request.session.as_ref();
+    let session = id
+        .and_then(|id| pinned(table, pool, id).ok().flatten())
+        .filter(|decision| decision.why == Why::Pinned);
+    if let Some(member) = carriers::route(table, pool, &request.carriers)? {
+        let session = session.filter(|decision| decision.member == member);
+        return Ok(Decision {
+            member,
+            why: Why::Carrier,
+            session: session.and_then(|decision| decision.session),
+            limit: None,
+        });
+    }
+    session.map_or_else(|| place(pool, random, &[], None), Ok)
 }
 
 /// Routes by the id's pin; `None` if it has none.

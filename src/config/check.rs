@@ -272,6 +272,9 @@ const DEFAULT_CONNECTIONS: usize = 20_000;
 /// Most calls are below 10 KiB; what a tool is given as a file may be a few hundred.
 const DEFAULT_REPLAY_BYTES: usize = 256 * 1024;
 const REPLAY_BYTES: RangeInclusive<usize> = 1024..=16 * 1024 * 1024;
+/// Four times what SDK servers accept (TypeScript, Ruby: 4 MiB), for those who raised it.
+const DEFAULT_BODY_BYTES: usize = 16 * 1024 * 1024;
+const BODY_BYTES: RangeInclusive<usize> = 1024..=1024 * 1024 * 1024;
 
 fn limits(section: Section<'_>) -> Limits {
     let count = |key, range, default| {
@@ -289,8 +292,10 @@ fn limits(section: Section<'_>) -> Limits {
         replay_bytes: section
             .size("replay_bytes", REPLAY_BYTES)
             .unwrap_or(DEFAULT_REPLAY_BYTES),
+        body_bytes: section
+            .size("body_bytes", BODY_BYTES)
+            .unwrap_or(DEFAULT_BODY_BYTES),
     };
-    section.not_yet("body_bytes", None);
     section.finish();
     limits
 }

@@ -181,6 +181,7 @@ fn limits(limits: &Limits) -> Listing {
         sessions_per_backend,
         sessions_per_principal,
         replay_bytes,
+        body_bytes,
     } = limits;
     let or_zero = |most: Option<NonZeroU32>| most.map_or(0, NonZeroU32::get).to_string();
     let per_principal = match sessions_per_principal {
@@ -197,6 +198,7 @@ fn limits(limits: &Limits) -> Listing {
         ),
         ("limits.sessions_per_principal", per_principal),
         ("limits.replay_bytes", format_size(*replay_bytes)),
+        ("limits.body_bytes", format_size(*body_bytes)),
     ]
 }
 
@@ -214,6 +216,7 @@ fn options(pool: &Pool) -> Listing {
         on_loss,
         session_idle,
         normalize_lost_session,
+        read_bodies,
         placement,
         local,
         probe_path,
@@ -234,6 +237,7 @@ fn options(pool: &Pool) -> Listing {
         ("on_loss", on_loss.to_string()),
         ("session_idle", format_duration(*session_idle)),
         ("normalize_lost_session", normalize_lost_session.to_string()),
+        ("read_bodies", read_bodies.to_string()),
         ("placement", placement.to_string()),
         (
             "local",

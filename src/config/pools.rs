@@ -204,6 +204,7 @@ impl Reader<'_> {
             on_loss: affinity.on_loss.unwrap_or(OnLoss::NotFound),
             session_idle: affinity.session_idle.unwrap_or(DEFAULT_SESSION_IDLE),
             normalize_lost_session: section.bool("normalize_lost_session").unwrap_or(false),
+            read_bodies: section.bool("read_bodies").unwrap_or(true),
             placement,
             local,
             probe_path: self.probe_path(section),
@@ -212,7 +213,6 @@ impl Reader<'_> {
         };
         section.not_yet("stateless_affinity", Some("[]"));
         section.not_yet("listen_streams", Some("\"one\""));
-        section.not_yet("read_bodies", Some("false"));
         section.not_yet("http2", Some("false"));
         pool
     }

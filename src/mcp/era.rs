@@ -11,6 +11,12 @@ pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// `MCP-Protocol-Version`: the revision of a request (2025-06-18 and later, Transports, "Protocol Version Header").
 pub const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
+/// `Mcp-Method`: the method of the body (2026-07-28, Streamable HTTP, "Standard Request Headers"). Servers check it.
+pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+
+/// `Mcp-Name`: what the method is about (the same; of a task its id, SEP-2663, "Streamable HTTP: Routing Headers").
+pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
+
 /// `Last-Event-ID`: where a stream is to be resumed (2025-03-26 and later, Transports, "Resumability").
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 

@@ -46,6 +46,7 @@ impl Proxy {
             opening: _until_it_is_counted,
             response,
             read,
+            carriers,
         } = delivered;
         let (mut head, upstream) = response.into_parts();
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -83,7 +84,8 @@ impl Proxy {
             events,
             self.watch.clone(),
             Work { in_flight, visit },
-        );
+        )
+        .with_carriers(carriers);
         let body = if read.is_empty() {
             Answer::Relay(relay)
         } else {
@@ -151,9 +153,7 @@ impl Proxy {
         member: Member,
         host: &HeaderValue,
     ) -> Endpoint {
-        let of_pool = |other: &Pool| std::ptr::eq(other, pool);
-        let index = table.pools.iter().position(of_pool);
-        let index = index.expect("the pool is one of its table's");
+        let index = table.index_of(pool);
         let (table, sessions) = (Rc::clone(table), self.sessions.clone());
         let prefix = pool.options.strip_prefix.clone();
         let issue = move |query: &[u8]| {
@@ -178,14 +178,22 @@ impl Asked {
 /// The ids of a request whose pin was verified. The contract wants its answers to carry the client's id again.
 pub(super) fn exchanged(asked: &Asked, decision: &Decision) -> Option<Exchanged> {
     match (decision.why, &asked.client_id, &decision.session) {
-        (Why::Pinned | Why::Successor | Why::Reinitialized, Some(client), Some(server)) => {
-            Some(Exchanged {
-                client: client.clone(),
-                server: server.clone().into_value(),
-            })
-        }
         (
-            Why::Pinned | Why::Successor | Why::Reinitialized | Why::Ring | Why::Placed | Why::Home,
+            Why::Pinned | Why::Carrier | Why::Successor | Why::Reinitialized,
+            Some(client),
+            Some(server),
+        ) => Some(Exchanged {
+            client: client.clone(),
+            server: server.clone().into_value(),
+        }),
+        (
+            Why::Pinned
+            | Why::Carrier
+            | Why::Successor
+            | Why::Reinitialized
+            | Why::Ring
+            | Why::Placed
+            | Why::Home,
             _,
             _,
         ) => None,

@@ -1,11 +1,14 @@
-//! Bodies on their way through: streams with a deadline, a count and a guard, never collected.
+//! Bodies on their way through: streams with a deadline, a count and a guard. Collected are only short ones that are
+//! looked into.
 //!
 //! A frame leaves the moment it arrives, and nothing is read that the other side does not take: hyper
 //! asks for the next frame only when there is room. Trailers stop here.
 
+mod carriers;
 mod endpoint;
 mod event_stream;
 mod kept;
+mod pieces;
 mod request;
 mod response;
 
@@ -13,13 +16,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::Body;
+use hyper::body::{Body, SizeHint};
 
 pub use self::{
+    carriers::{Carriers, Mint},
     endpoint::Endpoint,
     event_stream::{Ending, EventStream},
     kept::Kept,
-    request::{Passing, RequestBody, RequestBodyError},
+    pieces::Pieces,
+    request::{Collected, Passing, RequestBody, RequestBodyError},
     response::{Answer, BrokenOff, Departure, Relay, Work},
 };
 use crate::net;
@@ -49,4 +54,14 @@ async fn read_on<B: Body<Data = Bytes> + Unpin>(mut body: B, mut bytes: usize, t
     };
     // Out of time, the rest is given up as well.
     let _in_time = net::within(time, read).await;
+}
+
+/// The length of what has `more` bytes before it.
+fn longer(rest: &SizeHint, more: usize) -> SizeHint {
+    let mut hint = SizeHint::new();
+    hint.set_lower(rest.lower() + more as u64);
+    if let Some(upper) = rest.upper() {
+        hint.set_upper(upper + more as u64);
+    }
+    hint
 }

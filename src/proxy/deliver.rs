@@ -7,10 +7,12 @@ use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 
 use super::{
     Asked, Proxy,
-    body::RequestBody,
+    body::{self, Pieces, RequestBody},
     error::{self, ProxyError},
     headers, options,
 };
@@ -58,6 +60,42 @@ pub(super) struct Delivered {
     pub(super) response: Response<upstream::Body<RequestBody>>,
     /// The beginning of its body, if that was read already.
     pub(super) read: Bytes,
+    /// What pins the carriers in the rest of it.
+    pub(super) carriers: Option<Box<body::Carriers>>,
+}
+
+/// How long a short answer may take to be whole.
+const WHOLE_WITHIN: Duration = Duration::from_secs(1);
+
+impl Delivered {
+    /// Reads the body to its end, if that comes soon and within `most` bytes. Else what was read of it is put into
+    /// [`Delivered::read`].
+    ///
+    /// # Errors
+    ///
+    /// When it breaks off.
+    pub(super) async fn read_whole(&mut self, most: usize) -> Result<Option<Bytes>, Failure> {
+        let mut read = Pieces::default();
+        let body = self.response.body_mut();
+        let reading = async {
+            while body.size_hint().lower() + read.len() as u64 <= most as u64 {
+                let Some(frame) = body.frame().await else {
+                    return Ok(true);
+                };
+                if let Ok(data) = frame.map_err(Failure::Closed)?.into_data() {
+                    read.push(data);
+                }
+            }
+            Ok(false)
+        };
+        let is_whole = net::within(WHOLE_WITHIN, reading).await;
+        let read = read.into_bytes();
+        if is_whole.unwrap_or(Ok(false))? {
+            return Ok(Some(read));
+        }
+        self.read = read;
+        Ok(None)
+    }
 }
 
 /// Why there is no answer.
@@ -144,10 +182,7 @@ impl Delivery<'_> {
 
     /// Reads on what the client is still sending, so that it reads the answer.
     fn discard(&self, unsent: Request<RequestBody>) {
-        // Who waits for 100-continue sends nothing.
-        if !self.asked.waits_for_continue {
-            unsent.into_body().discard();
-        }
+        unsent.into_body().discard(self.asked.waits_for_continue);
     }
 
     async fn attempt(
@@ -188,6 +223,7 @@ impl Delivery<'_> {
             opening,
             response,
             read: Bytes::new(),
+            carriers: None,
         })
     }
 

@@ -47,6 +47,9 @@ pub enum ProxyError {
     /// The backend gave no answer.
     #[error(transparent)]
     Upstream(#[from] Failure),
+    /// The request's body broke off while it was looked into.
+    #[error(transparent)]
+    RequestBody(#[from] RequestBodyError),
     /// The backend says in words of its own that it does not know the session.
     #[error("the backend does not know the session")]
     SessionForgotten,
@@ -123,6 +126,7 @@ impl ProxyError {
             | Self::NotReinitialized
             | Self::SessionForgotten
             | Self::Drained
+            | Self::RequestBody(_)
             | Self::Upstream(_)
             | Self::BrokenHead(_)
             | Self::Switched => false,
@@ -172,6 +176,7 @@ impl ProxyError {
             Self::NotReinitialized => Verdict::for_now("not_reinitialized"),
             Self::StayedUnknown(refusal) => Verdict::gone(refused(*refusal).reason),
             Self::Upstream(failure) => upstream(failure),
+            Self::RequestBody(error) => broken_off(Some(error)),
             Self::SessionForgotten => Verdict::gone("backend_forgot_session"),
             Self::Drained => Verdict::of(StatusCode::BAD_GATEWAY, "backend_drained"),
             Self::BrokenHead(BrokenHead::SessionId(_)) => {
@@ -248,15 +253,17 @@ pub(super) fn upstream(failure: &Failure) -> Verdict {
         Failure::Closed(_) => Verdict::of(StatusCode::BAD_GATEWAY, "backend_closed"),
         Failure::Malformed(_) => Verdict::of(StatusCode::BAD_GATEWAY, "backend_answer_invalid"),
         Failure::HeadTimeout(_) => Verdict::of(StatusCode::GATEWAY_TIMEOUT, "backend_timeout"),
-        Failure::RequestBody(error) => match RequestBodyError::behind(error) {
-            Some(RequestBodyError::Idle(_)) => Verdict {
-                close: true,
-                ..Verdict::of(StatusCode::REQUEST_TIMEOUT, "request_body_timeout")
-            },
-            Some(RequestBodyError::Broken(_)) | None => {
-                Verdict::bad_request("request_body_invalid")
-            }
+        Failure::RequestBody(error) => broken_off(RequestBodyError::behind(error)),
+    }
+}
+
+fn broken_off(error: Option<&RequestBodyError>) -> Verdict {
+    match error {
+        Some(RequestBodyError::Idle(_)) => Verdict {
+            close: true,
+            ..Verdict::of(StatusCode::REQUEST_TIMEOUT, "request_body_timeout")
         },
+        Some(RequestBodyError::Broken(_)) | None => Verdict::bad_request("request_body_invalid"),
     }
 }
 

@@ -3,25 +3,13 @@
 //! Between the phases "send" and "answer". It says so by 404 or, where the pool's `normalize_lost_session` is
 //! on, by what some servers answer instead.
 
-use std::time::Duration;
-
-use bytes::BytesMut;
 use http::{Method, StatusCode};
-use http_body_util::BodyExt as _;
-use hyper::body::Body as _;
 
-use super::{
-    Asked, Proxy, body::RequestBody, deliver::Delivered, error::ProxyError, headers::Exchanged,
-};
+use super::{Asked, Proxy, deliver::Delivered, error::ProxyError, headers::Exchanged};
 use crate::{
     mcp::{Era, loss},
-    net,
     router::table::{Entry, Pool},
-    upstream::{self, Failure},
 };
-
-/// How long a short answer may take to be whole.
-const WHOLE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How a backend says that it does not know a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,32 +96,12 @@ impl Proxy {
 /// Reads the body, if it is short, and tells whether it says that the session is unknown. If it does not, it is
 /// put back.
 async fn is_told_in_other_words(delivered: &mut Delivered) -> Result<bool, ProxyError> {
-    let status = delivered.response.status();
-    let mut read = BytesMut::new();
-    let reading = read_whole(delivered.response.body_mut(), &mut read);
-    // What takes longer is no notice.
-    let is_whole = net::within(WHOLE_WITHIN, reading)
-        .await
-        .unwrap_or(Ok(false))?;
-    if is_whole && loss::is_told_by(status, &read) {
+    let Some(whole) = delivered.read_whole(loss::MAX_LEN).await? else {
+        return Ok(false);
+    };
+    if loss::is_told_by(delivered.response.status(), &whole) {
         return Ok(true);
     }
-    delivered.read = read.freeze();
-    Ok(false)
-}
-
-/// Reads `body` to its end, if that comes within [`loss::MAX_LEN`]. Cancel safe: what was read is in `read`.
-async fn read_whole(
-    body: &mut upstream::Body<RequestBody>,
-    read: &mut BytesMut,
-) -> Result<bool, Failure> {
-    while body.size_hint().lower() + read.len() as u64 <= loss::MAX_LEN as u64 {
-        let Some(frame) = body.frame().await else {
-            return Ok(true);
-        };
-        if let Ok(data) = frame.map_err(Failure::Closed)?.into_data() {
-            read.extend_from_slice(&data);
-        }
-    }
+    delivered.read = whole;
     Ok(false)
 }

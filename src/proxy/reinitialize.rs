@@ -144,7 +144,7 @@ impl Proxy {
                     has_waited: false.into(),
                 }))
             }
-            RequestKind::Modern { .. }
+            RequestKind::Modern(_)
             | RequestKind::Session(_)
             | RequestKind::Endpoint(_)
             | RequestKind::NewWork

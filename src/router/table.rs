@@ -48,6 +48,18 @@ impl RoutingTable {
         self.pools.iter().find(fits)
     }
 
+    /// Where one of its pools is among all.
+    ///
+    /// # Panics
+    ///
+    /// If it is another table's.
+    #[must_use]
+    pub fn index_of(&self, pool: &Pool) -> usize {
+        let of_pool = |other: &Pool| std::ptr::eq(other, pool);
+        let index = self.pools.iter().position(of_pool);
+        index.expect("the pool is one of its table's")
+    }
+
     /// Whether a key with this id was configured here and taken out again.
     #[must_use]
     pub fn has_retired(&self, key: KeyId) -> bool {

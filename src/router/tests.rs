@@ -41,6 +41,14 @@ fn member(pool: &Pool, name: &str) -> Member {
     position.unwrap() as Member
 }
 
+/// A request of the modern era that has this session id.
+fn modern(id: ClientSessionId) -> RequestKind {
+    RequestKind::Modern(Modern {
+        session: Some(id),
+        ..Modern::default()
+    })
+}
+
 fn ask(table: &RoutingTable, kind: RequestKind) -> Result<Decision, Refusal> {
     route(table, &table.pools[0], &kind, 0)
 }
@@ -116,11 +124,11 @@ fn a_modern_request_follows_a_good_pin_and_ignores_every_other_id() {
     ));
     for wanted in 0..3 {
         let id = pinned_id(&table, &table.pools[0], wanted, "id");
-        let decision = ask(&table, RequestKind::Modern { session: Some(id) }).unwrap();
+        let decision = ask(&table, modern(id)).unwrap();
         assert_eq!((decision.member, decision.why), (wanted, Why::Pinned));
     }
     for bad in [client_id("no-pin"), pinned_to(&table, Coordinate(1), "id")] {
-        let decision = ask(&table, RequestKind::Modern { session: Some(bad) }).unwrap();
+        let decision = ask(&table, modern(bad)).unwrap();
         assert_eq!((decision.why, decision.session), (Why::Placed, None));
     }
 }
@@ -319,7 +327,7 @@ fn places(table: &RoutingTable) -> Vec<String> {
     };
     let mut names: Vec<String> = (1..200)
         .map(|random| name(RequestKind::NewWork, random))
-        .chain((1..200).map(|random| name(RequestKind::Modern { session: None }, random)))
+        .chain((1..200).map(|random| name(RequestKind::Modern(Modern::default()), random)))
         .collect();
     names.sort_unstable();
     names.dedup();
@@ -382,7 +390,7 @@ fn at_its_limit_of_sessions_the_local_backend_shares_and_modern_requests_stay() 
     load(local).session_begins();
     let other = ask(&table, RequestKind::NewWork).unwrap().member;
     assert_ne!(other, local);
-    let modern = ask(&table, RequestKind::Modern { session: None }).unwrap();
+    let modern = ask(&table, RequestKind::Modern(Modern::default())).unwrap();
     assert_eq!(modern.member, local);
     load(other).session_begins();
     assert_eq!(

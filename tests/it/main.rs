@@ -10,6 +10,7 @@
 mod activation;
 mod admin;
 mod bodies;
+mod carriers;
 mod commands;
 mod drain;
 mod endpoint;
@@ -31,3 +32,4 @@ mod shutdown;
 mod streams;
 mod support;
 mod takeover;
+mod tasks;

@@ -26,11 +26,6 @@ def test_every_round_is_understood_where_the_replicas_share_a_key(own_fleet, pin
     assert answers("node-v2", pinring(fleet.replicas).url) == ANSWERS
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="pinring does not bring requestState home yet: see test_conformance_2026.py for what else then changes",
-)
 @both_servers
 @pytest.mark.parametrize("caller", list(v2.CLIENTS), ids=lambda name: f"{name}-client")
 def test_every_round_reaches_the_replica_that_sealed_its_state(fleet_of, pinring, replicas, caller):
@@ -39,5 +34,5 @@ def test_every_round_reaches_the_replica_that_sealed_its_state(fleet_of, pinring
 
 @both_servers
 def test_one_replica_understands_itself(fleet_of, replicas):
-    """What fails above is a matter of the way, not of the server."""
+    """If it failed, what is above would say nothing of the way."""
     assert answers("node-v2", fleet_of(replicas).replicas[0].url) == ANSWERS

@@ -296,9 +296,8 @@ fn what_comes_later_is_refused_by_name() {
         "[server]\nprobes = \"0.0.0.0:9902\"",
         "[server]\nadmin_token = \"\"",
         "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]",
-        "[limits]\nbody_bytes = \"16MiB\"",
         "[affinity]\nbind = \"jwt:sub\"",
-        "[pool]\nread_bodies = true",
+        "[pool]\nlisten_streams = \"fan-out\"",
         "[pool]\nhttp2 = true",
         "\n[tls]",
         "\n[cors]",
@@ -314,8 +313,8 @@ fn what_comes_later_is_refused_by_name() {
 
 #[test]
 fn a_later_key_may_say_what_this_version_does() {
-    config("[server]\nproxy_protocol = false\ntrusted_proxies = []\n[pool]\nread_bodies = false");
-    assert!(fault("[pool]\nread_bodies = 0").ends_with("leave the key out, or write false"));
+    config("[server]\nproxy_protocol = false\ntrusted_proxies = []\n[pool]\nhttp2 = false");
+    assert!(fault("[pool]\nhttp2 = 0").ends_with("leave the key out, or write false"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -13,6 +14,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use super::{
     discard,
     kept::{Keeping, Kept},
+    pieces::Pieces,
 };
 use crate::{
     net::{Deadline, DeadlineHandle, Ticker},
@@ -43,15 +45,28 @@ impl RequestBodyError {
 pub enum RequestBody {
     /// A client's, as it comes.
     Passing(Passing),
-    /// One that is all there: a request of pinring's own, or one that is sent again.
+    /// One whose beginning was read already; empty once that is on its way.
+    Begun(Bytes, Passing),
+    /// One that is all there: a request of pinring's own, one that was looked into, or one that is sent again.
     Whole(Bytes),
 }
 
+/// What was read of a body before it goes anywhere.
+#[derive(Debug)]
+pub enum Collected {
+    /// All of it.
+    Whole(Bytes),
+    /// It is longer than that: the whole of it, as it comes.
+    Longer(RequestBody),
+}
+
 impl RequestBody {
-    /// Takes what a client is still sending off its hands: see [`super::discard`].
-    pub fn discard(self) {
+    /// Takes what a client is still sending off its hands: see [`super::discard`]. Who waits for 100-continue sends
+    /// nothing until the first byte is asked for.
+    pub fn discard(self, waits_for_continue: bool) {
         match self {
-            Self::Passing(passing) => discard(passing.incoming),
+            Self::Passing(_) if waits_for_continue => {}
+            Self::Passing(passing) | Self::Begun(_, passing) => discard(passing.incoming),
             Self::Whole(_) => {}
         }
     }
@@ -67,6 +82,8 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         match &mut *self {
             Self::Passing(passing) => passing.poll(cx),
+            Self::Begun(read, passing) if read.is_empty() => passing.poll(cx),
+            Self::Begun(bytes, _) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
         }
@@ -75,6 +92,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Passing(passing) => passing.incoming.is_end_stream(),
+            Self::Begun(read, passing) => read.is_empty() && passing.incoming.is_end_stream(),
             Self::Whole(bytes) => bytes.is_empty(),
         }
     }
@@ -82,6 +100,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Passing(passing) => passing.incoming.size_hint(),
+            Self::Begun(read, passing) => super::longer(&passing.incoming.size_hint(), read.len()),
             Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }
@@ -124,6 +143,28 @@ impl Passing {
         };
         passing.note_end();
         passing
+    }
+
+    /// Reads the body, if it has no more than `most` bytes.
+    ///
+    /// # Errors
+    ///
+    /// When it breaks off.
+    pub async fn collect(mut self, most: usize) -> Result<Collected, RequestBodyError> {
+        if self.incoming.size_hint().lower() > most as u64 {
+            return Ok(Collected::Longer(RequestBody::Passing(self)));
+        }
+        let mut read = Pieces::default();
+        while let Some(frame) = poll_fn(|cx| self.poll(cx)).await {
+            if let Ok(data) = frame?.into_data() {
+                read.push(data);
+            }
+            if read.len() > most {
+                let begun = RequestBody::Begun(read.into_bytes(), self);
+                return Ok(Collected::Longer(begun));
+            }
+        }
+        Ok(Collected::Whole(read.into_bytes()))
     }
 
     /// Nobody polls a body again that says that it has ended.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::{
+    carriers::Carriers,
     event_stream::{EventStream, Silence},
     read_on,
     request::RequestBody,
@@ -85,6 +86,8 @@ pub struct Relay {
     departure: Departure,
     idle: Option<(Duration, Deadline)>,
     events: Option<EventStream>,
+    /// Boxed: most answers hold none.
+    carriers: Option<Box<Carriers>>,
     watch: Watch,
     /// Why the body broke off, until the next poll tells it.
     broken: Option<BrokenOff>,
@@ -112,10 +115,18 @@ impl Relay {
             departure,
             idle,
             events,
+            carriers: None,
             watch,
             broken: None,
             work,
         }
+    }
+
+    /// The same, of one that may hold carriers. Its length is then unknown.
+    #[must_use]
+    pub fn with_carriers(mut self, carriers: Option<Box<Carriers>>) -> Self {
+        self.carriers = carriers;
+        self
     }
 
     fn is_end_stream(&self) -> bool {
@@ -123,9 +134,11 @@ impl Relay {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.upstream
-            .as_ref()
-            .map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        match &self.upstream {
+            Some(_) if self.carriers.is_some() => SizeHint::default(),
+            Some(upstream) => upstream.size_hint(),
+            None => SizeHint::with_exact(0),
+        }
     }
 
     fn passed(&mut self, data: &Bytes) {
@@ -227,6 +240,10 @@ impl Relay {
                         Some(events) => events.pass(data),
                         None => data,
                     };
+                    let data = match &mut self.carriers {
+                        Some(carriers) => carriers.pass(data),
+                        None => data,
+                    };
                     if !data.is_empty() {
                         self.passed(&data);
                         return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -304,15 +321,7 @@ impl Body for Answer {
         match self {
             Self::Own(body, _) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
             Self::Relay(relay) => relay.size_hint(),
-            Self::Begun(read, relay) => {
-                let (read, rest) = (read.len() as u64, relay.size_hint());
-                let mut hint = SizeHint::new();
-                hint.set_lower(rest.lower() + read);
-                if let Some(upper) = rest.upper() {
-                    hint.set_upper(upper + read);
-                }
-                hint
-            }
+            Self::Begun(read, relay) => super::longer(&relay.size_hint(), read.len()),
         }
     }
 }

@@ -1,0 +1,234 @@
+//! Brings the carriers of bodies home: reads the requests that may hold some, takes the pins off, and puts them on
+//! what the backend makes.
+//!
+//! Design, section 3, "Carriers in bodies": only requests of 2026-07-28, of methods that can carry, and only in pools
+//! with `read_bodies`. The phases of a request see [`Carrying`]; where it goes is the router's business.
+
+use std::{collections::HashMap, rc::Rc};
+
+use http::{HeaderMap, HeaderValue, StatusCode, header, request};
+use hyper::body::Body as _;
+
+use super::{
+    Proxy,
+    body::{self, Collected, Passing, RequestBody, RequestBodyError},
+    deliver::Delivered,
+    error::ProxyError,
+    pool_of,
+};
+use crate::{
+    mcp::{
+        Modern, era,
+        modern::{Carried, Carries},
+        sentinel,
+        splice::{self, Carrier},
+        sse,
+    },
+    pin::{PIN_LEN, TEXT_LEN},
+    ring::Member,
+    router::{
+        carriers::{self, Says},
+        table::{Pool, RoutingTable, Snapshot},
+    },
+};
+
+/// An answer of an announced length up to this is collected, and gets its new length; a longer one is sent in chunks.
+const MOST_COLLECTED: usize = 64 * 1024;
+
+/// A request that may hold carriers, read.
+pub(super) struct Carrying {
+    carries: Carries,
+    body: Body,
+}
+
+enum Body {
+    Read(splice::Request),
+    /// Longer than is read: it passes as it is.
+    Longer(RequestBody),
+}
+
+/// The tasks that a request has named, by the backend's own id, each with the client's pin: a client knows its tasks by
+/// the whole id, which must stay the same when another secret signs.
+pub(super) type Tasks = HashMap<Box<str>, [u8; PIN_LEN]>;
+
+impl Carrying {
+    /// Reads the body of `modern`, of up to `most` bytes, and notes there what was found.
+    ///
+    /// # Errors
+    ///
+    /// When it breaks off.
+    pub(super) async fn read(
+        modern: &mut Modern,
+        headers: &HeaderMap,
+        body: Passing,
+        most: usize,
+    ) -> Result<Self, RequestBodyError> {
+        let carries = modern.carries;
+        let body = match body.collect(most).await? {
+            Collected::Longer(body) => Body::Longer(body),
+            Collected::Whole(body) => {
+                let read = splice::Request::read(body);
+                let found = read.found().iter().map(|found| Carried {
+                    carrier: found.carrier,
+                    string: found.string.clone(),
+                });
+                modern.carriers = named(carries, headers).into_iter().chain(found).collect();
+                Body::Read(read)
+            }
+        };
+        Ok(Self { carries, body })
+    }
+
+    /// Takes what the client is still sending off its hands.
+    pub(super) fn discard(self) {
+        match self.body {
+            Body::Read(_) => {}
+            Body::Longer(body) => body.discard(false),
+        }
+    }
+
+    /// Makes the request what the backend at `member` is to see.
+    pub(super) fn strip(
+        self,
+        table: &RoutingTable,
+        pool: &Pool,
+        member: Member,
+        head: &mut request::Parts,
+    ) -> (RequestBody, Tasks) {
+        // What is compressed cannot be pinned.
+        let identity = HeaderValue::from_static("identity");
+        head.headers.insert(header::ACCEPT_ENCODING, identity);
+        let read = match self.body {
+            Body::Read(read) => read,
+            Body::Longer(body) => return (body, Tasks::new()),
+        };
+        let mut tasks = Tasks::new();
+        let mut own_len = |carrier: Carrier, string: &str| {
+            let judged = carriers::judge(table, pool, carrier, string);
+            if carrier == Carrier::Task
+                && judged.says == Says::Here(member)
+                && let Some(pin) = string.as_bytes().last_chunk()
+            {
+                tasks.insert(judged.own.into(), *pin);
+            }
+            (judged.says != Says::Nothing).then_some(judged.own.len())
+        };
+        if let Some(name) = named(self.carries, &head.headers)
+            && let Some(own) = own_len(name.carrier, &name.string)
+            && let Some(own) = name.string.get(..own)
+        {
+            head.headers.insert(era::NAME, sentinel::encode(own));
+        }
+        let body = read.strip(|found| own_len(found.carrier, &found.string));
+        if head.headers.contains_key(header::CONTENT_LENGTH) {
+            head.headers
+                .insert(header::CONTENT_LENGTH, body.len().into());
+        }
+        (RequestBody::Whole(body), tasks)
+    }
+}
+
+/// The task that `Mcp-Name` names.
+fn named(carries: Carries, headers: &HeaderMap) -> Option<Carried> {
+    match carries {
+        Carries::Nothing | Carries::InBody => None,
+        Carries::InBodyAndName => {
+            let name = sentinel::decode(headers.get(era::NAME)?.as_bytes())?;
+            Some(Carried {
+                carrier: Carrier::Task,
+                string: name.into_owned(),
+            })
+        }
+    }
+}
+
+impl Proxy {
+    /// Whether a request is to be read before it is routed.
+    pub(super) fn is_to_be_read(
+        table: &RoutingTable,
+        head: &request::Parts,
+        modern: &Modern,
+    ) -> bool {
+        match modern.carries {
+            Carries::Nothing => false,
+            Carries::InBody | Carries::InBodyAndName => {
+                pool_of(table, head).is_ok_and(|pool| pool.options.read_bodies)
+            }
+        }
+    }
+
+    /// Pins what the backend has made, as far as its answer is short; for the rest it is told how.
+    ///
+    /// # Errors
+    ///
+    /// When a short answer breaks off.
+    pub(super) async fn pin_carriers(
+        &self,
+        table: &Snapshot,
+        pool: &Pool,
+        delivered: &mut Delivered,
+        tasks: Tasks,
+    ) -> Result<(), ProxyError> {
+        let (status, headers) = (delivered.response.status(), delivered.response.headers());
+        let body = delivered.response.body();
+        let Some(form) = form(headers).filter(|_| !body.is_end_stream()) else {
+            return Ok(());
+        };
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        let length = body.size_hint().exact();
+        let mut carriers = body::Carriers::new(form, mint(table, pool, delivered.member, tasks));
+        if length.is_some_and(|length| length <= MOST_COLLECTED as u64)
+            && let Some(whole) = delivered.read_whole(MOST_COLLECTED).await?
+        {
+            delivered.read = carriers.pass(whole);
+            let length = delivered.read.len().into();
+            let headers = delivered.response.headers_mut();
+            headers.insert(header::CONTENT_LENGTH, length);
+            return Ok(());
+        }
+        let begun = std::mem::take(&mut delivered.read);
+        delivered.read = carriers.pass(begun);
+        delivered
+            .response
+            .headers_mut()
+            .remove(header::CONTENT_LENGTH);
+        delivered.carriers = Some(Box::new(carriers));
+        Ok(())
+    }
+}
+
+/// How a body is to be read, if it can hold carriers.
+fn form(headers: &HeaderMap) -> Option<splice::Answer> {
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return None; // unasked: it passes untouched
+    }
+    if sse::announced(headers) {
+        return Some(splice::Answer::events());
+    }
+    let media_type = headers.get(header::CONTENT_TYPE)?.as_bytes();
+    let media_type = media_type.split(|byte| *byte == b';').next()?;
+    let is_json = media_type
+        .trim_ascii()
+        .eq_ignore_ascii_case(b"application/json");
+    is_json.then(splice::Answer::json)
+}
+
+/// What pins the strings of this backend.
+fn mint(table: &Snapshot, pool: &Pool, member: Member, tasks: Tasks) -> body::Mint {
+    let (index, table) = (table.index_of(pool), Rc::clone(table));
+    Box::new(move |carrier, own| {
+        if carrier == Carrier::Task
+            && let Some(pin) = tasks.get(own)
+        {
+            return Some(*pin);
+        }
+        let coordinate = table.pools[index].coordinate_for(member, own.as_bytes());
+        let kind = carriers::kind(carrier);
+        let text = table.keys.mint(kind, coordinate, None, own.as_bytes());
+        let mut pin = [b'-'; PIN_LEN];
+        pin[PIN_LEN - TEXT_LEN..].copy_from_slice(&text);
+        Some(pin)
+    })
+}
