@@ -122,6 +122,13 @@ impl Exchange {
     pub fn failed(&self, backend: &str, reason: &'static str) {
         if let Some(record) = &self.0 {
             let mut failed = record.failed.borrow_mut();
+            if failed.ends_with(reason)
+                && failed
+                    .trim_end_matches(reason)
+                    .ends_with(&format!("{backend} "))
+            {
+                return; // tried again and again
+            }
             let separator = if failed.is_empty() { "" } else { ", " };
             failed.extend([separator, backend, " ", reason]);
         }

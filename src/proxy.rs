@@ -258,9 +258,13 @@ impl Proxy {
             asked: &asked,
             exchange,
             head: head_deadline,
+            waits_for_loss: part.waits_for_loss(&decision),
         };
         let request = Request::from_parts(head, body);
-        let mut delivered = delivery.run(decision, request).await?;
+        let (mut delivered, exchanged) = match delivery.run(decision, request).await {
+            Ok(delivered) => (delivered, exchanged),
+            Err(error) => part.redeliver(&delivery, exchanged, error).await?,
+        };
         let gone = self
             .hear(pool, &mut delivered, exchanged.as_ref(), &asked)
             .await?;

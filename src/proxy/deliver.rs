@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::OnLoss,
-    health::{Observation, probe},
+    health::{Observation, Vital, probe},
     mcp::Era,
     net::{self, Deadline, Instant},
     observe::Exchange,
@@ -46,6 +46,9 @@ pub(super) struct Delivery<'a> {
     pub(super) exchange: &'a Exchange,
     /// Expires when the backend should have begun to answer.
     pub(super) head: Deadline,
+    /// How long a request waits for who refuses connections to be back, or to be lost: for its session can then be
+    /// brought back. `None`: as long as any other.
+    pub(super) waits_for_loss: Option<Duration>,
 }
 
 /// A request that was answered.
@@ -142,8 +145,12 @@ impl Delivery<'_> {
             let Some(unsent) = failed.unsent else {
                 return Err(failed.failure.into());
             };
+            if self.waits_for_loss.is_some() && self.is_lost_by_now(entry) {
+                unsent.into_body().keep().await;
+                return Err(ProxyError::Refused(Refusal::BackendDown));
+            }
             tried.push(decision.member);
-            let give_up = *give_up.get_or_insert_with(|| net::now() + self.table.timeouts.connect);
+            let give_up = *give_up.get_or_insert_with(|| net::now() + self.patience());
             match self
                 .next(entry, &decision, &failed.failure, &mut tried, give_up)
                 .await
@@ -261,13 +268,30 @@ impl Delivery<'_> {
             tracing::debug!(backend = %entry.backend.name, error = %failure, "goes to another backend");
             return Some(next);
         }
-        if self.is_long_down(entry) || !failure.may_pass() || net::now() + CONNECT_AGAIN >= give_up
+        let waits = self.waits_for_loss.is_some();
+        if (self.is_long_down(entry) && !waits)
+            || !failure.may_pass()
+            || net::now() + CONNECT_AGAIN >= give_up
         {
             return None;
         }
         net::sleep(CONNECT_AGAIN).await;
         tried.clear();
         Some(router::reroute(self.pool, earlier, random, tried).unwrap_or_else(|_| earlier.clone()))
+    }
+
+    /// How long the backends are tried.
+    fn patience(&self) -> Duration {
+        let connect = self.table.timeouts.connect;
+        self.waits_for_loss
+            .map_or(connect, |wait| wait.max(connect))
+    }
+
+    /// Whether the backend has been found to be lost since the request began.
+    fn is_lost_by_now(&self, entry: &Entry) -> bool {
+        let newest = self.proxy.tables.snapshot();
+        let mut entries = newest.pools.iter().flat_map(Pool::entries);
+        entries.any(|now| now.id == entry.id && (now.drained || now.vital == Vital::Lost))
     }
 
     /// Whether it has been down for longer than a request would wait for it.

@@ -8,9 +8,12 @@ mod flights;
 mod handshake;
 mod renewal;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use http::{HeaderName, HeaderValue, Method, Response, request};
@@ -208,6 +211,33 @@ impl Part<'_> {
                 Box::pin(renewal.deliver_again(delivery, delivered, exchanged, gone)).await
             }
             Self::None | Self::Opens(_) | Self::Continues(_) => gone.told(delivered, exchanged),
+        }
+    }
+
+    /// How long the request is to wait for its backend, beyond the usual time: see [`Delivery::waits_for_loss`].
+    pub(super) fn waits_for_loss(&self, decision: &Decision) -> Option<Duration> {
+        match self {
+            Self::None | Self::Opens(_) => None,
+            Self::Continues(renewal) => renewal.waits_for_loss(decision.member),
+        }
+    }
+
+    /// Brings the session back if its backend was lost while the request waited, and delivers it then.
+    ///
+    /// # Errors
+    ///
+    /// The one of the delivery, or that the session cannot be brought back for now.
+    pub(super) async fn redeliver(
+        &self,
+        delivery: &Delivery<'_>,
+        exchanged: Option<Exchanged>,
+        error: ProxyError,
+    ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
+        match self {
+            Self::Continues(renewal) if error.is_loss() => {
+                Box::pin(renewal.deliver_elsewhere(delivery, exchanged, error)).await
+            }
+            Self::None | Self::Opens(_) | Self::Continues(_) => Err(error),
         }
     }
 

@@ -16,7 +16,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Backend, Client, Pinring, Received, anywhere, eventually, ok, request,
+    Answer, Backend, Client, Pinring, Received, anywhere, eventually, listing, ok, request,
 };
 
 /// Loss comes soon, and so does the end of a connect to who is gone.
@@ -188,6 +188,29 @@ fn a_session_of_a_killed_backend_goes_on_at_another_under_its_id() {
         });
         lines.count() == 2
     });
+}
+
+#[test]
+fn a_request_waits_for_a_backend_that_refuses_until_it_is_back_or_lost() {
+    let (there, gone) = (anywhere(), anywhere());
+    let (b, a) = (server("b", there), server("a", gone));
+    let pinring = Pinring::start(&format!(
+        "{}{SOON}",
+        listing(&[("a", &a, ""), ("b", &b, "")])
+    ));
+    let id = open_at("a", pinring.address());
+    let before = handshakes(&b);
+    drop(a);
+    // Each of them longer than `connect`, and none is told 503: it ends the client of the Python SDK, version 1.
+    for _ in 0..3 {
+        let answer = call(pinring.address(), &id);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let received = b.received();
+    let calls = received
+        .iter()
+        .filter(|request| method_of(request) == "tools/call");
+    assert_eq!((handshakes(&b), calls.count()), (before + 1, 3));
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::{
     discard,
     kept::{Keeping, Kept},
     pieces::Pieces,
+    read_on,
 };
 use crate::{
     net::{Deadline, DeadlineHandle, Ticker},
@@ -40,6 +41,10 @@ impl RequestBodyError {
     }
 }
 
+/// What is read of a request that no backend has seen, at most: beyond it, no copy is kept (`limits.replay_bytes`).
+const KEEP_BYTES: usize = 16 * 1024 * 1024;
+const KEEP_TIME: Duration = Duration::from_secs(2);
+
 /// A request's body.
 #[derive(Debug)]
 pub enum RequestBody {
@@ -61,6 +66,13 @@ pub enum Collected {
 }
 
 impl RequestBody {
+    /// Reads what nobody was sent, so that it is kept where it is to be kept.
+    pub async fn keep(self) {
+        if let Self::Passing(_) = self {
+            read_on(self, KEEP_BYTES, KEEP_TIME).await;
+        }
+    }
+
     /// Takes what a client is still sending off its hands: see [`super::discard`]. Who waits for 100-continue sends
     /// nothing until the first byte is asked for.
     pub fn discard(self, waits_for_continue: bool) {

@@ -129,6 +129,7 @@ impl Renewal<'_> {
             asked: &asked,
             exchange: self.exchange,
             head: self.proxy.ticker.deadline(),
+            waits_for_loss: None,
         };
         let delivered = delivery.run(decision, request).await;
         let mut delivered = delivered.map_err(|_failure| Opened::Failed)?; // it is in the log

@@ -2,7 +2,8 @@
 
 use std::{cell::Cell, sync::Arc, time::Duration};
 
-use http::{Method, Request, StatusCode, Uri, request};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, request};
 
 use super::{
     Recovered,
@@ -29,7 +30,7 @@ use crate::{
     ring::{Coordinate, Member},
     router::{
         self, Decision, Moved, Why,
-        table::{Pool, RoutingTable},
+        table::{Entry, Pool, RoutingTable},
     },
     sessions::store::{Away, Found, Handshake, Key, Lease, Store},
 };
@@ -43,6 +44,12 @@ const ATTEMPTS: usize = 2;
 /// How long a request waits for the handshake of another proxy, and how often it looks. A lease is as long.
 const WAIT_FOR_OTHERS: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a request waits for a backend to be back, or lost: well below the time-outs of the SDKs' clients.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// A probe sees the loss this much later than it begins, at most.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// For the rest of a request that its backend has answered by the head alone.
 const REST_OF_BODY: Duration = Duration::from_secs(2);
@@ -115,22 +122,70 @@ impl Renewal<'_> {
                 self.has_waited.set(true);
                 self.end_visits(&delivered, asked);
                 drop(delivered);
-                let decision = self.follow(&moved)?;
-                let mut head = self.head.clone();
-                head.headers
-                    .insert(era::SESSION_ID, moved.session.clone().into_value());
-                self.prepare(&mut head, &decision);
-                let request = Request::from_parts(head, RequestBody::Whole(body));
-                let exchanged = Exchanged {
-                    client: self.id.clone().into_value(),
-                    server: moved.session.clone().into_value(),
-                };
-                Ok((delivery.run(decision, request).await?, Some(exchanged)))
+                self.deliver_to(delivery, self.follow(&moved)?, body).await
             }
             Brought::Landed(Landed::Gone) => gone.told(delivered, exchanged),
             Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
             Brought::Denied(denied) => Ok((*denied, None)),
         }
+    }
+
+    /// The session's backend was lost while the request waited for it, as `error` says: brings it back, and delivers
+    /// the request, of which no backend has seen anything.
+    pub(super) async fn deliver_elsewhere(
+        &self,
+        delivery: &Delivery<'_>,
+        exchanged: Option<Exchanged>,
+        error: ProxyError,
+    ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
+        let Some(body) = self.kept.whole() else {
+            return Err(error); // too large to be kept
+        };
+        // Our table may be older than the loss: the backend that was asked is known by what it called the session.
+        let asked = exchanged.map(|exchanged| exchanged.server);
+        match self
+            .bring_back(asked.as_ref().map(HeaderValue::as_bytes))
+            .await
+        {
+            Brought::Landed(Landed::At(moved)) => {
+                self.has_waited.set(true);
+                self.deliver_to(delivery, self.follow(&moved)?, body).await
+            }
+            Brought::Landed(Landed::Gone) => Err(error),
+            Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
+            Brought::Denied(denied) => Ok((*denied, None)),
+        }
+    }
+
+    async fn deliver_to(
+        &self,
+        delivery: &Delivery<'_>,
+        decision: Decision,
+        body: Bytes,
+    ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
+        let mut head = self.head.clone();
+        let exchanged = decision.session.clone().map(|session| Exchanged {
+            client: self.id.clone().into_value(),
+            server: session.into_value(),
+        });
+        if let Some(exchanged) = &exchanged {
+            head.headers
+                .insert(era::SESSION_ID, exchanged.server.clone());
+        }
+        self.prepare(&mut head, &decision);
+        let request = Request::from_parts(head, RequestBody::Whole(body));
+        Ok((delivery.run(decision, request).await?, exchanged))
+    }
+
+    /// How long the request is to wait for a backend that refuses connections, with which its session may be lost:
+    /// as long as anybody else could take the session.
+    pub(super) fn waits_for_loss(&self, member: Member) -> Option<Duration> {
+        let takes_it = |(other, entry): (Member, &Entry)| {
+            other != member && entry.vital == Vital::Healthy && !entry.drained
+        };
+        let others = (0..).zip(self.pool.entries()).any(takes_it);
+        let lost_within = self.pool.options.patience.refused + MARGIN;
+        (others && self.may_be_repeated()).then_some(lost_within.min(LONGEST_WAIT))
     }
 
     /// Brings the session back, or waits for who does so already. `asked` is what the session was called where
