@@ -73,10 +73,16 @@ pub enum Known {
     Ask,
 }
 
-/// The shared store cannot be reached, or does not answer as it should.
+/// Why the shared store gives no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the session store is away")]
-pub struct Away;
+pub enum Away {
+    /// It cannot be reached, or hangs, since then.
+    #[error("the session store is away")]
+    Unreachable(Instant),
+    /// It does not do what it is asked for, as when it is full.
+    #[error("the session store refuses")]
+    Refuses,
+}
 
 /// What is remembered of sessions. Cheap to clone.
 #[derive(Debug, Clone)]

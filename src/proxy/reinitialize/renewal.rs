@@ -98,8 +98,11 @@ impl Renewal<'_> {
         gone: Gone,
     ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
         // Only the path that issued the session knows it; others have 404s of their own.
-        let recorded = self.store().find(&self.key).await.ok();
-        let recorded = recorded.and_then(|found| found.handshake);
+        let recorded = match self.store().find(&self.key).await {
+            Ok(found) => found.handshake,
+            Err(away) if self.is_worth_waiting(away) => return Err(ProxyError::NotReinitialized),
+            Err(_away) => None,
+        };
         if recorded.is_none_or(|handshake| handshake.path != self.target.path()) {
             return gone.told(delivered, exchanged);
         }
@@ -159,11 +162,13 @@ impl Renewal<'_> {
         let give_up = net::now() + WAIT_FOR_OTHERS;
         loop {
             // In this order: what is found then is what the last holder of the lease left.
-            let Ok(lease) = self.store().lease(&self.key).await else {
-                return Brought::Landed(Landed::Gone);
+            let lease = match self.store().lease(&self.key).await {
+                Ok(lease) => lease,
+                Err(away) => return Brought::Landed(self.without_store(away)),
             };
-            let Ok(Found { handshake, moved }) = self.store().find(&self.key).await else {
-                return Brought::Landed(Landed::Gone);
+            let Found { handshake, moved } = match self.store().find(&self.key).await {
+                Ok(found) => found,
+                Err(away) => return Brought::Landed(self.without_store(away)),
             };
             if let Some(moved) = moved.as_ref().filter(|moved| self.is_news(moved, asked)) {
                 return Brought::Landed(Landed::At(Arc::clone(moved)));
@@ -227,10 +232,12 @@ impl Renewal<'_> {
             Ok(Some(moved)) => moved,
             Ok(None) => {
                 // It was ended meanwhile, or our lease had run out, and another proxy was as slow.
-                let found = self.store().find(&self.key).await.unwrap_or_default();
-                return found.moved.map_or(Landed::Gone, Landed::At);
+                return match self.store().find(&self.key).await {
+                    Ok(found) => found.moved.map_or(Landed::Gone, Landed::At),
+                    Err(away) => self.without_store(away),
+                };
             }
-            Err(Away) => return Landed::Gone,
+            Err(away) => return self.without_store(away),
         };
         let entry = self.pool.entry(member);
         self.proxy.renewals.count();
@@ -242,6 +249,24 @@ impl Renewal<'_> {
             "session reinitialized: its server has forgotten all but the handshake"
         );
         Landed::At(moved)
+    }
+
+    fn without_store(&self, away: Away) -> Landed {
+        if self.is_worth_waiting(away) {
+            Landed::Unavailable
+        } else {
+            Landed::Gone
+        }
+    }
+
+    /// Whether the session may still be found: a store that is away is waited for as long as a backend.
+    fn is_worth_waiting(&self, away: Away) -> bool {
+        match away {
+            Away::Unreachable(since) => {
+                net::now().saturating_duration_since(since) < self.pool.options.patience.refused
+            }
+            Away::Refuses => false,
+        }
     }
 
     fn follow(&self, moved: &Moved) -> Result<Decision, ProxyError> {
