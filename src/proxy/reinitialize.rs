@@ -13,7 +13,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use http::{HeaderName, HeaderValue, Method, Response, request};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, request};
 
 use self::flights::Flights;
 pub(super) use self::renewal::Renewal;
@@ -207,7 +207,11 @@ impl Part<'_> {
             Self::Continues(renewal) if renewal.may_be_repeated() => {
                 Box::pin(renewal.deliver_again(delivery, delivered, exchanged, gone)).await
             }
-            Self::None | Self::Opens(_) | Self::Continues(_) => gone.told(delivered, exchanged),
+            Self::Continues(renewal) => {
+                renewal.note(StatusCode::NOT_FOUND).await; // whatever its words were
+                gone.told(delivered, exchanged)
+            }
+            Self::None | Self::Opens(_) => gone.told(delivered, exchanged),
         }
     }
 

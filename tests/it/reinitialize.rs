@@ -286,6 +286,33 @@ fn a_session_that_its_client_ended_is_never_brought_back() {
 }
 
 #[test]
+fn a_session_that_is_ended_where_it_is_unknown_in_other_words_is_never_brought_back() {
+    let a = server("a", anywhere());
+    let address = a.address();
+    let config = format!("[pool]\nnormalize_lost_session = true\n{SOON}");
+    let pinring = Pinring::before(&[&a], &config);
+    let id = open_at("a", pinring.address());
+    drop(a);
+    let back = server_that("a", address, |request| {
+        let notice = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Bad Request: No valid session ID provided"}}"#;
+        let notice = format!(
+            "HTTP/1.1 400 So\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{notice}",
+            notice.len()
+        );
+        request
+            .header("mcp-session-id")
+            .map(|_| notice.into_bytes())
+    });
+    let deleted = Client::once(pinring.address(), "DELETE", &header(&id), "");
+    assert_eq!(
+        (deleted.status, deleted.reason()),
+        (404, "backend_forgot_session".into())
+    );
+    assert_eq!(call(pinring.address(), &id).status, 404);
+    assert_eq!(handshakes(&back), 0);
+}
+
+#[test]
 fn a_moved_session_ends_where_it_is() {
     let (a, b) = (server("a", anywhere()), server("b", anywhere()));
     let pinring = Pinring::before(&[&a, &b], SOON);
