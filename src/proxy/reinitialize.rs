@@ -142,6 +142,8 @@ impl Proxy {
                     kept,
                     exchange,
                     has_waited: false.into(),
+                    stayed_unknown: false.into(),
+                    followed: None.into(),
                 }))
             }
             RequestKind::Modern { .. }

@@ -226,7 +226,8 @@ impl Store {
         }
     }
 
-    /// All that is remembered of a session.
+    /// All that is remembered of a session. As long as no other move is known, [`Found::moved`] is the `Arc` that
+    /// [`Store::known`] gives.
     ///
     /// # Errors
     ///
@@ -240,12 +241,14 @@ impl Store {
             };
             return Ok(shard.get_mut(key).map(found).unwrap_or_default());
         };
-        let found = redis.find(key).await?;
+        let mut found = redis.find(key).await?;
         let now = self.seconds();
         let mut shard = self.shard(key);
         if let Some(session) = shard.get_mut(key) {
             session.asked = Some(now);
-            if session.moved != found.moved {
+            if session.moved == found.moved {
+                found.moved.clone_from(&session.moved); // the same move is the same `Arc`
+            } else {
                 session.moved.clone_from(&found.moved);
                 session.has_stream = false;
             }

@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -432,6 +432,51 @@ fn many_requests_of_one_lost_session_cause_one_handshake() {
     counts.sort_by_key(|count| count.len());
     assert_eq!((counts.len(), handshakes(&back)), (12, 1), "{counts:?}");
     assert_eq!(call(pinring.address(), &id).text(), "a:13");
+}
+
+#[test]
+fn a_server_that_begins_again_with_the_same_ids_sees_one_handshake_for_each_loss() {
+    let start = |address| {
+        let knows = AtomicBool::new(false);
+        Backend::on(address, move |request, stream| {
+            let opens = method_of(request) == "initialize";
+            if opens {
+                std::thread::sleep(Duration::from_millis(200));
+                knows.store(true, Ordering::SeqCst);
+            }
+            let answer = if opens {
+                let result = json!({ "protocolVersion": VERSION });
+                let result =
+                    json!({ "jsonrpc": "2.0", "id": body_of(request)["id"], "result": result });
+                let headers = "mcp-session-id: 1\r\ncontent-type: application/json\r\n";
+                ok(headers, &result.to_string())
+            } else if knows.load(Ordering::SeqCst) {
+                ok("", "")
+            } else {
+                status(404)
+            };
+            stream.write_all(&answer).is_ok()
+        })
+    };
+    let mut a = start(anywhere());
+    let pinring = Pinring::before(&[&a], SOON);
+    let opened = Client::once(pinring.address(), "POST", "", &initialize());
+    let id = opened.header("mcp-session-id").unwrap();
+    for _loss in 1..=2 {
+        let address = a.address();
+        drop(a);
+        a = start(address);
+        let calls: Vec<_> = (0..6)
+            .map(|_| {
+                let (address, id) = (pinring.address(), id.to_owned());
+                std::thread::spawn(move || call(address, &id).status)
+            })
+            .collect();
+        for call in calls {
+            assert_eq!(call.join().unwrap(), 200);
+        }
+        assert_eq!(handshakes(&a), 1);
+    }
 }
 
 #[test]

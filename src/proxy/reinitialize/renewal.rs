@@ -1,6 +1,10 @@
 //! Decides whether a request's session is lost, and what is done about it.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::{Method, Request, StatusCode, Uri, request};
 
@@ -28,10 +32,10 @@ use crate::{
     },
     ring::{Coordinate, Member},
     router::{
-        self, Decision, Moved, Why,
+        self, Decision, Moved, Refusal, Why,
         table::{Pool, RoutingTable},
     },
-    sessions::store::{Away, Found, Handshake, Key, Lease, Store},
+    sessions::store::{Away, Found, Handshake, Key, Known, Lease, Store},
 };
 
 /// For one handshake at one backend.
@@ -62,6 +66,10 @@ pub(in crate::proxy) struct Renewal<'a> {
     pub(super) exchange: &'a Exchange,
     /// The session was brought back while the request waited.
     pub(super) has_waited: Cell<bool>,
+    /// The place that the session's pin, or what is known of its move, names is unknown here, and will stay so.
+    pub(super) stayed_unknown: Cell<bool>,
+    /// Where the request was sent, if that is where the session had moved to.
+    pub(super) followed: RefCell<Option<Arc<Moved>>>,
 }
 
 /// What came of an attempt to bring the session back.
@@ -78,7 +86,9 @@ impl Renewal<'_> {
             self.note(StatusCode::NOT_FOUND).await;
             return Err(error);
         }
-        match self.bring_back(None).await {
+        let stayed_unknown = matches!(error, ProxyError::StayedUnknown(_));
+        self.stayed_unknown.set(stayed_unknown);
+        match self.bring_back().await {
             Brought::Landed(Landed::At(moved)) => {
                 self.has_waited.set(true);
                 Ok(Recovered::At(self.follow(&moved)?))
@@ -113,7 +123,7 @@ impl Renewal<'_> {
         let asked = exchanged
             .as_ref()
             .map(|exchanged| exchanged.server.as_bytes());
-        match self.bring_back(asked).await {
+        match self.bring_back().await {
             Brought::Landed(Landed::At(moved)) => {
                 self.has_waited.set(true);
                 self.end_visits(&delivered, asked);
@@ -136,20 +146,19 @@ impl Renewal<'_> {
         }
     }
 
-    /// Brings the session back, or waits for who does so already. `asked` is what the session was called where
-    /// it was not known.
-    async fn bring_back(&self, asked: Option<&[u8]>) -> Brought {
+    /// Brings the session back, or waits for who does so already.
+    async fn bring_back(&self) -> Brought {
         loop {
             match self.proxy.renewals.flights.join(self.key) {
                 Flight::Leads(lead) => {
-                    let brought = self.lead(asked).await;
+                    let brought = self.lead().await;
                     if let Brought::Landed(landed) = &brought {
                         lead.land(landed.clone());
                     } // else the next one may ask with better credentials
                     return brought;
                 }
                 Flight::Waits(waits) => match waits.landed().await {
-                    Some(Landed::At(moved)) if Some(moved.session.as_bytes()) == asked => {}
+                    Some(Landed::At(moved)) if self.has_followed(&moved) => {}
                     Some(landed) => return Brought::Landed(landed),
                     None => {}
                 },
@@ -158,7 +167,7 @@ impl Renewal<'_> {
     }
 
     /// Brings the session back, unless another proxy does or has done so.
-    async fn lead(&self, asked: Option<&[u8]>) -> Brought {
+    async fn lead(&self) -> Brought {
         let give_up = net::now() + WAIT_FOR_OTHERS;
         loop {
             // In this order: what is found then is what the last holder of the lease left.
@@ -170,7 +179,7 @@ impl Renewal<'_> {
                 Ok(found) => found,
                 Err(away) => return Brought::Landed(self.without_store(away)),
             };
-            if let Some(moved) = moved.as_ref().filter(|moved| self.is_news(moved, asked)) {
+            if let Some(moved) = moved.as_ref().filter(|moved| self.is_news(moved)) {
                 return Brought::Landed(Landed::At(Arc::clone(moved)));
             }
             let Some(handshake) = handshake else {
@@ -185,9 +194,22 @@ impl Renewal<'_> {
     }
 
     /// Whether the session is to be asked for there: not where it was not known, nor where all is lost.
-    fn is_news(&self, moved: &Moved, asked: Option<&[u8]>) -> bool {
+    fn is_news(&self, moved: &Arc<Moved>) -> bool {
+        let is_lost = |refusal: Refusal| {
+            let stays_unknown = refusal == Refusal::UnknownCoordinate && self.stayed_unknown.get();
+            refusal.is_loss() || stays_unknown
+        };
         let found = router::follow(self.table, self.pool, self.id, moved);
-        Some(moved.session.as_bytes()) != asked && !found.is_err_and(router::Refusal::is_loss)
+        !self.has_followed(moved) && !found.is_err_and(is_lost)
+    }
+
+    /// Whether the request was sent there already, and the session was not known. The next move may be to an equal
+    /// place: there are servers that count their sessions, from one at each start.
+    fn has_followed(&self, moved: &Arc<Moved>) -> bool {
+        let followed = self.followed.borrow();
+        followed
+            .as_ref()
+            .is_some_and(|followed| Arc::ptr_eq(followed, moved))
     }
 
     /// Repeats the handshake, at another backend if the first fails. `moved` is where the session was, if it was
@@ -273,11 +295,16 @@ impl Renewal<'_> {
         router::follow(self.table, self.pool, self.id, moved).map_err(ProxyError::Refused)
     }
 
-    /// Changes the head of a request that goes on elsewhere than it began: the events that its first stream
-    /// there would resume after were another server's, and some answer 400 to those.
+    /// Notes where the request goes, and changes its head if that is elsewhere than the session began: the events
+    /// that its first stream there would resume after were another server's, and some answer 400 to those.
     pub(super) fn prepare(&self, head: &mut request::Parts, decision: &Decision) {
-        let moved = decision.why == Why::Reinitialized && head.method == Method::GET;
-        if moved && self.store().opens_first_stream(&self.key) {
+        if decision.why != Why::Reinitialized {
+            return;
+        }
+        if let Known::Moved(moved) = self.store().known(&self.key) {
+            self.followed.replace(Some(moved));
+        }
+        if head.method == Method::GET && self.store().opens_first_stream(&self.key) {
             head.headers.remove(era::LAST_EVENT_ID);
         }
     }

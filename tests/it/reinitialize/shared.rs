@@ -172,6 +172,34 @@ fn after_a_restart_a_session_of_a_backend_that_is_long_gone_goes_on_when_its_gra
 }
 
 #[test]
+fn a_session_whose_new_place_stays_unknown_here_goes_on_when_its_grace_is_over() {
+    let redis = Redis::start();
+    let (a, b, c) = (
+        server("a", anywhere()),
+        server("b", anywhere()),
+        server("c", anywhere()),
+    );
+    let [first, _] = two(&[&a, &b], &redis);
+    let id = open_at("a", first.address());
+    recorded(&redis, handshakes(&a) + handshakes(&b));
+    drop(a);
+    assert_eq!(call_until_lost(first.address(), &id).text(), "b:1");
+    drop(first);
+    let backends = listing(&[("c", &c, "")]);
+    let again = one(
+        &format!("{backends}[pool]\nunknown_grace = \"1s\"\n"),
+        &redis,
+    );
+    assert_eq!(call(again.address(), &id).reason(), "unknown_coordinate");
+    let answer = call(again.address(), &id);
+    assert_eq!(
+        (&*answer.text(), mark(&answer)),
+        ("c:1", Some("reinitialized"))
+    );
+    assert_eq!(call(again.address(), &id).text(), "c:2");
+}
+
+#[test]
 fn a_session_that_moved_outlives_a_store_that_is_away_for_less_than_loss_after() {
     let redis = Redis::start();
     let a = server("a", anywhere());
