@@ -240,15 +240,19 @@ fn a_body_that_comes_behind_the_backend_s_404_is_sent_again_whole() {
 }
 
 #[test]
-fn a_stream_is_opened_where_the_session_goes_on_and_only_the_first_forgets_its_events() {
+fn streams_are_opened_where_the_session_goes_on_and_never_after_an_event_of_before() {
     let (a, b) = (server("a", anywhere()), server("b", anywhere()));
     let pinring = Pinring::before(&[&a, &b], SOON);
     let id = open_at("a", pinring.address());
     drop(a);
-    let resume = format!("{}Last-Event-ID: 41\r\n", header(&id));
-    let get = || Client::once(pinring.address(), "GET", &resume, "");
-    eventually("the stream is there", || get().status == 200);
-    assert_eq!(get().status, 200);
+    let get = |last: &str| {
+        let resume = format!("{}Last-Event-ID: {last}\r\n", header(&id));
+        Client::once(pinring.address(), "GET", &resume, "").status
+    };
+    eventually("the stream is there", || get("41") == 200);
+    for last in ["41", "1", "41"] {
+        assert_eq!(get(last), 200);
+    }
     let streams: Vec<Received> = b
         .received()
         .into_iter()
@@ -258,7 +262,7 @@ fn a_stream_is_opened_where_the_session_goes_on_and_only_the_first_forgets_its_e
         .iter()
         .map(|request| request.header("last-event-id"))
         .collect();
-    assert_eq!(resumed, [None, Some("41")]);
+    assert_eq!(resumed, [None, None, Some("1"), None]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, StatusCode, Uri, request};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, request};
 
 use super::{
     Recovered,
@@ -295,8 +295,8 @@ impl Renewal<'_> {
         router::follow(self.table, self.pool, self.id, moved).map_err(ProxyError::Refused)
     }
 
-    /// Notes where the request goes, and changes its head if that is elsewhere than the session began: the events
-    /// that its first stream there would resume after were another server's, and some answer 400 to those.
+    /// Notes where the request goes, and changes its head if that is elsewhere than the session began: an event
+    /// that its stream there would resume after may be another server's, and some answer 400 to those.
     pub(super) fn prepare(&self, head: &mut request::Parts, decision: &Decision) {
         if decision.why != Why::Reinitialized {
             return;
@@ -304,8 +304,12 @@ impl Renewal<'_> {
         if let Known::Moved(moved) = self.store().known(&self.key) {
             self.followed.replace(Some(moved));
         }
-        if head.method == Method::GET && self.store().opens_first_stream(&self.key) {
-            head.headers.remove(era::LAST_EVENT_ID);
+        if head.method == Method::GET {
+            let last = head.headers.get(era::LAST_EVENT_ID);
+            let last = last.map(HeaderValue::as_bytes);
+            if self.store().resumes_from_before(&self.key, last) {
+                head.headers.remove(era::LAST_EVENT_ID);
+            }
         }
     }
 
