@@ -224,6 +224,7 @@ fn a_session_that_moved_outlives_a_store_that_is_away_for_less_than_loss_after()
         );
         assert_eq!(answer.reason(), "not_reinitialized");
     }
+    other.wait_for_log("the session store is away");
     redis.signal("CONT");
     other.wait_for_log("\"again\":true");
     assert_eq!(call(other.address(), &id).text(), "a:2");
