@@ -126,7 +126,7 @@ impl Redis {
         let mut said: Option<bool> = None;
         loop {
             let error = self.serve(&mut said).await;
-            self.is_away();
+            self.set_away();
             self.0.tried.send_replace(true);
             if said != Some(false) {
                 said = Some(false);
@@ -160,7 +160,7 @@ impl Redis {
                 tracing::info!(again = said.is_some(), "the session store is there");
                 *said = Some(true);
             }
-            self.is_there(&connection);
+            self.set_there(&connection);
             self.0.tried.send_replace(true);
             // Who found it broken wants to know at once.
             let _broken = net::within(LOOK_AGAIN, self.0.broken.notified()).await;
@@ -180,15 +180,15 @@ impl Redis {
         answer.map_err(|error| self.failed(&error))
     }
 
-    fn is_there(&self, connection: &MultiplexedConnection) {
+    fn set_there(&self, connection: &MultiplexedConnection) {
         let mut state = lock(&self.0.state);
         if let State::AwaySince(_) = *state {
             *state = State::There(connection.clone());
         }
     }
 
-    /// Gives since when.
-    fn is_away(&self) -> Instant {
+    /// Gives since when it is.
+    fn set_away(&self) -> Instant {
         let mut state = lock(&self.0.state);
         if let State::AwaySince(since) = *state {
             return since;
@@ -200,7 +200,7 @@ impl Redis {
 
     fn failed(&self, error: &RedisError) -> Away {
         if error.kind() == ErrorKind::Io {
-            let since = self.is_away();
+            let since = self.set_away();
             self.0.broken.notify_one();
             return Away::Unreachable(since);
         }
