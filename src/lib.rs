@@ -76,7 +76,7 @@
 //! | `router::unknown` | P | since when each unknown pin has been seen | - |
 //! | `sessions` | I | the live sessions of each backend and principal as this process knows them | net, ring::hash, router::placement |
 //! | `sessions::redis` | I | that memory at a Redis or Valkey, shared by several proxies | net, ring, router, sessions |
-//! | `sessions::store` | I | how sessions began and where they went, for those whose backend is lost | net, router, sessions |
+//! | `sessions::store` | I | how sessions began and where they went, for those whose backend is lost | net, ring::hash, router, sessions |
 //! | `shutdown` | I | signals, the phases of a drain, and what tells every connection of them | net |
 //! | `takeover` | I | listening sockets go from a running process to the one that takes its place | net |
 //! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |

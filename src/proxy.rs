@@ -263,7 +263,7 @@ impl Proxy {
         let request = Request::from_parts(head, body);
         let (mut delivered, exchanged) = match delivery.run(decision, request).await {
             Ok(delivered) => (delivered, exchanged),
-            Err(error) => part.redeliver(&delivery, exchanged, error).await?,
+            Err(error) => part.redeliver(&delivery, error).await?,
         };
         let gone = self
             .hear(pool, &mut delivered, exchanged.as_ref(), &asked)

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, Method, Response, request};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, request};
 
 use self::flights::Flights;
 pub(super) use self::renewal::Renewal;
@@ -145,6 +145,8 @@ impl Proxy {
                     kept,
                     exchange,
                     has_waited: false.into(),
+                    stayed_unknown: false.into(),
+                    followed: None.into(),
                 }))
             }
             RequestKind::Modern(_)
@@ -210,7 +212,11 @@ impl Part<'_> {
             Self::Continues(renewal) if renewal.may_be_repeated() => {
                 Box::pin(renewal.deliver_again(delivery, delivered, exchanged, gone)).await
             }
-            Self::None | Self::Opens(_) | Self::Continues(_) => gone.told(delivered, exchanged),
+            Self::Continues(renewal) => {
+                renewal.note(StatusCode::NOT_FOUND).await; // whatever its words were
+                gone.told(delivered, exchanged)
+            }
+            Self::None | Self::Opens(_) => gone.told(delivered, exchanged),
         }
     }
 
@@ -230,12 +236,11 @@ impl Part<'_> {
     pub(super) async fn redeliver(
         &self,
         delivery: &Delivery<'_>,
-        exchanged: Option<Exchanged>,
         error: ProxyError,
     ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
         match self {
             Self::Continues(renewal) if error.is_loss() => {
-                Box::pin(renewal.deliver_elsewhere(delivery, exchanged, error)).await
+                Box::pin(renewal.deliver_elsewhere(delivery, error)).await
             }
             Self::None | Self::Opens(_) | Self::Continues(_) => Err(error),
         }

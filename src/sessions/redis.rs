@@ -5,7 +5,8 @@
 //! own, for nearly all are equal: a session costs 273 bytes, and 371 when it has moved (measured at Redis 7.0). A lease is a key that expires. Every change is one script.
 //!
 //! There is one connection for the process. No request waits for the server for longer than [`PATIENCE`], and as
-//! soon as it was away once, none waits at all until it is back.
+//! soon as it was away once, none waits at all until it is back. Before the first attempt to connect has ended, requests
+//! wait for that: those that come at a restart.
 
 use std::{
     fmt,
@@ -21,7 +22,7 @@ use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use http::HeaderValue;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{
     lock,
@@ -95,18 +96,26 @@ pub(super) struct Redis(Arc<Line>);
 struct Line {
     client: Client,
     // Held for a clone, never across an await.
-    connection: Mutex<Option<MultiplexedConnection>>,
+    state: Mutex<State>,
+    /// Whether the first attempt to connect has ended.
+    tried: watch::Sender<bool>,
     /// Notified when the connection is of no use any more.
     broken: Notify,
     /// When a refusal, such as that it is full, was last told.
     warned: Mutex<Option<Instant>>,
 }
 
+enum State {
+    There(MultiplexedConnection),
+    AwaySince(Instant),
+}
+
 impl Redis {
     pub(super) fn new(url: &str) -> Self {
         Self(Arc::new(Line {
             client: Client::open(url).expect("the configuration's check has parsed it"),
-            connection: Mutex::new(None),
+            state: Mutex::new(State::AwaySince(net::now())),
+            tried: watch::Sender::new(false),
             broken: Notify::new(),
             warned: Mutex::new(None),
         }))
@@ -117,7 +126,8 @@ impl Redis {
         let mut said: Option<bool> = None;
         loop {
             let error = self.serve(&mut said).await;
-            *lock(&self.0.connection) = None;
+            self.set_away();
+            self.0.tried.send_replace(true);
             if said != Some(false) {
                 said = Some(false);
                 tracing::error!(
@@ -150,31 +160,56 @@ impl Redis {
                 tracing::info!(again = said.is_some(), "the session store is there");
                 *said = Some(true);
             }
-            lock(&self.0.connection).get_or_insert_with(|| connection.clone());
+            self.set_there(&connection);
+            self.0.tried.send_replace(true);
             // Who found it broken wants to know at once.
             let _broken = net::within(LOOK_AGAIN, self.0.broken.notified()).await;
         }
     }
 
     async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Away> {
-        let connection = lock(&self.0.connection).clone();
-        let mut connection = connection.ok_or(Away)?;
+        if !*self.0.tried.borrow() {
+            let mut tried = self.0.tried.subscribe();
+            let _in_time = net::within(PATIENCE, tried.wait_for(|tried| *tried)).await;
+        }
+        let mut connection = match &*lock(&self.0.state) {
+            State::There(connection) => connection.clone(),
+            State::AwaySince(since) => return Err(Away::Unreachable(*since)),
+        };
         let answer = command.query_async(&mut connection).await;
         answer.map_err(|error| self.failed(&error))
     }
 
+    fn set_there(&self, connection: &MultiplexedConnection) {
+        let mut state = lock(&self.0.state);
+        if let State::AwaySince(_) = *state {
+            *state = State::There(connection.clone());
+        }
+    }
+
+    /// Gives since when it is.
+    fn set_away(&self) -> Instant {
+        let mut state = lock(&self.0.state);
+        if let State::AwaySince(since) = *state {
+            return since;
+        }
+        let now = net::now();
+        *state = State::AwaySince(now);
+        now
+    }
+
     fn failed(&self, error: &RedisError) -> Away {
         if error.kind() == ErrorKind::Io {
-            *lock(&self.0.connection) = None;
+            let since = self.set_away();
             self.0.broken.notify_one();
-            return Away;
+            return Away::Unreachable(since);
         }
         let (mut warned, now) = (lock(&self.0.warned), net::now());
         if warned.is_none_or(|last| now.saturating_duration_since(last) >= WARN_AGAIN) {
             *warned = Some(now);
             tracing::warn!(%error, "the session store refuses");
         }
-        Away
+        Away::Refuses
     }
 
     /// Says what need not arrive: while the server is away, its records die of age, and so do leases.
@@ -285,3 +320,6 @@ fn read_moved(place: &str, session: &[u8]) -> Option<Moved> {
         session: HeaderValue::from_bytes(session).ok()?.try_into().ok()?,
     })
 }
+
+#[cfg(test)]
+mod tests;

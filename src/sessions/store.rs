@@ -14,6 +14,7 @@ mod lease;
 
 use std::{
     hash::BuildHasherDefault,
+    num::NonZeroU32,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -29,6 +30,7 @@ pub use self::{key::Key, lease::Lease};
 use super::{lock, redis::Redis};
 use crate::{
     net::{self, Instant},
+    ring::hash,
     router::Moved,
 };
 
@@ -73,10 +75,16 @@ pub enum Known {
     Ask,
 }
 
-/// The shared store cannot be reached, or does not answer as it should.
+/// Why the shared store gives no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the session store is away")]
-pub struct Away;
+pub enum Away {
+    /// It cannot be reached, or hangs, since then.
+    #[error("the session store is away")]
+    Unreachable(Instant),
+    /// It does not do what it is asked for, as when it is full.
+    #[error("the session store refuses")]
+    Refuses,
+}
 
 /// What is remembered of sessions. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -105,8 +113,22 @@ struct Session {
     /// When the shared store was last asked, and when it was told of use: seconds since the process began.
     asked: Option<u32>,
     prolonged: u32,
-    /// A stream was opened where it moved to.
-    has_stream: bool,
+    /// After what the first stream was to resume that was opened where it moved to.
+    resumed: Option<Event>,
+}
+
+/// The hash of an event's id, which is any number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Event(NonZeroU32);
+
+impl Event {
+    /// Two ids of one session are taken for the same once in four thousand million times: a stream that should
+    /// resume begins anew.
+    fn of(id: &[u8]) -> Self {
+        let [.., a, b, c, d] = hash::position(id).0.to_be_bytes();
+        let hash = u32::from_be_bytes([a, b, c, d]);
+        Self(NonZeroU32::new(hash).unwrap_or(NonZeroU32::MAX))
+    }
 }
 
 // With the list's two links and the table's place for it: see the figure above.
@@ -220,7 +242,8 @@ impl Store {
         }
     }
 
-    /// All that is remembered of a session.
+    /// All that is remembered of a session. As long as no other move is known, [`Found::moved`] is the `Arc` that
+    /// [`Store::known`] gives.
     ///
     /// # Errors
     ///
@@ -234,14 +257,16 @@ impl Store {
             };
             return Ok(shard.get_mut(key).map(found).unwrap_or_default());
         };
-        let found = redis.find(key).await?;
+        let mut found = redis.find(key).await?;
         let now = self.seconds();
         let mut shard = self.shard(key);
         if let Some(session) = shard.get_mut(key) {
             session.asked = Some(now);
-            if session.moved != found.moved {
+            if session.moved == found.moved {
+                found.moved.clone_from(&session.moved); // the same move is the same `Arc`
+            } else {
                 session.moved.clone_from(&found.moved);
-                session.has_stream = false;
+                session.resumed = None;
             }
         } else if found.moved.is_some() {
             drop(shard);
@@ -280,13 +305,16 @@ impl Store {
         }
     }
 
-    /// Notes that the session opens a stream. Tells whether it is the first where the session moved to.
+    /// Notes that the session opens a stream where it moved to, after the event of this id, if any. Tells whether
+    /// that event is of where it was before: it is for the first stream, and whenever that one's is named again,
+    /// for a client goes on naming it until it gets another.
     #[must_use]
-    pub fn opens_first_stream(&self, key: &Key) -> bool {
+    pub fn resumes_from_before(&self, key: &Key, last: Option<&[u8]>) -> bool {
+        let last = Event::of(last.unwrap_or_default());
         let mut shard = self.shard(key);
         shard
             .get_mut(key)
-            .is_some_and(|session| !std::mem::replace(&mut session.has_stream, true))
+            .is_some_and(|session| *session.resumed.get_or_insert(last) == last)
     }
 
     /// `None` if the session was ended meanwhile. Of a shared store, the session may only be out of the cache.
@@ -295,7 +323,7 @@ impl Store {
         let mut shard = self.shard(key);
         if let Some(session) = shard.get_mut(key) {
             session.moved.clone_from(&moved);
-            session.has_stream = false;
+            session.resumed = None;
             return moved;
         }
         self.0.shared.as_ref()?;

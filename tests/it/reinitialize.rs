@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -263,15 +263,19 @@ fn a_body_that_comes_behind_the_backend_s_404_is_sent_again_whole() {
 }
 
 #[test]
-fn a_stream_is_opened_where_the_session_goes_on_and_only_the_first_forgets_its_events() {
+fn streams_are_opened_where_the_session_goes_on_and_never_after_an_event_of_before() {
     let (a, b) = (server("a", anywhere()), server("b", anywhere()));
     let pinring = Pinring::before(&[&a, &b], SOON);
     let id = open_at("a", pinring.address());
     drop(a);
-    let resume = format!("{}Last-Event-ID: 41\r\n", header(&id));
-    let get = || Client::once(pinring.address(), "GET", &resume, "");
-    eventually("the stream is there", || get().status == 200);
-    assert_eq!(get().status, 200);
+    let get = |last: &str| {
+        let resume = format!("{}Last-Event-ID: {last}\r\n", header(&id));
+        Client::once(pinring.address(), "GET", &resume, "").status
+    };
+    eventually("the stream is there", || get("41") == 200);
+    for last in ["41", "1", "41"] {
+        assert_eq!(get(last), 200);
+    }
     let streams: Vec<Received> = b
         .received()
         .into_iter()
@@ -281,7 +285,7 @@ fn a_stream_is_opened_where_the_session_goes_on_and_only_the_first_forgets_its_e
         .iter()
         .map(|request| request.header("last-event-id"))
         .collect();
-    assert_eq!(resumed, [None, Some("41")]);
+    assert_eq!(resumed, [None, None, Some("1"), None]);
 }
 
 #[test]
@@ -306,6 +310,33 @@ fn a_session_that_its_client_ended_is_never_brought_back() {
         );
     }
     drop(server("a", address));
+}
+
+#[test]
+fn a_session_that_is_ended_where_it_is_unknown_in_other_words_is_never_brought_back() {
+    let a = server("a", anywhere());
+    let address = a.address();
+    let config = format!("[pool]\nnormalize_lost_session = true\n{SOON}");
+    let pinring = Pinring::before(&[&a], &config);
+    let id = open_at("a", pinring.address());
+    drop(a);
+    let back = server_that("a", address, |request| {
+        let notice = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"Bad Request: No valid session ID provided"}}"#;
+        let notice = format!(
+            "HTTP/1.1 400 So\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{notice}",
+            notice.len()
+        );
+        request
+            .header("mcp-session-id")
+            .map(|_| notice.into_bytes())
+    });
+    let deleted = Client::once(pinring.address(), "DELETE", &header(&id), "");
+    assert_eq!(
+        (deleted.status, deleted.reason()),
+        (404, "backend_forgot_session".into())
+    );
+    assert_eq!(call(pinring.address(), &id).status, 404);
+    assert_eq!(handshakes(&back), 0);
 }
 
 #[test]
@@ -428,6 +459,51 @@ fn many_requests_of_one_lost_session_cause_one_handshake() {
     counts.sort_by_key(|count| count.len());
     assert_eq!((counts.len(), handshakes(&back)), (12, 1), "{counts:?}");
     assert_eq!(call(pinring.address(), &id).text(), "a:13");
+}
+
+#[test]
+fn a_server_that_begins_again_with_the_same_ids_sees_one_handshake_for_each_loss() {
+    let start = |address| {
+        let knows = AtomicBool::new(false);
+        Backend::on(address, move |request, stream| {
+            let opens = method_of(request) == "initialize";
+            if opens {
+                std::thread::sleep(Duration::from_millis(200));
+                knows.store(true, Ordering::SeqCst);
+            }
+            let answer = if opens {
+                let result = json!({ "protocolVersion": VERSION });
+                let result =
+                    json!({ "jsonrpc": "2.0", "id": body_of(request)["id"], "result": result });
+                let headers = "mcp-session-id: 1\r\ncontent-type: application/json\r\n";
+                ok(headers, &result.to_string())
+            } else if knows.load(Ordering::SeqCst) {
+                ok("", "")
+            } else {
+                status(404)
+            };
+            stream.write_all(&answer).is_ok()
+        })
+    };
+    let mut a = start(anywhere());
+    let pinring = Pinring::before(&[&a], SOON);
+    let opened = Client::once(pinring.address(), "POST", "", &initialize());
+    let id = opened.header("mcp-session-id").unwrap();
+    for _loss in 1..=2 {
+        let address = a.address();
+        drop(a);
+        a = start(address);
+        let calls: Vec<_> = (0..6)
+            .map(|_| {
+                let (address, id) = (pinring.address(), id.to_owned());
+                std::thread::spawn(move || call(address, &id).status)
+            })
+            .collect();
+        for call in calls {
+            assert_eq!(call.join().unwrap(), 200);
+        }
+        assert_eq!(handshakes(&a), 1);
+    }
 }
 
 #[test]

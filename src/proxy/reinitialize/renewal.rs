@@ -1,6 +1,10 @@
 //! Decides whether a request's session is lost, and what is done about it.
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, request};
@@ -29,10 +33,10 @@ use crate::{
     },
     ring::{Coordinate, Member},
     router::{
-        self, Decision, Moved, Why,
+        self, Decision, Moved, Refusal, Why,
         table::{Entry, Pool, RoutingTable},
     },
-    sessions::store::{Away, Found, Handshake, Key, Lease, Store},
+    sessions::store::{Away, Found, Handshake, Key, Known, Lease, Store},
 };
 
 /// For one handshake at one backend.
@@ -69,6 +73,10 @@ pub(in crate::proxy) struct Renewal<'a> {
     pub(super) exchange: &'a Exchange,
     /// The session was brought back while the request waited.
     pub(super) has_waited: Cell<bool>,
+    /// The place that the session's pin, or what is known of its move, names is unknown here, and will stay so.
+    pub(super) stayed_unknown: Cell<bool>,
+    /// Where the request was sent, if that is where the session had moved to.
+    pub(super) followed: RefCell<Option<Arc<Moved>>>,
 }
 
 /// What came of an attempt to bring the session back.
@@ -85,7 +93,9 @@ impl Renewal<'_> {
             self.note(StatusCode::NOT_FOUND).await;
             return Err(error);
         }
-        match self.bring_back(None).await {
+        let stayed_unknown = matches!(error, ProxyError::StayedUnknown(_));
+        self.stayed_unknown.set(stayed_unknown);
+        match self.bring_back().await {
             Brought::Landed(Landed::At(moved)) => {
                 self.has_waited.set(true);
                 Ok(Recovered::At(self.follow(&moved)?))
@@ -105,8 +115,11 @@ impl Renewal<'_> {
         gone: Gone,
     ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
         // Only the path that issued the session knows it; others have 404s of their own.
-        let recorded = self.store().find(&self.key).await.ok();
-        let recorded = recorded.and_then(|found| found.handshake);
+        let recorded = match self.store().find(&self.key).await {
+            Ok(found) => found.handshake,
+            Err(away) if self.is_worth_waiting(away) => return Err(ProxyError::NotReinitialized),
+            Err(_away) => None,
+        };
         if recorded.is_none_or(|handshake| handshake.path != self.target.path()) {
             return gone.told(delivered, exchanged);
         }
@@ -117,7 +130,7 @@ impl Renewal<'_> {
         let asked = exchanged
             .as_ref()
             .map(|exchanged| exchanged.server.as_bytes());
-        match self.bring_back(asked).await {
+        match self.bring_back().await {
             Brought::Landed(Landed::At(moved)) => {
                 self.has_waited.set(true);
                 self.end_visits(&delivered, asked);
@@ -135,18 +148,12 @@ impl Renewal<'_> {
     pub(super) async fn deliver_elsewhere(
         &self,
         delivery: &Delivery<'_>,
-        exchanged: Option<Exchanged>,
         error: ProxyError,
     ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
         let Some(body) = self.kept.whole() else {
             return Err(error); // too large to be kept
         };
-        // Our table may be older than the loss: the backend that was asked is known by what it called the session.
-        let asked = exchanged.map(|exchanged| exchanged.server);
-        match self
-            .bring_back(asked.as_ref().map(HeaderValue::as_bytes))
-            .await
-        {
+        match self.bring_back().await {
             Brought::Landed(Landed::At(moved)) => {
                 self.has_waited.set(true);
                 self.deliver_to(delivery, self.follow(&moved)?, body).await
@@ -188,20 +195,19 @@ impl Renewal<'_> {
         (others && self.may_be_repeated()).then_some(lost_within.min(LONGEST_WAIT))
     }
 
-    /// Brings the session back, or waits for who does so already. `asked` is what the session was called where
-    /// it was not known.
-    async fn bring_back(&self, asked: Option<&[u8]>) -> Brought {
+    /// Brings the session back, or waits for who does so already.
+    async fn bring_back(&self) -> Brought {
         loop {
             match self.proxy.renewals.flights.join(self.key) {
                 Flight::Leads(lead) => {
-                    let brought = self.lead(asked).await;
+                    let brought = self.lead().await;
                     if let Brought::Landed(landed) = &brought {
                         lead.land(landed.clone());
                     } // else the next one may ask with better credentials
                     return brought;
                 }
                 Flight::Waits(waits) => match waits.landed().await {
-                    Some(Landed::At(moved)) if Some(moved.session.as_bytes()) == asked => {}
+                    Some(Landed::At(moved)) if self.has_followed(&moved) => {}
                     Some(landed) => return Brought::Landed(landed),
                     None => {}
                 },
@@ -210,17 +216,19 @@ impl Renewal<'_> {
     }
 
     /// Brings the session back, unless another proxy does or has done so.
-    async fn lead(&self, asked: Option<&[u8]>) -> Brought {
+    async fn lead(&self) -> Brought {
         let give_up = net::now() + WAIT_FOR_OTHERS;
         loop {
             // In this order: what is found then is what the last holder of the lease left.
-            let Ok(lease) = self.store().lease(&self.key).await else {
-                return Brought::Landed(Landed::Gone);
+            let lease = match self.store().lease(&self.key).await {
+                Ok(lease) => lease,
+                Err(away) => return Brought::Landed(self.without_store(away)),
             };
-            let Ok(Found { handshake, moved }) = self.store().find(&self.key).await else {
-                return Brought::Landed(Landed::Gone);
+            let Found { handshake, moved } = match self.store().find(&self.key).await {
+                Ok(found) => found,
+                Err(away) => return Brought::Landed(self.without_store(away)),
             };
-            if let Some(moved) = moved.as_ref().filter(|moved| self.is_news(moved, asked)) {
+            if let Some(moved) = moved.as_ref().filter(|moved| self.is_news(moved)) {
                 return Brought::Landed(Landed::At(Arc::clone(moved)));
             }
             let Some(handshake) = handshake else {
@@ -235,9 +243,22 @@ impl Renewal<'_> {
     }
 
     /// Whether the session is to be asked for there: not where it was not known, nor where all is lost.
-    fn is_news(&self, moved: &Moved, asked: Option<&[u8]>) -> bool {
+    fn is_news(&self, moved: &Arc<Moved>) -> bool {
+        let is_lost = |refusal: Refusal| {
+            let stays_unknown = refusal == Refusal::UnknownCoordinate && self.stayed_unknown.get();
+            refusal.is_loss() || stays_unknown
+        };
         let found = router::follow(self.table, self.pool, self.id, moved);
-        Some(moved.session.as_bytes()) != asked && !found.is_err_and(router::Refusal::is_loss)
+        !self.has_followed(moved) && !found.is_err_and(is_lost)
+    }
+
+    /// Whether the request was sent there already, and the session was not known. The next move may be to an equal
+    /// place: there are servers that count their sessions, from one at each start.
+    fn has_followed(&self, moved: &Arc<Moved>) -> bool {
+        let followed = self.followed.borrow();
+        followed
+            .as_ref()
+            .is_some_and(|followed| Arc::ptr_eq(followed, moved))
     }
 
     /// Repeats the handshake, at another backend if the first fails. `moved` is where the session was, if it was
@@ -282,10 +303,12 @@ impl Renewal<'_> {
             Ok(Some(moved)) => moved,
             Ok(None) => {
                 // It was ended meanwhile, or our lease had run out, and another proxy was as slow.
-                let found = self.store().find(&self.key).await.unwrap_or_default();
-                return found.moved.map_or(Landed::Gone, Landed::At);
+                return match self.store().find(&self.key).await {
+                    Ok(found) => found.moved.map_or(Landed::Gone, Landed::At),
+                    Err(away) => self.without_store(away),
+                };
             }
-            Err(Away) => return Landed::Gone,
+            Err(away) => return self.without_store(away),
         };
         let entry = self.pool.entry(member);
         self.proxy.renewals.count();
@@ -299,16 +322,43 @@ impl Renewal<'_> {
         Landed::At(moved)
     }
 
+    fn without_store(&self, away: Away) -> Landed {
+        if self.is_worth_waiting(away) {
+            Landed::Unavailable
+        } else {
+            Landed::Gone
+        }
+    }
+
+    /// Whether the session may still be found: a store that is away is waited for as long as a backend.
+    fn is_worth_waiting(&self, away: Away) -> bool {
+        match away {
+            Away::Unreachable(since) => {
+                net::now().saturating_duration_since(since) < self.pool.options.patience.refused
+            }
+            Away::Refuses => false,
+        }
+    }
+
     fn follow(&self, moved: &Moved) -> Result<Decision, ProxyError> {
         router::follow(self.table, self.pool, self.id, moved).map_err(ProxyError::Refused)
     }
 
-    /// Changes the head of a request that goes on elsewhere than it began: the events that its first stream
-    /// there would resume after were another server's, and some answer 400 to those.
+    /// Notes where the request goes, and changes its head if that is elsewhere than the session began: an event
+    /// that its stream there would resume after may be another server's, and some answer 400 to those.
     pub(super) fn prepare(&self, head: &mut request::Parts, decision: &Decision) {
-        let moved = decision.why == Why::Reinitialized && head.method == Method::GET;
-        if moved && self.store().opens_first_stream(&self.key) {
-            head.headers.remove(era::LAST_EVENT_ID);
+        if decision.why != Why::Reinitialized {
+            return;
+        }
+        if let Known::Moved(moved) = self.store().known(&self.key) {
+            self.followed.replace(Some(moved));
+        }
+        if head.method == Method::GET {
+            let last = head.headers.get(era::LAST_EVENT_ID);
+            let last = last.map(HeaderValue::as_bytes);
+            if self.store().resumes_from_before(&self.key, last) {
+                head.headers.remove(era::LAST_EVENT_ID);
+            }
         }
     }
 

@@ -44,8 +44,10 @@ async fn where_a_session_moved_is_known_until_it_moves_again() {
         let moved = moves(&store, &key(1), to(place)).await.unwrap();
         assert_eq!(*moved, to(place));
         assert!(matches!(store.known(&key(1)), Known::Moved(moved) if *moved == to(place)));
-        assert!(store.opens_first_stream(&key(1)));
-        assert!(!store.opens_first_stream(&key(1)));
+        for (last, from_before) in [("9", true), ("1", false), ("9", true)] {
+            let last = Some(last.as_bytes());
+            assert_eq!(store.resumes_from_before(&key(1), last), from_before);
+        }
     }
 }
 

@@ -88,6 +88,17 @@ fn recorded(redis: &Redis, sessions: usize) {
     eventually("the sessions are recorded", count);
 }
 
+/// Waits until the store has been away for too long.
+fn not_found_at_last(address: SocketAddr, id: &str) {
+    eventually("the session is not found", || {
+        let answer = call(address, id);
+        if answer.status == 503 {
+            assert_eq!(answer.reason(), "not_reinitialized");
+        }
+        answer.status == 404
+    });
+}
+
 #[test]
 fn requests_of_one_session_at_two_proxies_cause_one_handshake() {
     let redis = Redis::start();
@@ -161,6 +172,65 @@ fn after_a_restart_a_session_of_a_backend_that_is_long_gone_goes_on_when_its_gra
 }
 
 #[test]
+fn a_session_whose_new_place_stays_unknown_here_goes_on_when_its_grace_is_over() {
+    let redis = Redis::start();
+    let (a, b, c) = (
+        server("a", anywhere()),
+        server("b", anywhere()),
+        server("c", anywhere()),
+    );
+    let [first, _] = two(&[&a, &b], &redis);
+    let id = open_at("a", first.address());
+    recorded(&redis, handshakes(&a) + handshakes(&b));
+    drop(a);
+    assert_eq!(call_until_lost(first.address(), &id).text(), "b:1");
+    drop(first);
+    let backends = listing(&[("c", &c, "")]);
+    let again = one(
+        &format!("{backends}[pool]\nunknown_grace = \"1s\"\n"),
+        &redis,
+    );
+    assert_eq!(call(again.address(), &id).reason(), "unknown_coordinate");
+    let answer = call(again.address(), &id);
+    assert_eq!(
+        (&*answer.text(), mark(&answer)),
+        ("c:1", Some("reinitialized"))
+    );
+    assert_eq!(call(again.address(), &id).text(), "c:2");
+}
+
+#[test]
+fn a_session_that_moved_outlives_a_store_that_is_away_for_less_than_loss_after() {
+    let redis = Redis::start();
+    let a = server("a", anywhere());
+    let address = a.address();
+    let backends = format!(
+        "{}\n[pool]\nloss_after = \"60s\"\n",
+        Pinring::backends(&[&a])
+    );
+    let [first, other] = [(); 2].map(|()| one(&backends, &redis));
+    let id = open_at("a", first.address());
+    recorded(&redis, 1);
+    drop(a);
+    let _back = server("a", address);
+    assert_eq!(call(first.address(), &id).text(), "a:1");
+    redis.signal("STOP");
+    // At the first time it is waited for, at the second it is known to be away.
+    for _ in 0..2 {
+        let answer = call(other.address(), &id);
+        assert_eq!(
+            (answer.status, answer.header("retry-after")),
+            (503, Some("1"))
+        );
+        assert_eq!(answer.reason(), "not_reinitialized");
+    }
+    other.wait_for_log("the session store is away");
+    redis.signal("CONT");
+    other.wait_for_log("\"again\":true");
+    assert_eq!(call(other.address(), &id).text(), "a:2");
+}
+
+#[test]
 fn a_backend_that_returns_takes_nothing_back_from_another_proxy_s_handshake() {
     let redis = Redis::start();
     let known = std::sync::Arc::default();
@@ -216,7 +286,7 @@ fn without_the_store_moved_sessions_go_on_and_others_are_not_found_until_it_is_b
     assert_eq!(call(one.address(), &moved).text(), "a:1");
     drop(redis);
     one.wait_for_log("the session store is away");
-    assert_eq!(call(one.address(), &lost).status, 404);
+    not_found_at_last(one.address(), &lost);
     assert_eq!(call(one.address(), &moved).text(), "a:2");
     let new = open_at("a", one.address());
     assert_eq!(call(other.address(), &new).text(), "a:1");
@@ -254,9 +324,10 @@ fn a_store_that_hangs_holds_nobody_up() {
         (call(one.address(), id).status, began.elapsed())
     };
     let (status, first) = timed(&id);
-    assert_eq!(status, 404);
+    assert_eq!(status, 503);
     assert!(first < Duration::from_millis(1500), "{first:?}");
     one.wait_for_log("the session store is away");
+    not_found_at_last(one.address(), &id);
     let (status, second) = timed(&id);
     assert_eq!(status, 404);
     assert!(second < Duration::from_millis(200), "{second:?}");
