@@ -21,6 +21,7 @@ mod knowing;
 mod limits;
 mod logs;
 mod misuse;
+mod names;
 mod partitions;
 mod placement;
 mod pools;
