@@ -56,8 +56,8 @@ fn a_silent_dns_server_costs_no_session() {
     let Some(names) = Names::try_new() else {
         return;
     };
-    names.put(NAME);
     let backend = server(anywhere());
+    names.put(NAME, backend.address().ip());
     let pinring = start(&names, &backend);
     let id = Client::initialize(pinring.address());
     names.fall_silent();
@@ -71,8 +71,8 @@ fn a_backend_whose_name_is_gone_too_is_lost_in_time_and_stays_so() {
         let Some(names) = Names::try_new() else {
             return;
         };
-        names.put(NAME);
         let backend = server(anywhere());
+        names.put(NAME, backend.address().ip());
         let address = backend.address();
         let pinring = start(&names, &backend);
         let id = Client::initialize(pinring.address());

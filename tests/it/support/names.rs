@@ -1,7 +1,7 @@
 //! A resolver of one pinring's own: host names that come and go, and a DNS server that says no, or nothing.
 
 use std::{
-    net::{Ipv4Addr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, UdpSocket},
     path::Path,
     process::Command,
     sync::{
@@ -57,9 +57,9 @@ impl Names {
         ["unshare", "-m", "sh", "-ec", &script, "sh"].map(str::to_owned)
     }
 
-    /// From now on, `name` is the local host.
-    pub(crate) fn put(&self, name: &str) {
-        std::fs::write(self.hosts(), format!("127.0.0.1 {name}\n")).unwrap();
+    /// From now on, `name` has this address.
+    pub(crate) fn put(&self, name: &str, ip: IpAddr) {
+        std::fs::write(self.hosts(), format!("{ip} {name}\n")).unwrap();
     }
 
     /// From now on there is no name, and the DNS server says so.
