@@ -37,6 +37,7 @@ use crate::{
     sessions::{Sessions, store::Store},
     shutdown::{self, Signals, Trigger},
     takeover::{Claim, Predecessor, TakeOverError},
+    upstream::names::Names,
 };
 
 /// Why the process cannot start.
@@ -281,6 +282,7 @@ impl Process {
         let (publisher, subscriber) = table::publish(table);
         let (trigger, watcher) = shutdown::channel();
         let (reporter, reports) = probe::reports();
+        let names = Names::default();
         let (unknowns, connections) = (Unknowns::new(), Connections::default());
         let (sender, reasons) = mpsc::channel(4);
         let (commander, commands) = command::commands();
@@ -293,6 +295,7 @@ impl Process {
                 news: unknowns.news(),
                 reports,
                 reporter: reporter.clone(),
+                names: names.clone(),
                 commands,
                 rouser: trigger.rouser(),
             },
@@ -310,6 +313,7 @@ impl Process {
             sessions,
             renewals: Renewals::new(store),
             reporter,
+            names,
             watcher,
             connections,
         };

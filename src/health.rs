@@ -64,9 +64,11 @@ pub enum Observation {
     Refused,
     /// A connection could not be made in time, or the network says no.
     Unreachable,
-    /// It may accept connections, and is not ready all the same: the probed path did not answer as expected, or
-    /// its name does not resolve.
+    /// A connection could be made, and it is not ready all the same: the probed path did not answer as expected.
     Unready,
+    /// Nobody says where it is, so that it was not asked: its name does not resolve, and never did. That says nothing
+    /// about itself.
+    Unresolved,
     /// It closed a connection before it answered.
     Reset,
     /// It did not begin to answer a request without a session in time.
@@ -120,6 +122,8 @@ pub struct State {
     lost: bool,
     /// The probed path was not answered as expected.
     unready: bool,
+    /// Where it is could not be found out when it was last to be connected to.
+    unresolved: bool,
     resets: u32,
     timeouts: u32,
     /// Until when it is left alone although it accepts connections.
@@ -142,7 +146,7 @@ impl State {
     /// What follows at this moment.
     #[must_use]
     pub fn vital(&self) -> Vital {
-        let unwell = self.unready || self.unreachable.is_some() || self.out_until.is_some();
+        let unwell = self.wants_probe() || self.out_until.is_some();
         match (self.lost, unwell) {
             (true, _) => Vital::Lost,
             (false, true) => Vital::Suspect,
@@ -150,10 +154,11 @@ impl State {
         }
     }
 
-    /// Whether it is to be probed: while no connection can be made, or it says that it is not ready.
+    /// Whether it is to be probed: while no connection can be made, or it says that it is not ready, or nobody says
+    /// where it is.
     #[must_use]
     pub fn wants_probe(&self) -> bool {
-        self.unready || self.unreachable.is_some()
+        self.unready || self.unresolved || self.unreachable.is_some()
     }
 
     /// Whether good news would change anything. Else requests need not tell that they were answered.
@@ -172,22 +177,25 @@ impl State {
                 };
             }
             Observation::Served => {
-                (self.refused, self.unreachable, self.lost) = (None, None, false);
+                self.is_there();
                 self.resets = 0;
             }
             Observation::Probed | Observation::Unready => {
-                (self.refused, self.unreachable, self.lost) = (None, None, false);
+                self.is_there();
                 self.unready = seen == Observation::Unready;
             }
             // What runs the clocks is evidence, never the time alone.
             Observation::Refused => {
+                self.unresolved = false;
                 self.lost |= Run::extend(&mut self.refused, now) >= patience.refused;
                 self.lost |= Run::extend(&mut self.unreachable, now) >= patience.unreachable;
             }
             Observation::Unreachable => {
-                self.refused = None;
+                (self.refused, self.unresolved) = (None, false);
                 self.lost |= Run::extend(&mut self.unreachable, now) >= patience.unreachable;
             }
+            // No evidence: who is lost stays so, and what was refused for a while is not undone.
+            Observation::Unresolved => self.unresolved = true,
             Observation::Reset => {
                 self.resets += 1;
                 if self.resets >= RESETS {
@@ -221,6 +229,12 @@ impl State {
     #[must_use]
     pub fn down_since(&self) -> Option<Instant> {
         self.unreachable.map(|run| run.since)
+    }
+
+    /// It has accepted a connection at its own port.
+    fn is_there(&mut self) {
+        (self.refused, self.unreachable, self.lost) = (None, None, false);
+        self.unresolved = false;
     }
 
     fn leave_out(&mut self, now: Instant, random: f64) {

@@ -30,7 +30,7 @@
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
 //! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, net, reload::command, router::membership, takeover |
-//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, config, health::probe, listener, net, proxy, reload, router::table, sessions, shutdown, takeover |
+//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, config, health::probe, listener, net, proxy, reload, router::table, sessions, shutdown, takeover, upstream::names |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
 //! | `commands` | W | what the subcommands do | admin, app, cli, config, demo, net, observe::logging, pin, ring |
@@ -38,7 +38,7 @@
 //! | `config::source` | I | reads what a configuration names: files, environment, host names | config, pin |
 //! | `demo` | I | small stateful MCP servers in this process | net |
 //! | `health` | P | rise and fall of one backend: healthy, suspect, lost | backend |
-//! | `health::probe` | I | probes suspects and carries what was seen to the writer | backend, health, net, upstream::connect |
+//! | `health::probe` | I | probes suspects and carries what was seen to the writer | backend, health, net, upstream::connect, upstream::names |
 //! | `identity` | P | the principal of a request (a JWT's claim, an address) and its digest | - |
 //! | `listener` | I | accepts, keeps the pace of connections, serves HTTP/1.1 with a given handler | net, shutdown |
 //! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
@@ -64,7 +64,7 @@
 //! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | config, mcp, router::table |
 //! | `proxy::reinitialize` | I | repeats the recorded handshake of a lost session elsewhere and sends the request again | health, mcp, mcp::initialize, mcp::session, mcp::sse, net, observe, pin, proxy, ring, router, router::table, sessions, sessions::store, upstream |
 //! | `proxy::unknown` | I | waits and counts for pins that cannot be judged yet | mcp::session, net, ring::hash, router, proxy |
-//! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table, sessions, shutdown |
+//! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table, sessions, shutdown, upstream::names |
 //! | `reload::command` | I | what the writer is asked and told | router::membership |
 //! | `ring` | P | sorted virtual nodes: coordinate or key → backend | backend |
 //! | `ring::hash` | P | the frozen hash, a wire contract | backend, ring |
@@ -80,7 +80,8 @@
 //! | `shutdown` | I | signals, the phases of a drain, and what tells every connection of them | net |
 //! | `takeover` | I | listening sockets go from a running process to the one that takes its place | net |
 //! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |
-//! | `upstream::connect` | I | resolve, connect, handshake within one deadline | backend, net, upstream |
+//! | `upstream::connect` | I | connects within one deadline, of which resolving has a share | backend, net, upstream |
+//! | `upstream::names` | I | looks host names up, each once at a time, and remembers where they led | net, upstream |
 
 pub mod admin;
 pub mod app;

@@ -46,7 +46,7 @@ use crate::{
     },
     sessions::{Opening, Owner, Sessions},
     shutdown::Watch,
-    upstream::{Client, Failure, Options},
+    upstream::{Client, Failure, Options, names::Names},
 };
 
 const _: () = assert!(mcp::session::MAX_CLIENT_LEN == mcp::session::MAX_LEN + PIN_LEN);
@@ -93,13 +93,13 @@ impl Proxy {
         unknowns: Unknowns,
         sessions: Sessions,
         renewals: Renewals,
-        reporter: Reporter,
+        (reporter, names): (Reporter, Names),
         ticker: Ticker,
         watch: Watch,
     ) -> Self {
         Self {
             tables,
-            client: Client::default(),
+            client: Client::new(names),
             unknowns,
             sessions,
             renewals,

@@ -32,6 +32,7 @@ use crate::{
     },
     sessions::Sessions,
     shutdown::Rouser,
+    upstream::names::Names,
 };
 
 /// Between two looks at the configuration because requests name unknown backends.
@@ -84,6 +85,8 @@ pub struct Inputs {
     pub reports: mpsc::Receiver<Report>,
     /// Where the writer's probes report to.
     pub reporter: Reporter,
+    /// Where its probes look up the hosts of backends.
+    pub names: Names,
     /// What the admin listener asks for.
     pub commands: mpsc::Receiver<Command>,
     /// Tells what is open that its backend is lost.
@@ -128,11 +131,12 @@ impl Reload {
             news,
             mut reports,
             reporter,
+            names,
             mut commands,
             rouser,
         } = inputs;
         let outlet = Outlet { publisher, rouser };
-        let mut probes = Probes::new(reporter);
+        let mut probes = Probes::new(reporter, names);
         // Reading files and names may take long, or hang: health and time go on meanwhile.
         let mut loading: Option<(Reason, JoinHandle<Loaded>)> = None;
         let mut wanted: Option<Reason> = None;

@@ -5,6 +5,7 @@
 //! backend can have seen the request, and gives an unseen one back.
 
 pub mod connect;
+pub mod names;
 mod pool;
 
 use std::{
@@ -23,7 +24,7 @@ use hyper::{
     client::conn::http1::SendRequest,
 };
 
-use self::{connect::ConnectError, pool::Pool};
+use self::{connect::ConnectError, names::Names, pool::Pool};
 use crate::{
     backend::{BackendId, Endpoint},
     net::{self, Deadline, Liveness},
@@ -98,6 +99,7 @@ pub struct Target<'a> {
 /// The connections of one thread to all backends. None at first.
 pub struct Client<B> {
     pool: Rc<Pool<B>>,
+    names: Names,
 }
 
 impl<B> Client<B>
@@ -105,6 +107,15 @@ where
     B: HttpBody<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    /// No connections yet; the hosts of backends are looked up in `names`.
+    #[must_use]
+    pub fn new(names: Names) -> Self {
+        Self {
+            pool: Rc::new(Pool::new()),
+            names,
+        }
+    }
+
     /// Closes connections that were idle too long, for ever. One task of the thread runs this, for nobody
     /// polls an idle connection.
     pub async fn sweep(&self) {
@@ -148,7 +159,7 @@ where
                 answered_or_sent => return answered_or_sent,
             }
         }
-        match connect::connect(target.endpoint, options).await {
+        match connect::connect(target.endpoint, options, &self.names).await {
             Ok(fresh) => {
                 self.exchange(fresh, target.id, request, options, deadline, head_limit)
                     .await
@@ -195,14 +206,6 @@ where
                 failure: Failure::HeadTimeout(head_limit),
                 unsent: None,
             }),
-        }
-    }
-}
-
-impl<B> Default for Client<B> {
-    fn default() -> Self {
-        Self {
-            pool: Rc::new(Pool::new()),
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     router::table::{self, Subscriber},
     sessions::Sessions,
     shutdown::{Watch, Watcher},
+    upstream::names::Names,
 };
 
 /// What all workers share.
@@ -29,6 +30,7 @@ pub(super) struct Worker {
     pub(super) sessions: Sessions,
     pub(super) renewals: Renewals,
     pub(super) reporter: Reporter,
+    pub(super) names: Names,
     pub(super) watcher: Watcher,
     pub(super) connections: Connections,
 }
@@ -78,7 +80,7 @@ impl Worker {
             self.unknowns,
             self.sessions,
             self.renewals,
-            self.reporter,
+            (self.reporter, self.names),
             ticker.clone(),
             watch.clone(),
         );

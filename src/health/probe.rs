@@ -18,7 +18,10 @@ use super::{Observation, Suspect};
 use crate::{
     backend::{BackendId, Endpoint},
     net::{self, Instant, Liveness, Stream},
-    upstream::connect::{self, ConnectError},
+    upstream::{
+        connect::{self, ConnectError},
+        names::Names,
+    },
 };
 
 /// Between two probes of one backend: its return is to be seen within half a second.
@@ -63,8 +66,7 @@ pub fn seen_in(error: &ConnectError) -> Option<Observation> {
         ConnectError::Failed { source, .. } => {
             is_the_network_s(source).then_some(Observation::Unreachable)
         }
-        // A resolver that is down says nothing about the backend: it gets no new work, and no clock runs.
-        ConnectError::Unresolved { .. } => Some(Observation::Unready),
+        ConnectError::Unresolved { .. } => Some(Observation::Unresolved),
         ConnectError::Handshake(_) => Some(Observation::Reset),
         ConnectError::SeveralAddresses { .. } => None,
     }
@@ -88,15 +90,17 @@ fn is_the_network_s(error: &io::Error) -> bool {
 pub struct Probes {
     tasks: Vec<(Suspect, AbortHandle)>,
     reporter: Reporter,
+    names: Names,
 }
 
 impl Probes {
     /// None.
     #[must_use]
-    pub fn new(reporter: Reporter) -> Self {
+    pub fn new(reporter: Reporter, names: Names) -> Self {
         Self {
             tasks: Vec::new(),
             reporter,
+            names,
         }
     }
 
@@ -111,17 +115,18 @@ impl Probes {
         });
         for suspect in suspects {
             if !self.tasks.iter().any(|(known, _)| *known == suspect) {
-                let task = tokio::task::spawn_local(probe(suspect.clone(), self.reporter.clone()));
+                let (reporter, names) = (self.reporter.clone(), self.names.clone());
+                let task = tokio::task::spawn_local(probe(suspect.clone(), reporter, names));
                 self.tasks.push((suspect, task.abort_handle()));
             }
         }
     }
 }
 
-async fn probe(suspect: Suspect, reporter: Reporter) {
+async fn probe(suspect: Suspect, reporter: Reporter, names: Names) {
     let mut at = net::now() + INTERVAL;
     loop {
-        if let Some(seen) = first_seen(&suspect, &mut at).await {
+        if let Some(seen) = first_seen(&suspect, &mut at, &names).await {
             reporter.report(suspect.id, seen);
         }
     }
@@ -130,7 +135,7 @@ async fn probe(suspect: Suspect, reporter: Reporter) {
 /// What is seen first by looks that begin at `at` and from then on once in an interval. One alone would not see a
 /// host's return: its packets were lost, and TCP sends the next ones after a second. The others are given
 /// up, so that nothing is seen late.
-async fn first_seen(suspect: &Suspect, at: &mut Instant) -> Option<Observation> {
+async fn first_seen(suspect: &Suspect, at: &mut Instant, names: &Names) -> Option<Observation> {
     let mut looks = JoinSet::new();
     loop {
         tokio::select! {
@@ -138,22 +143,17 @@ async fn first_seen(suspect: &Suspect, at: &mut Instant) -> Option<Observation> 
             Some(seen) = looks.join_next() => return seen.ok().flatten(),
             () = net::sleep_until(*at) => {
                 *at = net::now() + INTERVAL;
-                looks.spawn_local(look(suspect.clone()));
+                looks.spawn_local(look(suspect.clone(), names.clone()));
             }
         }
     }
 }
 
-async fn look(suspect: Suspect) -> Option<Observation> {
-    let opened = net::within(
-        suspect.limit,
-        connect::open(&suspect.endpoint, Liveness::default()),
-    )
-    .await;
-    let stream = match opened {
-        Some(Ok(stream)) => stream,
-        Some(Err(error)) => return seen_in(&error),
-        None => return Some(Observation::Unreachable),
+async fn look(suspect: Suspect, names: Names) -> Option<Observation> {
+    let liveness = Liveness::default();
+    let stream = match connect::open(&suspect.endpoint, suspect.limit, liveness, &names).await {
+        Ok(stream) => stream,
+        Err(error) => return seen_in(&error),
     };
     let Some(path) = &suspect.path else {
         return Some(Observation::Probed);
@@ -189,30 +189,4 @@ async fn status_of(stream: Stream, endpoint: &Endpoint, path: &str) -> Option<u1
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fault_of_this_side_says_nothing_about_the_backend() {
-        const EMFILE: i32 = 24;
-        const EHOSTUNREACH: i32 = 113;
-        let failed = |code| ConnectError::Failed {
-            address: "192.0.2.1:80".parse().unwrap(),
-            source: io::Error::from_raw_os_error(code),
-        };
-        assert_eq!(seen_in(&failed(EMFILE)), None);
-        assert_eq!(
-            seen_in(&failed(EHOSTUNREACH)),
-            Some(Observation::Unreachable)
-        );
-        let unresolved = ConnectError::Unresolved {
-            host: "h".into(),
-            source: io::Error::other("no answer"),
-        };
-        assert_eq!(
-            seen_in(&unresolved),
-            Some(Observation::Unready),
-            "no clock runs"
-        );
-    }
-}
+mod tests;

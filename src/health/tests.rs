@@ -159,6 +159,26 @@ fn who_is_not_ready_gets_no_work_and_keeps_its_sessions() {
 }
 
 #[test]
+fn a_name_that_does_not_resolve_loses_nobody_and_brings_nobody_back() {
+    let mut story = Story::begin();
+    assert_eq!(story.see(Observation::Unresolved), Vital::Suspect);
+    assert!(story.state.wants_probe());
+    assert_eq!(story.probe(3600, Observation::Unresolved), Vital::Suspect);
+    assert_eq!(story.see(Observation::Served), Vital::Healthy);
+
+    assert_eq!(story.probe(5, Observation::Refused), Vital::Suspect);
+    story.probe(3, Observation::Unresolved);
+    assert_eq!(story.probe(2, Observation::Refused), Vital::Suspect);
+    assert_eq!(
+        story.probe(1, Observation::Refused),
+        Vital::Lost,
+        "refused for 10 s"
+    );
+    assert_eq!(story.probe(3600, Observation::Unresolved), Vital::Lost);
+    assert_eq!(story.see(Observation::Probed), Vital::Healthy);
+}
+
+#[test]
 fn what_sessions_are_answered_does_not_hide_that_new_work_hangs_or_is_unwanted() {
     let mut story = Story::begin();
     for _ in 0..TIMEOUTS {
@@ -181,6 +201,7 @@ fn observations() -> impl Strategy<Value = Observation> {
         Observation::Refused,
         Observation::Unreachable,
         Observation::Unready,
+        Observation::Unresolved,
         Observation::Reset,
         Observation::TimedOut,
     ])
@@ -192,11 +213,15 @@ proptest! {
         let mut story = Story::begin();
         let mut down_since = None;
         for (seen, seconds) in steps {
-            story.pass(seconds);
+            let before = story.pass(seconds);
             let vital = story.see(seen);
             match seen {
                 Observation::Answered | Observation::Served | Observation::Probed | Observation::Unready => down_since = None,
                 Observation::Refused | Observation::Unreachable => { down_since.get_or_insert(story.now); }
+                Observation::Unresolved => {
+                    prop_assert_eq!(vital == Vital::Lost, before == Vital::Lost, "no evidence was taken for some");
+                    prop_assert!(vital != Vital::Healthy, "work for one that nobody can find");
+                }
                 Observation::Reset | Observation::TimedOut => {}
             }
             prop_assert!(vital != Vital::Lost || down_since.is_some(), "lost without a failed connect");

@@ -22,6 +22,7 @@ mod knowing;
 mod limits;
 mod logs;
 mod misuse;
+mod names;
 mod partitions;
 mod placement;
 mod pools;
