@@ -108,7 +108,8 @@ impl Proxy {
             self.sessions.visit_known(id, load)?
         };
         let ended = asked.method == Method::DELETE && status.is_success();
-        if ended || status == StatusCode::NOT_FOUND {
+        let is_gone = status == StatusCode::NOT_FOUND && asked.is_404_of_session();
+        if ended || is_gone {
             visit.end_session();
             return None;
         }
