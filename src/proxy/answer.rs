@@ -179,7 +179,10 @@ impl Asked {
 /// The ids of a request whose pin was verified. The contract wants its answers to carry the client's id again.
 pub(super) fn exchanged(asked: &Asked, decision: &Decision) -> Option<Exchanged> {
     match (decision.why, &asked.client_id, &decision.session) {
-        (Why::Pinned | Why::Successor | Why::Reinitialized, Some(client), Some(server)) => {
+        // An id without a pin may go to a successor too: as it came.
+        (Why::Pinned | Why::Successor | Why::Reinitialized, Some(client), Some(server))
+            if client.as_bytes() != server.as_bytes() =>
+        {
             Some(Exchanged {
                 client: client.clone(),
                 server: server.clone().into_value(),

@@ -208,6 +208,28 @@ fn with_successor_the_sessions_of_a_drained_backend_go_on_elsewhere() {
 }
 
 #[test]
+fn an_id_without_pin_gets_one_where_it_goes_on() {
+    let backends = ["a", "b"].map(|name| {
+        Backend::start(move |request, stream| {
+            let id = request.header("mcp-session-id").unwrap_or("new");
+            let answer = ok(&format!("mcp-session-id: {id}\r\n"), name);
+            stream.write_all(&answer).is_ok()
+        })
+    });
+    let listed = Pinring::backends(&backends.each_ref());
+    let pinring = administrated(&format!("{listed}\n[pool]\non_loss = \"successor\"\n"));
+    drain(&pinring, json!({ "backend": "a", "now": true }));
+    for number in 0..8 {
+        let foreign = format!("foreign-{number}");
+        let answer = Client::in_session(pinring.address(), &foreign);
+        assert_eq!(answer.text(), "b");
+        let pinned = answer.header("mcp-session-id").unwrap();
+        assert!(pinned.starts_with(&format!("{foreign}-")), "{pinned}");
+        assert_eq!(Client::in_session(pinring.address(), pinned).text(), "b");
+    }
+}
+
+#[test]
 fn an_id_without_pin_is_lost_with_the_backend_that_owns_its_hash() {
     let a = server("a");
     let pinring = administrated(&Pinring::backends(&[&a]));
