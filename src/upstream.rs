@@ -115,7 +115,7 @@ where
     }
 
     /// Sends `request` and waits for the head of its answer, until the deadline, which is set to expire after
-    /// the time beside it and may be moved meanwhile.
+    /// the time beside it and may be moved meanwhile. `request` is taken when it is handed to a connection.
     ///
     /// A pooled connection that the backend has closed meanwhile is replaced by a fresh one without
     /// the caller noticing, as long as nothing was sent.
@@ -126,16 +126,16 @@ where
     ///
     /// # Cancel safety
     ///
-    /// When dropped, the connection is closed, and the backend may or may not have seen the request.
+    /// When dropped, the connection is closed, and the backend has seen nothing if the request is still in
+    /// `request`; else it may have.
     pub async fn send(
         &self,
         target: Target<'_>,
-        request: Request<B>,
+        request: &mut Option<Request<B>>,
         options: Options,
         (deadline, head_limit): (&Deadline, Duration),
     ) -> Result<Response<Body<B>>, Unanswered<B>> {
         deadline.set(head_limit);
-        let mut request = request;
         if let Some(pooled) = self.pool.checkout(target.id) {
             match self
                 .exchange(pooled, target.id, request, options, deadline, head_limit)
@@ -144,7 +144,7 @@ where
                 Err(Unanswered {
                     unsent: Some(unsent),
                     ..
-                }) => request = unsent,
+                }) => *request = Some(unsent),
                 answered_or_sent => return answered_or_sent,
             }
         }
@@ -155,7 +155,7 @@ where
             }
             Err(error) => Err(Unanswered {
                 failure: Failure::Connect(error),
-                unsent: Some(request),
+                unsent: request.take(),
             }),
         }
     }
@@ -164,11 +164,12 @@ where
         &self,
         mut sender: SendRequest<B>,
         id: BackendId,
-        request: Request<B>,
+        request: &mut Option<Request<B>>,
         options: Options,
         deadline: &Deadline,
         head_limit: Duration,
     ) -> Result<Response<Body<B>>, Unanswered<B>> {
+        let request = request.take().expect("a request is sent once");
         let mut answer = pin!(sender.try_send_request(request));
         let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
             Poll::Ready(answered) => Poll::Ready(Some(answered)),

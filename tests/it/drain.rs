@@ -10,7 +10,8 @@ use std::{
 use serde_json::json;
 
 use crate::support::{
-    Backend, Chunk, Client, Pinring, administrated, ask, eventually, listing, ok, request,
+    Backend, Chunk, Client, Pinring, Unreachable, administrated, ask, eventually, listing, ok,
+    request,
 };
 
 /// A server of sessions whose answers depend on the request: `DELETE` ends the session, `GET` opens a stream, a
@@ -250,6 +251,39 @@ fn new_work_that_is_unanswered_at_the_end_of_a_drain_is_told_so() {
     drain(&pinring, json!({ "backend": "a", "now": true }));
     let answer = client.answer();
     assert_eq!((answer.status, &*answer.reason()), (502, "backend_drained"));
+}
+
+#[test]
+fn what_no_backend_has_seen_at_the_end_of_a_drain_goes_elsewhere_or_is_told_to_come_back() {
+    let (away, b) = (Unreachable::new(), Backend::stateful("b"));
+    let alone = format!("{{ name = \"a\", url = \"http://{}\" }}", away.address());
+    let other = format!("{{ name = \"b\", url = \"http://{}\" }}", b.address());
+    for (backends, told) in [
+        (alone.clone(), (503, "no_backend")),
+        (format!("{alone}, {other}"), (200, "")),
+    ] {
+        let pinring = administrated(&format!(
+            "backends = [{backends}]\n[timeouts]\nconnect = \"20s\"\n"
+        ));
+        let address = pinring.address();
+        let mut asking = Vec::new();
+        eventually("one is on its way to a", || {
+            asking.push(std::thread::spawn(move || {
+                Client::once(address, "POST", "", "{}")
+            }));
+            pinring.standing("a")["in_flight"] != 0
+        });
+        drain(&pinring, json!({ "backend": "a", "now": true }));
+        for one in asking {
+            let answer = one.join().unwrap();
+            let reason = if answer.status == 200 {
+                String::new()
+            } else {
+                answer.reason()
+            };
+            assert_eq!((answer.status, &*reason), told);
+        }
+    }
 }
 
 #[test]
