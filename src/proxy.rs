@@ -11,6 +11,7 @@ pub mod error;
 mod gone;
 pub mod headers;
 mod reinitialize;
+mod room;
 mod unknown;
 
 use std::{
@@ -42,7 +43,7 @@ use crate::{
         self, Decision, Moved, Refusal, Why,
         table::{Pool, Reader, RoutingTable, Snapshot},
     },
-    sessions::{Opening, Owner, Sessions},
+    sessions::{Owner, Sessions},
     shutdown::Watch,
     upstream::{Client, Failure, Options},
 };
@@ -182,7 +183,7 @@ impl Proxy {
                 return Err(error);
             }
         };
-        let _until_it_is_counted = match kind {
+        let of_principal = match kind {
             RequestKind::NewWork => self.open(&table, &asked)?,
             RequestKind::Modern { .. }
             | RequestKind::Session(_)
@@ -202,7 +203,7 @@ impl Proxy {
             exchange.session(|| table.keys.log_hash(query.own().as_bytes()).to_string());
             headers::set_query(&mut head, query.own());
         }
-        if asked.may_open.is_some() {
+        if asked.may_open.is_some() && kind == RequestKind::NewWork {
             // What is compressed cannot be pinned.
             head.headers.insert(
                 header::ACCEPT_ENCODING,
@@ -217,6 +218,7 @@ impl Proxy {
             decision.session.clone(),
         );
         part.prepare(&mut head, &decision);
+        let unannounced = room::unannounced(&table, &kind, &head, &decision);
         let incoming = body.take().expect("a request is forwarded once");
         let head_deadline = self.ticker.deadline();
         let body = RequestBody::Passing(Passing::new(
@@ -242,13 +244,17 @@ impl Proxy {
         let gone = self
             .hear(pool, &mut delivered, exchanged.as_ref(), &asked)
             .await?;
-        let (delivered, exchanged) = match gone {
+        let (mut delivered, exchanged) = match gone {
             Some(gone) => {
                 part.reconsider(&delivery, delivered, exchanged, gone)
                     .await?
             }
             None => (delivered, exchanged),
         };
+        delivered.room.of_principal = of_principal;
+        if let Some(head) = unannounced {
+            self.admit(&table, pool, &mut delivered, &asked, head)?;
+        }
 
         // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.
         let mut response = self.answer(&table, pool, delivered, exchanged, &asked, exchange)?;
@@ -294,17 +300,6 @@ impl Proxy {
             .await
     }
 
-    /// Takes room for a session of whoever asks, where there is a limit.
-    fn open(&self, table: &RoutingTable, asked: &Asked) -> Result<Option<Opening>, ProxyError> {
-        let Some((credential, most, owner)) = asked.owner(table) else {
-            return Ok(None);
-        };
-        self.sessions
-            .open(owner, &credential.as_bytes(), most)
-            .map(Some)
-            .map_err(|_full| ProxyError::Refused(Refusal::PrincipalSessionsFull))
-    }
-
     /// The log's loud trace of a route that was forgotten in the configuration: once in a while, for whoever
     /// scans ports must not fill the log.
     fn warn_of_no_pool(&self, head: &request::Parts) {
@@ -333,7 +328,15 @@ impl Asked {
             RequestKind::NewWork | RequestKind::Other => (Era::Legacy, None, None),
         };
         let client_id = session.map(mcp::session::ClientSessionId::into_value);
-        let opens = *kind == RequestKind::NewWork && head.method == Method::GET;
+        let opens = head.method == Method::GET
+            && match kind {
+                RequestKind::NewWork => true,
+                // Its stream is looked into only where sessions are counted.
+                RequestKind::Other => room::is_limited(table),
+                RequestKind::Modern { .. } | RequestKind::Session(_) | RequestKind::Endpoint(_) => {
+                    false
+                }
+            };
         let host = || head.headers.get(header::HOST).cloned();
         Self {
             era,
@@ -462,4 +465,24 @@ fn chain(error: &dyn std::error::Error) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(
+        _handle: impl Fn(&'static Proxy, Request<Incoming>, SocketAddr, &'static HeaderValue) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_is_rare_takes_no_room_in_the_future_of_a_request() {
+        let size = size_of_future(|proxy, request, peer, forwarded_for| {
+            proxy.handle(request, peer, forwarded_for)
+        });
+        // Each open connection has one: box what most requests do not need.
+        assert!(size <= 5600, "{size}");
+    }
 }

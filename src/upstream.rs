@@ -95,7 +95,7 @@ pub struct Target<'a> {
     pub endpoint: &'a Endpoint,
 }
 
-/// The connections of one thread to all backends. None at first.
+/// The connections of one thread to all backends. None at first. Clones share them.
 pub struct Client<B> {
     pool: Rc<Pool<B>>,
 }
@@ -196,6 +196,14 @@ where
                 failure: Failure::HeadTimeout(head_limit),
                 unsent: None,
             }),
+        }
+    }
+}
+
+impl<B> Clone for Client<B> {
+    fn clone(&self) -> Self {
+        Self {
+            pool: Rc::clone(&self.pool),
         }
     }
 }

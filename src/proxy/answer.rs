@@ -15,6 +15,7 @@ use super::{
     deliver::Delivered,
     error::ProxyError,
     headers::{self, Exchanged},
+    room::Room,
 };
 use crate::{
     mcp::{Era, session::ServerSessionId, sse},
@@ -26,7 +27,7 @@ use crate::{
         placement::Load,
         table::{Pool, RoutingTable, Snapshot},
     },
-    sessions::Visit,
+    sessions::{Owner, Visit},
 };
 
 impl Proxy {
@@ -43,7 +44,7 @@ impl Proxy {
         let Delivered {
             member,
             in_flight,
-            opening: _until_it_is_counted,
+            room,
             response,
             read,
         } = delivered;
@@ -69,8 +70,10 @@ impl Proxy {
         let events = self.event_stream(table, &head.headers, &upstream, asked);
         let events = events.map(|events| {
             let may_open = asked.may_open.as_ref().filter(|_| head.status.is_success());
-            events.with_endpoint(may_open.map(|host| self.endpoint(table, pool, member, host)))
-        });
+            let owner = asked.owner(table).map(|(_, _, owner)| owner);
+            let endpoint = |host| self.endpoint(table, pool, member, host, owner, room);
+            events.with_endpoint(may_open.map(endpoint))
+        }); // by now a session that has an id is counted, and its room is given back
         let idle = table
             .timeouts
             .stream_idle
@@ -144,13 +147,16 @@ impl Proxy {
         Some(EventStream::new(comments, ending))
     }
 
-    /// What pins the `endpoint` event, should the stream begin with one.
+    /// What pins the `endpoint` event, should the stream begin with one. Until it has passed, or the stream has
+    /// ended, `room` counts for the session of `owner`.
     fn endpoint(
         &self,
         table: &Snapshot,
         pool: &Pool,
         member: Member,
         host: &HeaderValue,
+        owner: Option<Owner>,
+        room: Room,
     ) -> Endpoint {
         let of_pool = |other: &Pool| std::ptr::eq(other, pool);
         let index = table.pools.iter().position(of_pool);
@@ -161,7 +167,12 @@ impl Proxy {
             let pool = &table.pools[index];
             let coordinate = pool.coordinate_for(member, query);
             let pin = table.keys.mint(Kind::Endpoint, coordinate, None, query);
-            (pin, sessions.visit(query, &pool.entry(member).load))
+            let mut visit = sessions.visit(query, &pool.entry(member).load);
+            if let Some(owner) = owner {
+                visit.belongs_to(owner);
+            }
+            let _until_it_is_counted = &room;
+            (pin, visit)
         };
         Endpoint::new(host.clone(), prefix, Box::new(issue))
     }

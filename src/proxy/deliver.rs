@@ -13,6 +13,7 @@ use super::{
     body::RequestBody,
     error::{self, ProxyError},
     headers, options,
+    room::Room,
 };
 use crate::{
     config::OnLoss,
@@ -52,8 +53,8 @@ pub(super) struct Delivered {
     pub(super) member: Member,
     /// Counts as work of that backend until it is dropped.
     pub(super) in_flight: InFlight,
-    /// Counts as a session of that backend until it is known whether it is one.
-    pub(super) opening: Option<Opening>,
+    /// For the session that it may have opened.
+    pub(super) room: Room,
     /// With what.
     pub(super) response: Response<upstream::Body<RequestBody>>,
     /// The beginning of its body, if that was read already.
@@ -201,7 +202,10 @@ impl Delivery<'_> {
         Ok(Delivered {
             member: decision.member,
             in_flight,
-            opening,
+            room: Room {
+                of_backend: opening,
+                of_principal: None,
+            },
             response,
             read: Bytes::new(),
         })
