@@ -12,6 +12,7 @@ pub mod error;
 mod gone;
 pub mod headers;
 mod reinitialize;
+mod room;
 mod unknown;
 
 use std::{
@@ -44,7 +45,7 @@ use crate::{
         self, Decision, Moved, Refusal, Why,
         table::{Pool, Reader, RoutingTable, Snapshot},
     },
-    sessions::{Opening, Owner, Sessions},
+    sessions::{Owner, Sessions},
     shutdown::Watch,
     upstream::{Client, Failure, Options, names::Names},
 };
@@ -207,7 +208,7 @@ impl Proxy {
                 return Err(error);
             }
         };
-        let _until_it_is_counted = match kind {
+        let of_principal = match kind {
             RequestKind::NewWork => self.open(&table, &asked)?,
             RequestKind::Modern(_)
             | RequestKind::Session(_)
@@ -227,7 +228,7 @@ impl Proxy {
             exchange.session(|| table.keys.log_hash(query.own().as_bytes()).to_string());
             headers::set_query(&mut head, query.own());
         }
-        if asked.may_open.is_some() {
+        if asked.may_open.is_some() && kind == RequestKind::NewWork {
             // What is compressed cannot be pinned.
             head.headers.insert(
                 header::ACCEPT_ENCODING,
@@ -242,6 +243,7 @@ impl Proxy {
             decision.session.clone(),
         );
         part.prepare(&mut head, &decision);
+        let unannounced = room::unannounced(&table, &kind, &head, &decision);
         let (body, minting) = match carrying {
             Some(carrying) => {
                 let (body, tasks) = carrying.strip(&table, pool, decision.member, &mut head);
@@ -275,6 +277,10 @@ impl Proxy {
             }
             None => (delivered, exchanged),
         };
+        delivered.room.of_principal = of_principal;
+        if let Some(head) = unannounced {
+            self.admit(&table, pool, &mut delivered, &asked, head)?;
+        }
         if let Some(tasks) = minting {
             let pinning = self.pin_carriers(&table, pool, &mut delivered, tasks);
             Box::pin(pinning).await?;
@@ -343,17 +349,6 @@ impl Proxy {
         }
     }
 
-    /// Takes room for a session of whoever asks, where there is a limit.
-    fn open(&self, table: &RoutingTable, asked: &Asked) -> Result<Option<Opening>, ProxyError> {
-        let Some((credential, most, owner)) = asked.owner(table) else {
-            return Ok(None);
-        };
-        self.sessions
-            .open(owner, &credential.as_bytes(), most)
-            .map(Some)
-            .map_err(|_full| ProxyError::Refused(Refusal::PrincipalSessionsFull))
-    }
-
     /// The log's loud trace of a route that was forgotten in the configuration: once in a while, for whoever
     /// scans ports must not fill the log.
     fn warn_of_no_pool(&self, head: &request::Parts) {
@@ -382,7 +377,15 @@ impl Asked {
             RequestKind::NewWork | RequestKind::Other => (Era::Legacy, None, None),
         };
         let client_id = session.map(mcp::session::ClientSessionId::into_value);
-        let opens = *kind == RequestKind::NewWork && head.method == Method::GET;
+        let opens = head.method == Method::GET
+            && match kind {
+                RequestKind::NewWork => true,
+                // Its stream is looked into only where sessions are counted.
+                RequestKind::Other => room::is_limited(table),
+                RequestKind::Modern { .. } | RequestKind::Session(_) | RequestKind::Endpoint(_) => {
+                    false
+                }
+            };
         let host = || head.headers.get(header::HOST).cloned();
         Self {
             era,
@@ -511,4 +514,24 @@ fn chain(error: &dyn std::error::Error) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F: Future>(
+        _handle: impl Fn(&'static Proxy, Request<Incoming>, SocketAddr, &'static HeaderValue) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_is_rare_takes_no_room_in_the_future_of_a_request() {
+        let size = size_of_future(|proxy, request, peer, forwarded_for| {
+            proxy.handle(request, peer, forwarded_for)
+        });
+        // Each open connection has one: box what most requests do not need.
+        assert!(size <= 5600, "{size}");
+    }
 }

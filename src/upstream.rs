@@ -96,7 +96,7 @@ pub struct Target<'a> {
     pub endpoint: &'a Endpoint,
 }
 
-/// The connections of one thread to all backends. None at first.
+/// The connections of one thread to all backends. None at first. Clones share them.
 pub struct Client<B> {
     pool: Rc<Pool<B>>,
     names: Names,
@@ -126,7 +126,7 @@ where
     }
 
     /// Sends `request` and waits for the head of its answer, until the deadline, which is set to expire after
-    /// the time beside it and may be moved meanwhile.
+    /// the time beside it and may be moved meanwhile. `request` is taken when it is handed to a connection.
     ///
     /// A pooled connection that the backend has closed meanwhile is replaced by a fresh one without
     /// the caller noticing, as long as nothing was sent.
@@ -137,16 +137,16 @@ where
     ///
     /// # Cancel safety
     ///
-    /// When dropped, the connection is closed, and the backend may or may not have seen the request.
+    /// When dropped, the connection is closed, and the backend has seen nothing if the request is still in
+    /// `request`; else it may have.
     pub async fn send(
         &self,
         target: Target<'_>,
-        request: Request<B>,
+        request: &mut Option<Request<B>>,
         options: Options,
         (deadline, head_limit): (&Deadline, Duration),
     ) -> Result<Response<Body<B>>, Unanswered<B>> {
         deadline.set(head_limit);
-        let mut request = request;
         if let Some(pooled) = self.pool.checkout(target.id) {
             match self
                 .exchange(pooled, target.id, request, options, deadline, head_limit)
@@ -155,7 +155,7 @@ where
                 Err(Unanswered {
                     unsent: Some(unsent),
                     ..
-                }) => request = unsent,
+                }) => *request = Some(unsent),
                 answered_or_sent => return answered_or_sent,
             }
         }
@@ -166,7 +166,7 @@ where
             }
             Err(error) => Err(Unanswered {
                 failure: Failure::Connect(error),
-                unsent: Some(request),
+                unsent: request.take(),
             }),
         }
     }
@@ -175,11 +175,12 @@ where
         &self,
         mut sender: SendRequest<B>,
         id: BackendId,
-        request: Request<B>,
+        request: &mut Option<Request<B>>,
         options: Options,
         deadline: &Deadline,
         head_limit: Duration,
     ) -> Result<Response<Body<B>>, Unanswered<B>> {
+        let request = request.take().expect("a request is sent once");
         let mut answer = pin!(sender.try_send_request(request));
         let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
             Poll::Ready(answered) => Poll::Ready(Some(answered)),
@@ -206,6 +207,15 @@ where
                 failure: Failure::HeadTimeout(head_limit),
                 unsent: None,
             }),
+        }
+    }
+}
+
+impl<B> Clone for Client<B> {
+    fn clone(&self) -> Self {
+        Self {
+            pool: Rc::clone(&self.pool),
+            names: self.names.clone(),
         }
     }
 }

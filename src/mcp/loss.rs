@@ -1,12 +1,13 @@
 //! Recognises what servers say of a session that they do not know, where it is not the 404 that the
-//! specification wants (2025-03-26 and later, Transports, "Session Management").
+//! specification wants (2025-03-26 and later, Transports, "Session Management"), or where that may mean the route.
 //!
 //! Conservative: only answers to a request that named a session, only the statuses that servers were seen to
 //! take, and only texts that can mean nothing else. Seen in: `server-everything` of every release and the
 //! examples of the TypeScript SDK up to 1.32 (400 `No valid session ID provided`, or the plain text `Invalid or
 //! missing session ID`), the transport of that SDK and of its ports (400 `Server not initialized`), the Python
 //! SDK's manager up to 1.24 (400 `No valid session ID provided`), mcp-go (400 with the plain text `Invalid session
-//! ID`), and in many servers that were written after these.
+//! ID`), and in many servers that were written after these. With 404: JSON-RPC `Session not found` (TypeScript, Python,
+//! Ruby) or the plain text (`Not Found: Session not found` of rmcp).
 
 use http::{
     HeaderMap, StatusCode,
@@ -70,7 +71,7 @@ const CONTINUATIONS: [&str; 9] = [
 #[must_use]
 pub fn is_worth_reading(status: StatusCode, headers: &HeaderMap) -> bool {
     let is_suspect = match status {
-        StatusCode::BAD_REQUEST => true,
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => true,
         StatusCode::UNAUTHORIZED => !headers.contains_key(WWW_AUTHENTICATE),
         _ => false,
     };
@@ -86,7 +87,7 @@ pub fn is_told_by(status: StatusCode, body: &[u8]) -> bool {
     match serde_json::from_str::<Value>(text) {
         Ok(json) => is_told_by_json(status, &json),
         // A page for people to log in at may be short too; servers of MCP say 401 in JSON-RPC.
-        Err(_) => status == StatusCode::BAD_REQUEST && text.len() <= MAX_TEXT && is_notice(text),
+        Err(_) => status != StatusCode::UNAUTHORIZED && text.len() <= MAX_TEXT && is_notice(text),
     }
 }
 
@@ -94,7 +95,7 @@ fn is_told_by_json(status: StatusCode, json: &Value) -> bool {
     let error = &json["error"];
     if json["jsonrpc"] != "2.0" {
         // { "error": "Invalid or missing session ID" }
-        return status == StatusCode::BAD_REQUEST && error.as_str().is_some_and(is_notice);
+        return status != StatusCode::UNAUTHORIZED && error.as_str().is_some_and(is_notice);
     }
     let is_about_the_message = matches!(
         error["code"].as_i64(),
@@ -222,6 +223,33 @@ mod tests {
     }
 
     #[test]
+    fn a_404_of_the_session_is_told_from_one_of_the_route() {
+        assert!(is_worth_reading(StatusCode::NOT_FOUND, &HeaderMap::new()));
+        for body in [
+            rpc(-32001, "Session not found"), // TypeScript
+            rpc(-32600, "Session not found"), // Python, Ruby
+            rpc(-32600, "Not Found: Session has been terminated"),
+            "Not Found: Session not found".into(), // rmcp
+            "session not found\n".into(),          // Go
+            "Session terminated\n".into(),         // mcp-go
+            r#"{"error":"Session not found"}"#.into(),
+        ] {
+            assert!(told(404, &body), "{body}");
+        }
+        for body in [
+            "",
+            "Cannot GET /mcp",
+            "Not Found",
+            "404 page not found\n",
+            "<!DOCTYPE html>\n<pre>Cannot GET /mcp</pre>\n",
+            r#"{"message":"Route GET:/mcp not found","error":"Not Found","statusCode":404}"#,
+            r#"{"detail":"Not Found"}"#,
+        ] {
+            assert!(!told(404, body), "{body}");
+        }
+    }
+
+    #[test]
     fn a_login_is_no_session() {
         for body in [
             "Invalid session. Please log in again.",
@@ -239,7 +267,7 @@ mod tests {
     #[test]
     fn other_answers_are_not_worth_reading() {
         let none = HeaderMap::new();
-        for status in [200, 202, 403, 404, 405, 409, 500, 503] {
+        for status in [200, 202, 403, 405, 409, 500, 503] {
             let status = StatusCode::from_u16(status).unwrap();
             assert!(!is_worth_reading(status, &none), "{status}");
         }

@@ -15,6 +15,7 @@ use super::{
     deliver::Delivered,
     error::ProxyError,
     headers::{self, Exchanged},
+    room::Room,
 };
 use crate::{
     mcp::{Era, session::ServerSessionId, sse},
@@ -26,7 +27,7 @@ use crate::{
         placement::Load,
         table::{Pool, RoutingTable, Snapshot},
     },
-    sessions::Visit,
+    sessions::{Owner, Visit},
 };
 
 impl Proxy {
@@ -43,7 +44,7 @@ impl Proxy {
         let Delivered {
             member,
             in_flight,
-            opening: _until_it_is_counted,
+            room,
             response,
             read,
             carriers,
@@ -70,8 +71,10 @@ impl Proxy {
         let events = self.event_stream(table, &head.headers, &upstream, asked);
         let events = events.map(|events| {
             let may_open = asked.may_open.as_ref().filter(|_| head.status.is_success());
-            events.with_endpoint(may_open.map(|host| self.endpoint(table, pool, member, host)))
-        });
+            let owner = asked.owner(table).map(|(_, _, owner)| owner);
+            let endpoint = |host| self.endpoint(table, pool, member, host, owner, room);
+            events.with_endpoint(may_open.map(endpoint))
+        }); // by now a session that has an id is counted, and its room is given back
         let idle = table
             .timeouts
             .stream_idle
@@ -110,7 +113,8 @@ impl Proxy {
             self.sessions.visit_known(id, load)?
         };
         let ended = asked.method == Method::DELETE && status.is_success();
-        if ended || status == StatusCode::NOT_FOUND {
+        let is_gone = status == StatusCode::NOT_FOUND && asked.is_404_of_session();
+        if ended || is_gone {
             visit.end_session();
             return None;
         }
@@ -145,13 +149,16 @@ impl Proxy {
         Some(EventStream::new(comments, ending))
     }
 
-    /// What pins the `endpoint` event, should the stream begin with one.
+    /// What pins the `endpoint` event, should the stream begin with one. Until it has passed, or the stream has
+    /// ended, `room` counts for the session of `owner`.
     fn endpoint(
         &self,
         table: &Snapshot,
         pool: &Pool,
         member: Member,
         host: &HeaderValue,
+        owner: Option<Owner>,
+        room: Room,
     ) -> Endpoint {
         let index = table.index_of(pool);
         let (table, sessions) = (Rc::clone(table), self.sessions.clone());
@@ -160,7 +167,12 @@ impl Proxy {
             let pool = &table.pools[index];
             let coordinate = pool.coordinate_for(member, query);
             let pin = table.keys.mint(Kind::Endpoint, coordinate, None, query);
-            (pin, sessions.visit(query, &pool.entry(member).load))
+            let mut visit = sessions.visit(query, &pool.entry(member).load);
+            if let Some(owner) = owner {
+                visit.belongs_to(owner);
+            }
+            let _until_it_is_counted = &room;
+            (pin, visit)
         };
         Endpoint::new(host.clone(), prefix, Box::new(issue))
     }
@@ -178,11 +190,12 @@ impl Asked {
 /// The ids of a request whose pin was verified. The contract wants its answers to carry the client's id again.
 pub(super) fn exchanged(asked: &Asked, decision: &Decision) -> Option<Exchanged> {
     match (decision.why, &asked.client_id, &decision.session) {
+        // An id without a pin may go to a successor too: as it came.
         (
             Why::Pinned | Why::Carrier | Why::Successor | Why::Reinitialized,
             Some(client),
             Some(server),
-        ) => Some(Exchanged {
+        ) if client.as_bytes() != server.as_bytes() => Some(Exchanged {
             client: client.clone(),
             server: server.clone().into_value(),
         }),

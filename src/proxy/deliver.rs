@@ -15,6 +15,7 @@ use super::{
     body::{self, Pieces, RequestBody},
     error::{self, ProxyError},
     headers, options,
+    room::Room,
 };
 use crate::{
     config::OnLoss,
@@ -57,8 +58,8 @@ pub(super) struct Delivered {
     pub(super) member: Member,
     /// Counts as work of that backend until it is dropped.
     pub(super) in_flight: InFlight,
-    /// Counts as a session of that backend until it is known whether it is one.
-    pub(super) opening: Option<Opening>,
+    /// For the session that it may have opened.
+    pub(super) room: Room,
     /// With what.
     pub(super) response: Response<upstream::Body<RequestBody>>,
     /// The beginning of its body, if that was read already.
@@ -109,8 +110,9 @@ impl Delivered {
 enum Stopped {
     /// The backend gave none.
     Unanswered(Unanswered<RequestBody>),
-    /// The backend has lost all that it held: nobody waits for it any longer.
-    Lost,
+    /// The backend has lost all that it held: nobody waits for it any longer. With the request if it has seen
+    /// nothing of it.
+    Lost(Option<Request<RequestBody>>),
 }
 
 impl Delivery<'_> {
@@ -139,7 +141,17 @@ impl Delivery<'_> {
             let failed = match self.attempt(entry, &decision, opening, request).await {
                 Ok(delivered) => return Ok(delivered),
                 Err(Stopped::Unanswered(failed)) => failed,
-                Err(Stopped::Lost) => return Err(self.lost()),
+                Err(Stopped::Lost(None)) => return Err(self.lost()),
+                Err(Stopped::Lost(Some(unsent))) => {
+                    tried.push(decision.member);
+                    let random = self.proxy.random.borrow_mut().u64(..);
+                    let Ok(next) = router::reroute(self.pool, &decision, random, &tried) else {
+                        self.discard(unsent);
+                        return Err(self.lost_unsent());
+                    };
+                    (decision, request) = (next, unsent);
+                    continue;
+                }
             };
             self.note(entry, &failed.failure);
             let Some(unsent) = failed.unsent else {
@@ -208,14 +220,19 @@ impl Delivery<'_> {
         };
         let head = (&self.head, self.asked.head_limit(self.table));
         let client = &self.proxy.client;
-        let mut sent = pin!(client.send(target, request, self.options(entry), head));
-        let response = poll_fn(|cx| match sent.as_mut().poll(cx) {
-            Poll::Pending if in_flight.is_to_end(self.proxy.watch.round()) => {
-                Poll::Ready(Err(Stopped::Lost))
-            }
-            polled => polled.map_err(Stopped::Unanswered),
-        })
-        .await?;
+        let mut request = Some(request);
+        let answered = {
+            let mut sent = pin!(client.send(target, &mut request, self.options(entry), head));
+            poll_fn(|cx| match sent.as_mut().poll(cx) {
+                Poll::Pending if in_flight.is_to_end(self.proxy.watch.round()) => Poll::Ready(None),
+                polled => polled.map(Some),
+            })
+            .await
+        };
+        let response = match answered {
+            Some(answered) => answered.map_err(Stopped::Unanswered)?,
+            None => return Err(Stopped::Lost(request)),
+        };
         if entry.wants_good_news {
             let seen = if self.asked.has_session {
                 Observation::Served
@@ -227,7 +244,10 @@ impl Delivery<'_> {
         Ok(Delivered {
             member: decision.member,
             in_flight,
-            opening,
+            room: Room {
+                of_backend: opening,
+                of_principal: None,
+            },
             response,
             read: Bytes::new(),
             carriers: None,
@@ -237,12 +257,27 @@ impl Delivery<'_> {
     /// The backend was drained while it had the request, which is never sent twice. The session is
     /// gone, unless somebody else can serve it next time.
     fn lost(&self) -> ProxyError {
-        let is_of_session = self.asked.era == Era::Legacy && self.asked.has_session;
-        if is_of_session && self.pool.options.on_loss == OnLoss::NotFound {
+        if self.is_of_session() && self.pool.options.on_loss == OnLoss::NotFound {
             ProxyError::Refused(Refusal::BackendRemoved)
         } else {
             ProxyError::Drained
         }
+    }
+
+    /// The backend was drained before it had seen anything of the request, and no other one is left for it. It is
+    /// told what it would be a moment later, or to come back then.
+    fn lost_unsent(&self) -> ProxyError {
+        if !self.is_of_session() {
+            return ProxyError::Refused(Refusal::NoBackend);
+        }
+        match self.pool.options.on_loss {
+            OnLoss::NotFound => ProxyError::Refused(Refusal::BackendRemoved),
+            OnLoss::Successor | OnLoss::Reinitialize => ProxyError::NotReinitialized,
+        }
+    }
+
+    fn is_of_session(&self) -> bool {
+        self.asked.era == Era::Legacy && self.asked.has_session
     }
 
     /// Where an unsent request goes next, if anywhere: elsewhere at once, and when all were tried, round

@@ -1,7 +1,8 @@
 //! Hears whether a backend says that the session of a request is gone.
 //!
 //! Between the phases "send" and "answer". It says so by 404 or, where the pool's `normalize_lost_session` is
-//! on, by what some servers answer instead.
+//! on, by what some servers answer instead. A server without a route for GET answers 404 to each, also in a session
+//! that lives: there only the words count.
 
 use http::{Method, StatusCode};
 
@@ -57,16 +58,26 @@ impl Proxy {
             return Ok(None);
         };
         let status = delivered.response.status();
-        let gone = if status == StatusCode::NOT_FOUND {
-            Gone::NotFound
-        } else if pool.options.normalize_lost_session
+        let is_not_found = status == StatusCode::NOT_FOUND;
+        let may_say_so = is_not_found || pool.options.normalize_lost_session;
+        let says_so = if is_not_found && asked.is_404_of_session() {
+            true
+        } else if may_say_so
             && asked.method != Method::HEAD
             && loss::is_worth_reading(status, delivered.response.headers())
-            && is_told_in_other_words(delivered).await?
         {
-            Gone::InOtherWords
+            // Boxed: it is rare, and its timer would be room in the future of every request.
+            Box::pin(is_told_by_body(delivered)).await?
         } else {
+            false
+        };
+        if !says_so {
             return Ok(None);
+        }
+        let gone = if is_not_found {
+            Gone::NotFound
+        } else {
+            Gone::InOtherWords
         };
         self.note_gone(pool.entry(delivered.member), exchanged, asked);
         Ok(Some(gone))
@@ -93,15 +104,23 @@ impl Proxy {
     }
 }
 
-/// Reads the body, if it is short, and tells whether it says that the session is unknown. If it does not, it is
-/// put back.
-async fn is_told_in_other_words(delivered: &mut Delivered) -> Result<bool, ProxyError> {
+impl Asked {
+    /// Whether a 404 to this request means its session, whatever it says: every server of MCP has a route for POST,
+    /// and what is left of a session after DELETE is nobody's. Express and Fastify answer 404 to a GET without a route.
+    pub(super) fn is_404_of_session(&self) -> bool {
+        self.method == Method::POST || self.method == Method::DELETE
+    }
+}
+
+/// Reads the body, if it is short, and tells whether it says that the session is unknown. What was read is put
+/// back.
+async fn is_told_by_body(delivered: &mut Delivered) -> Result<bool, ProxyError> {
     let Some(whole) = delivered.read_whole(loss::MAX_LEN).await? else {
         return Ok(false);
     };
-    if loss::is_told_by(delivered.response.status(), &whole) {
-        return Ok(true);
-    }
     delivered.read = whole;
-    Ok(false)
+    Ok(loss::is_told_by(
+        delivered.response.status(),
+        &delivered.read,
+    ))
 }

@@ -10,7 +10,8 @@ use std::{
 use serde_json::json;
 
 use crate::support::{
-    Backend, Chunk, Client, Pinring, administrated, ask, eventually, listing, ok, request,
+    Backend, Chunk, Client, Pinring, Unreachable, administrated, ask, eventually, listing, ok,
+    request,
 };
 
 /// A server of sessions whose answers depend on the request: `DELETE` ends the session, `GET` opens a stream, a
@@ -208,6 +209,28 @@ fn with_successor_the_sessions_of_a_drained_backend_go_on_elsewhere() {
 }
 
 #[test]
+fn an_id_without_pin_gets_one_where_it_goes_on() {
+    let backends = ["a", "b"].map(|name| {
+        Backend::start(move |request, stream| {
+            let id = request.header("mcp-session-id").unwrap_or("new");
+            let answer = ok(&format!("mcp-session-id: {id}\r\n"), name);
+            stream.write_all(&answer).is_ok()
+        })
+    });
+    let listed = Pinring::backends(&backends.each_ref());
+    let pinring = administrated(&format!("{listed}\n[pool]\non_loss = \"successor\"\n"));
+    drain(&pinring, json!({ "backend": "a", "now": true }));
+    for number in 0..8 {
+        let foreign = format!("foreign-{number}");
+        let answer = Client::in_session(pinring.address(), &foreign);
+        assert_eq!(answer.text(), "b");
+        let pinned = answer.header("mcp-session-id").unwrap();
+        assert!(pinned.starts_with(&format!("{foreign}-")), "{pinned}");
+        assert_eq!(Client::in_session(pinring.address(), pinned).text(), "b");
+    }
+}
+
+#[test]
 fn an_id_without_pin_is_lost_with_the_backend_that_owns_its_hash() {
     let a = server("a");
     let pinring = administrated(&Pinring::backends(&[&a]));
@@ -228,6 +251,39 @@ fn new_work_that_is_unanswered_at_the_end_of_a_drain_is_told_so() {
     drain(&pinring, json!({ "backend": "a", "now": true }));
     let answer = client.answer();
     assert_eq!((answer.status, &*answer.reason()), (502, "backend_drained"));
+}
+
+#[test]
+fn what_no_backend_has_seen_at_the_end_of_a_drain_goes_elsewhere_or_is_told_to_come_back() {
+    let (away, b) = (Unreachable::new(), Backend::stateful("b"));
+    let alone = format!("{{ name = \"a\", url = \"http://{}\" }}", away.address());
+    let other = format!("{{ name = \"b\", url = \"http://{}\" }}", b.address());
+    for (backends, told) in [
+        (alone.clone(), (503, "no_backend")),
+        (format!("{alone}, {other}"), (200, "")),
+    ] {
+        let pinring = administrated(&format!(
+            "backends = [{backends}]\n[timeouts]\nconnect = \"20s\"\n"
+        ));
+        let address = pinring.address();
+        let mut asking = Vec::new();
+        eventually("one is on its way to a", || {
+            asking.push(std::thread::spawn(move || {
+                Client::once(address, "POST", "", "{}")
+            }));
+            pinring.standing("a")["in_flight"] != 0
+        });
+        drain(&pinring, json!({ "backend": "a", "now": true }));
+        for one in asking {
+            let answer = one.join().unwrap();
+            let reason = if answer.status == 200 {
+                String::new()
+            } else {
+                answer.reason()
+            };
+            assert_eq!((answer.status, &*reason), told);
+        }
+    }
 }
 
 #[test]

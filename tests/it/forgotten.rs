@@ -7,7 +7,8 @@ use std::{
 };
 
 use crate::support::{
-    Answer, Arrivals, Backend, Chunk, Client, Pinring, Received, anywhere, eventually, request,
+    Answer, Arrivals, Backend, Chunk, Client, Pinring, Received, administrated, anywhere,
+    eventually, request,
 };
 
 const NORMALIZE: &str = "[pool]\nnormalize_lost_session = true\n";
@@ -273,6 +274,58 @@ fn process(address: SocketAddr, name: &'static str) -> Backend {
             false
         },
     )
+}
+
+/// Knows every session, and has no route for GET.
+fn without_get(told: &'static str) -> Backend {
+    Backend::start(move |request, stream| {
+        let answer = if request.line().starts_with("GET ") {
+            bytes("404 Not Found", "content-type: text/html\r\n", told)
+        } else {
+            bytes("200 OK", "mcp-session-id: s\r\n", "")
+        };
+        stream.write_all(answer.as_bytes()).is_ok()
+    })
+}
+
+#[test]
+fn a_404_of_the_route_for_get_ends_no_session() {
+    for told in ["Cannot GET /mcp", ""] {
+        let backends = [without_get(told), without_get(told)];
+        for option in ["", "[pool]\non_loss = \"reinitialize\"\n"] {
+            let listed = Pinring::backends(&backends.each_ref());
+            let pinring = administrated(&format!("{listed}\n{option}"));
+            let live =
+                || ["a", "b"].map(|name| pinring.standing(name)["sessions"].as_u64().unwrap());
+            let id = Client::initialize(pinring.address());
+            let before = live();
+            assert_eq!(before[0] + before[1], 1);
+            for _ in 0..2 {
+                let answer = in_session(&pinring, "GET", &id);
+                assert_eq!((answer.status, answer.text()), (404, told.into()));
+                assert_eq!(answer.header("pinring-session"), None);
+                assert_eq!(in_session(&pinring, "POST", &id).status, 200);
+                assert_eq!(live(), before, "{option}");
+            }
+            assert_eq!(warnings(&pinring), 0);
+        }
+    }
+}
+
+#[test]
+fn a_get_s_404_in_words_of_the_session_ends_it() {
+    let answer = bytes("404 Not Found", "", "Not Found: Session not found");
+    let backend = forgetting(&*answer);
+    let pinring = administrated(&Pinring::backends(&[&backend]));
+    let id = Client::initialize(pinring.address());
+    assert_eq!(pinring.standing("a")["sessions"], 1);
+    let told = in_session(&pinring, "GET", &id);
+    assert_eq!(
+        (told.status, &*told.text()),
+        (404, "Not Found: Session not found"),
+        "its own 404 passes"
+    );
+    assert_eq!(pinring.standing("a")["sessions"], 0);
 }
 
 #[test]

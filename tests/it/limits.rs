@@ -9,7 +9,7 @@ use std::{
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::support::{Answer, Backend, Client, Pinring, eventually, ok};
+use crate::support::{Answer, Backend, Chunk, Client, Pinring, eventually, ok};
 
 fn told(answer: &Answer) -> (u16, String) {
     (answer.status, answer.reason())
@@ -304,4 +304,109 @@ fn an_address_opens_as_many_sessions_as_it_may() {
     is_full(&initialize(pinring.address()), "principal_sessions_full");
     end(&pinring, &ids[1]);
     assert_eq!(initialize(pinring.address()).status, 200);
+}
+
+/// A POST or GET by a client that does not say what it takes, as scripts do.
+fn unannounced(pinring: &Pinring, method: &str, path: &str, headers: &str) -> Answer {
+    let mut client = Client::connect(pinring.address());
+    client.send(format!(
+        "{method} {path} HTTP/1.1\r\nhost: a\r\naccept: */*\r\n{headers}content-length: 0\r\n\r\n"
+    ));
+    client.answer()
+}
+
+#[test]
+fn no_session_beyond_a_limit_is_opened_whatever_its_client_says() {
+    for (limit, reason) in [
+        ("sessions_per_backend = 2", "sessions_full"),
+        (
+            "sessions_per_principal = 2\nprincipal = \"address\"",
+            "principal_sessions_full",
+        ),
+    ] {
+        let backend = Backend::stateful("a");
+        let pinring = Pinring::before(&[&backend], &format!("[limits]\n{limit}\n"));
+        let modern = "mcp-protocol-version: 2026-07-28\r\n";
+        let with_junk = format!("{modern}mcp-session-id: junk\r\n");
+        let first = unannounced(&pinring, "POST", "/mcp", "");
+        assert_eq!(first.status, 200);
+        assert_eq!(open(&pinring, modern).status, 200);
+        for headers in ["", modern] {
+            is_full(&unannounced(&pinring, "POST", "/mcp", headers), reason);
+            is_full(&open(&pinring, headers), reason);
+        }
+        is_full(&open(&pinring, &with_junk), reason);
+        // Each that the backend had opened was ended there, and no other.
+        let ended = || {
+            let deleted = backend.received().into_iter();
+            let deleted = deleted.filter(|request| request.line().starts_with("DELETE /mcp "));
+            let mut ids: Vec<String> = deleted
+                .map(|request| request.header("mcp-session-id").unwrap().to_owned())
+                .collect();
+            ids.sort();
+            ids
+        };
+        eventually("they are ended", || ended() == ["a-3", "a-4", "a-5", "a-6"]);
+        end(&pinring, first.header("mcp-session-id").unwrap());
+        assert_eq!(open(&pinring, modern).status, 200);
+    }
+}
+
+#[test]
+fn what_opens_no_session_is_never_refused_for_want_of_one() {
+    let backend = server("a");
+    let pinring = Pinring::before(&[&backend], "[limits]\nsessions_per_backend = 1\n");
+    let _id = Client::initialize(pinring.address());
+    let modern = "mcp-protocol-version: 2026-07-28\r\n";
+    for (method, path, headers) in [
+        ("GET", "/.well-known/oauth-protected-resource", ""),
+        ("POST", "/token", ""),
+        ("POST", "/mcp", modern),
+    ] {
+        let answer = unannounced(&pinring, method, path, headers);
+        assert_eq!(answer.status, 200, "{method} {path}");
+    }
+}
+
+/// Asks for a stream of HTTP+SSE.
+fn begin_sse(pinring: &Pinring, accept: &str) -> Client {
+    let mut client = Client::connect(pinring.address());
+    client.send(format!(
+        "GET /sse HTTP/1.1\r\nhost: a\r\naccept: {accept}\r\n\r\n"
+    ));
+    client
+}
+
+#[test]
+fn sessions_of_sse_streams_count_from_their_beginning_to_their_end() {
+    for limit in [
+        "sessions_per_principal = 1\nprincipal = \"address\"",
+        "sessions_per_backend = 1",
+    ] {
+        for accept in ["text/event-stream", "*/*"] {
+            let (backend, arrivals) = Backend::manual();
+            let pinring = Pinring::before(&[&backend], &format!("[limits]\n{limit}\n"));
+            let is_refused = || {
+                let mut client = begin_sse(&pinring, "text/event-stream");
+                client.answer().status == 503
+            };
+            let mut stream = begin_sse(&pinring, accept);
+            let mut asked = arrivals.next();
+            asked.begin_stream().chunk(": hello\n\n");
+            assert!(stream.head().starts_with("HTTP/1.1 200"));
+            assert!(
+                is_refused(),
+                "{limit}, {accept}: before its endpoint is named"
+            );
+            asked.chunk("event: endpoint\ndata: /messages?session=1\n\n");
+            let named = |chunk| matches!(chunk, Chunk::Data(data) if data.starts_with(b"event:"));
+            eventually("it is named", || named(stream.chunk()));
+            assert!(is_refused(), "{limit}, {accept}: while it lives");
+            drop(stream);
+            assert!(asked.is_closed_within(Duration::from_secs(30)));
+            let mut next = begin_sse(&pinring, accept);
+            arrivals.next().begin_stream();
+            assert!(next.head().starts_with("HTTP/1.1 200"));
+        }
+    }
 }

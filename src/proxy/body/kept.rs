@@ -7,7 +7,7 @@ use std::{
     task::{Poll, Waker},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 /// What was kept of a body so far. Clones are of the same body.
 #[derive(Debug, Clone)]
@@ -15,7 +15,10 @@ pub struct Kept(Rc<RefCell<Copy>>);
 
 #[derive(Debug)]
 struct Copy {
-    chunks: Vec<Bytes>,
+    /// The first piece, which nearly always is the body; once that has ended, all of it.
+    first: Bytes,
+    /// All of it where there are several pieces: each would hold on to the buffer that it was read into.
+    joined: BytesMut,
     /// How many bytes more may be kept.
     room: usize,
     state: State,
@@ -35,7 +38,8 @@ impl Kept {
     #[must_use]
     pub fn up_to(limit: usize) -> Self {
         Self(Rc::new(RefCell::new(Copy {
-            chunks: Vec::new(),
+            first: Bytes::new(),
+            joined: BytesMut::new(),
             room: limit,
             state: State::Coming,
             waiting: None,
@@ -46,10 +50,9 @@ impl Kept {
     #[must_use]
     pub fn whole(&self) -> Option<Bytes> {
         let copy = self.0.borrow();
-        match (copy.state, &copy.chunks[..]) {
-            (State::Coming | State::Lost, _) => None,
-            (State::Whole, [only]) => Some(only.clone()),
-            (State::Whole, several) => Some(several.concat().into()),
+        match copy.state {
+            State::Coming | State::Lost => None,
+            State::Whole => Some(copy.first.clone()),
         }
     }
 
@@ -71,7 +74,7 @@ impl Kept {
         match copy.room.checked_sub(chunk.len()) {
             Some(room) if copy.state == State::Coming => {
                 copy.room = room;
-                copy.chunks.push(chunk.clone());
+                copy.push(chunk);
             }
             Some(_) => {}
             None => copy.ends(State::Lost),
@@ -80,11 +83,24 @@ impl Kept {
 }
 
 impl Copy {
+    fn push(&mut self, chunk: &Bytes) {
+        if self.first.is_empty() && self.joined.is_empty() {
+            self.first = chunk.clone();
+            return;
+        }
+        let first = std::mem::take(&mut self.first);
+        self.joined.extend_from_slice(&first);
+        self.joined.extend_from_slice(chunk);
+    }
+
     fn ends(&mut self, state: State) {
         if self.state == State::Coming {
             self.state = state;
-            if state == State::Lost {
-                self.chunks.clear();
+            let joined = std::mem::take(&mut self.joined);
+            match state {
+                State::Lost => self.first = Bytes::new(),
+                State::Whole if !joined.is_empty() => self.first = joined.freeze(),
+                State::Whole | State::Coming => {}
             }
             if let Some(waiting) = self.waiting.take() {
                 waiting.wake();
@@ -128,6 +144,20 @@ mod tests {
             keeping.ends();
             assert_eq!(kept.whole(), expected);
         }
+    }
+
+    #[test]
+    fn a_body_in_many_pieces_costs_no_more_than_its_bytes() {
+        let kept = Kept::up_to(100);
+        let keeping = Keeping(kept.clone());
+        let buffers = [(); 100].map(|()| Bytes::from(vec![b'x'; 8 * 1024]));
+        for buffer in &buffers {
+            keeping.passes(&buffer.slice(..1));
+        }
+        let held = buffers.iter().filter(|buffer| !buffer.is_unique());
+        assert_eq!(held.count(), 0, "buffers are held for a byte of each");
+        keeping.ends();
+        assert_eq!(kept.whole(), Some(Bytes::from(vec![b'x'; 100])));
     }
 
     #[tokio::test]

@@ -1,0 +1,166 @@
+//! Room for the sessions that requests open, where their number is limited.
+//!
+//! New work takes it before it is sent. Any other request without a session may open one too, whatever its head says
+//! of the client: only the answer tells, and then room is taken late. Where there is none, the client is refused and
+//! the session ended. So metadata, browsers and modern requests are never refused for want of sessions that they
+//! do not open.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, header, request};
+
+use super::{
+    Asked, Proxy, body::RequestBody, deliver::Delivered, error::ProxyError, headers, options,
+};
+use crate::{
+    mcp::{RequestKind, era, sse},
+    router::{
+        Decision, Refusal,
+        placement::{self, Load},
+        table::{Entry, Pool, RoutingTable},
+    },
+    sessions,
+    upstream::Target,
+};
+
+/// For the backend to answer the DELETE of a session that it has opened in vain. Nobody waits for that.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// Counts as a session until it is known whether it is one.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// Of its backend.
+    #[expect(dead_code, reason = "it counts by being there")]
+    pub(super) of_backend: Option<placement::Opening>,
+    /// Of whoever asks.
+    pub(super) of_principal: Option<sessions::Opening>,
+}
+
+/// A request that has taken no room, and may open a session all the same: its head as far as it says who asks.
+pub(super) type Unannounced = Box<request::Parts>;
+
+/// Whether the number of sessions is limited at all.
+pub(super) fn is_limited(table: &RoutingTable) -> bool {
+    let limits = &table.limits;
+    limits.sessions_per_backend.is_some() || limits.sessions_per_principal.is_some()
+}
+
+/// What is kept of a request, as a backend is to see it, in case that it opens a session.
+pub(super) fn unannounced(
+    table: &RoutingTable,
+    kind: &RequestKind,
+    head: &request::Parts,
+    decision: &Decision,
+) -> Option<Unannounced> {
+    let takes_none = match kind {
+        RequestKind::Modern { .. } => decision.session.is_none(),
+        RequestKind::Other => true,
+        RequestKind::NewWork | RequestKind::Session(_) | RequestKind::Endpoint(_) => false,
+    };
+    (takes_none && is_limited(table)).then(|| Box::new(head.clone()))
+}
+
+impl Proxy {
+    /// Takes room for a session of whoever asks, where there is a limit.
+    ///
+    /// # Errors
+    ///
+    /// When he has as many as he may have.
+    pub(super) fn open(
+        &self,
+        table: &RoutingTable,
+        asked: &Asked,
+    ) -> Result<Option<sessions::Opening>, ProxyError> {
+        let Some((credential, most, owner)) = asked.owner(table) else {
+            return Ok(None);
+        };
+        self.sessions
+            .open(owner, &credential.as_bytes(), most)
+            .map(Some)
+            .map_err(|_full| ProxyError::Refused(Refusal::PrincipalSessionsFull))
+    }
+
+    /// Takes room for what the answer to an unannounced request has opened, if it has.
+    ///
+    /// # Errors
+    ///
+    /// When there is none. The session is ended.
+    pub(super) fn admit(
+        &self,
+        table: &RoutingTable,
+        pool: &Pool,
+        delivered: &mut Delivered,
+        asked: &Asked,
+        head: Unannounced,
+    ) -> Result<(), ProxyError> {
+        let answer = delivered.response.headers();
+        let id = answer.get(era::SESSION_ID);
+        let opens_stream = asked.may_open.is_some() && sse::announced(answer);
+        if !delivered.response.status().is_success() || (id.is_none() && !opens_stream) {
+            return Ok(());
+        }
+        let entry = pool.entry(delivered.member);
+        let room = self.open(table, asked).and_then(|of_principal| {
+            Ok(Room {
+                of_backend: room_at(table, &entry.load)?,
+                of_principal,
+            })
+        });
+        match room {
+            Ok(room) => delivered.room = room,
+            Err(full) => {
+                // A session of HTTP+SSE ends with its stream.
+                if let Some(id) = id {
+                    self.end_session(table, entry, head, id.clone());
+                }
+                return Err(full);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a session at its backend, in a task of its own.
+    fn end_session(
+        &self,
+        table: &RoutingTable,
+        entry: &Entry,
+        mut head: Unannounced,
+        id: HeaderValue,
+    ) {
+        headers::keep_credentials(&mut head.headers);
+        let any = HeaderValue::from_static("*/*");
+        head.headers.insert(header::ACCEPT, any);
+        head.headers.insert(era::SESSION_ID, id);
+        head.method = Method::DELETE;
+        let (backend, endpoint) = (entry.id, entry.backend.endpoint.clone());
+        let (client, deadline) = (self.client.clone(), self.ticker.deadline());
+        let options = options(table);
+        tokio::task::spawn_local(async move {
+            let target = Target {
+                id: backend,
+                endpoint: &endpoint,
+            };
+            let body = RequestBody::Whole(Bytes::new());
+            let mut request = Some(Request::from_parts(*head, body));
+            let limit = (&deadline, END_WITHIN);
+            let ended = client.send(target, &mut request, options, limit).await;
+            if let Err(unanswered) = ended {
+                tracing::debug!(error = %unanswered.failure, "a session beyond the limit was not ended");
+            }
+        });
+    }
+}
+
+fn room_at(
+    table: &RoutingTable,
+    load: &Arc<Load>,
+) -> Result<Option<placement::Opening>, ProxyError> {
+    let Some(most) = table.limits.sessions_per_backend else {
+        return Ok(None);
+    };
+    match load.open_session(most) {
+        Some(opening) => Ok(Some(opening)),
+        None => Err(ProxyError::Refused(Refusal::SessionsFull)),
+    }
+}
