@@ -1,6 +1,6 @@
 //! What an operator is shown of each backend.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Drain, Known, Membership, State, after};
 use crate::{
@@ -77,7 +77,6 @@ impl Membership {
             let Some(members) = self.pools.get(&pool.name) else {
                 continue;
             };
-            let complete_at = self.complete_at(pool.session_idle);
             let view = |known: &Known| View {
                 pool: pool.name.clone(),
                 name: known.backend.name.clone(),
@@ -90,16 +89,11 @@ impl Membership {
                     Drain::None | Drain::Asked { .. } => None,
                 },
                 draining_in_file: known.backend.admission == Admission::Draining,
-                complete_at,
+                complete_at: after(known.counted_since, pool.session_idle),
             };
             views.extend(members.known.iter().map(view));
         }
         views
-    }
-
-    fn complete_at(&self, session_idle: Duration) -> Instant {
-        let began = self.began.expect("a configuration was taken");
-        after(began, session_idle)
     }
 }
 
