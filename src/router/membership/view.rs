@@ -26,6 +26,8 @@ pub struct View {
     pub ends_at: Option<Instant>,
     /// How many live sessions were lost when its drain was over.
     pub sessions_lost: Option<u32>,
+    /// How many sessions it did not know though it had answered them a moment ago.
+    pub forgotten: u64,
     /// Whether the file says that it takes no new work.
     pub draining_in_file: bool,
     /// From when on all live sessions are known: each has shown itself by a request, or is none any more.
@@ -88,6 +90,7 @@ impl Membership {
                     Drain::Over { sessions } => Some(sessions),
                     Drain::None | Drain::Asked { .. } => None,
                 },
+                forgotten: known.load.forgotten(),
                 draining_in_file: known.backend.admission == Admission::Draining,
                 complete_at: after(known.counted_since, pool.session_idle),
             };

@@ -32,7 +32,9 @@ impl Story {
     fn a_is_complete_in(&self) -> Duration {
         let views = self.membership.views(&self.config);
         let view = views.iter().find(|view| view.name.as_str() == "a");
-        view.unwrap().complete_at.saturating_duration_since(self.now)
+        view.unwrap()
+            .complete_at
+            .saturating_duration_since(self.now)
     }
 
     /// What is seen of `a`, at its first pool.
@@ -158,7 +160,9 @@ fn two_pools(one: &[&str], two: &[&str]) -> Config {
         let backend = |name: &&str| format!("{{ name = \"{name}\", url = \"http://{name}:1\" }}");
         let backends: Vec<String> = backends.iter().map(backend).collect();
         let backends = backends.join(", ");
-        format!("[[pools]]\nname = \"{name}\"\nmatch = {{ host = \"{name}\" }}\nbackends = [{backends}]\n")
+        format!(
+            "[[pools]]\nname = \"{name}\"\nmatch = {{ host = \"{name}\" }}\nbackends = [{backends}]\n"
+        )
     };
     config(&[("one", one), ("two", two)].map(pool).concat())
 }
