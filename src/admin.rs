@@ -7,12 +7,16 @@
 pub mod api;
 pub mod client;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioTimer;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, mpsc};
@@ -35,6 +39,9 @@ const CONNECTIONS: usize = 32;
 /// For a request's head, and for an idle connection.
 const REQUEST_HEAD: Duration = Duration::from_secs(30);
 
+/// For a request's body, once its head is there.
+const REQUEST_BODY: Duration = Duration::from_secs(5);
+
 /// The longest body of a request.
 const LONGEST_BODY: usize = 64 * 1024;
 
@@ -46,19 +53,41 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 pub struct Admin {
     writer: Commander,
     claims: mpsc::Sender<Claim>,
+    counters: Counters,
     /// One process may take over at a time.
     claimed: Arc<Semaphore>,
 }
 
+/// Reads what the process counts. Cheap to clone.
+#[derive(Clone)]
+pub struct Counters(Arc<dyn Fn() -> api::Counts + Send + Sync>);
+
+impl Counters {
+    /// Reads by calling `read`.
+    pub fn new(read: impl Fn() -> api::Counts + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+}
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Counters").field(&(self.0)()).finish()
+    }
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
 type Answered = Result<Response<Full<Bytes>>, Fault>;
 
 impl Admin {
-    /// An admin that asks `writer`, and gives on to `claims` who wants to take this process's place.
+    /// An admin that asks `writer`, tells what `counters` read, and gives on to `claims` who wants to take this
+    /// process's place.
     #[must_use]
-    pub fn new(writer: Commander, claims: mpsc::Sender<Claim>) -> Self {
+    pub fn new(writer: Commander, claims: mpsc::Sender<Claim>, counters: Counters) -> Self {
         Self {
             writer,
             claims,
+            counters,
             claimed: Arc::new(Semaphore::new(1)),
         }
     }
@@ -107,8 +136,14 @@ impl Admin {
     async fn answer(&self, request: Request<Incoming>, user: Option<u32>) -> Answered {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/backends") => self.backends().await,
-            (&Method::POST, "/drain") => self.drain(read(request).await?, user).await,
-            (&Method::POST, "/undrain") => self.undrain(read(request).await?, user).await,
+            (&Method::POST, "/drain") => {
+                let wanted = read(request.into_body()).await?;
+                to_its_end(self.clone().drain(wanted, user)).await
+            }
+            (&Method::POST, "/undrain") => {
+                let wanted = read(request.into_body()).await?;
+                to_its_end(self.clone().undrain(wanted, user)).await
+            }
             (&Method::POST, takeover::TARGET) => self.take_over(request),
             (_, path @ "/backends") => Err(Fault::method(path, &Method::GET)),
             (_, path @ ("/drain" | "/undrain" | takeover::TARGET)) => {
@@ -124,6 +159,7 @@ impl Admin {
         let backends = views.iter().map(|view| api::Backend::of(view, now));
         let backends = api::Backends {
             backends: backends.collect(),
+            counts: (self.counters.0)(),
         };
         Ok(api::json(StatusCode::OK, &backends))
     }
@@ -161,17 +197,9 @@ impl Admin {
         Ok(response)
     }
 
-    async fn drain(&self, wanted: api::Drain, user: Option<u32>) -> Answered {
+    async fn drain(self, wanted: api::Drain, user: Option<u32>) -> Answered {
+        let within = time_left(&wanted)?;
         let backend = wanted.backend;
-        let timeout = wanted.timeout.as_deref().map(config::parse_duration);
-        let timeout = timeout
-            .transpose()
-            .map_err(|error| Fault::body(&format!("timeout: {error}")))?;
-        let within = if wanted.now {
-            Some(Duration::ZERO)
-        } else {
-            timeout
-        };
         let done = self.writer.ask(|answer| Command::Drain {
             backend: backend.clone(),
             within,
@@ -180,7 +208,7 @@ impl Admin {
         changed("drain", &backend, done.await?, user)
     }
 
-    async fn undrain(&self, wanted: api::Undrain, user: Option<u32>) -> Answered {
+    async fn undrain(self, wanted: api::Undrain, user: Option<u32>) -> Answered {
         let backend = wanted.backend;
         let done = self.writer.ask(|answer| Command::Undrain {
             backend: backend.clone(),
@@ -188,6 +216,25 @@ impl Admin {
         });
         changed("undrain", &backend, done.await?, user)
     }
+}
+
+/// After which time what a backend holds is lost; zero is at once, `None` never.
+fn time_left(wanted: &api::Drain) -> Result<Option<Duration>, Fault> {
+    let timeout = wanted.timeout.as_deref().map(config::parse_duration);
+    let timeout = timeout
+        .transpose()
+        .map_err(|error| Fault::body(&format!("timeout: {error}")))?;
+    Ok(if wanted.now {
+        Some(Duration::ZERO)
+    } else {
+        timeout.filter(|timeout| !timeout.is_zero())
+    })
+}
+
+/// Carries a change through, also when whoever asked for it leaves meanwhile: its line is to be in the log.
+async fn to_its_end(change: impl Future<Output = Answered> + Send + 'static) -> Answered {
+    let done = tokio::spawn(change).await;
+    done.unwrap_or_else(|_| Err(Stopping.into())) // the runtime has ended
 }
 
 /// The answer to a change, and its line in the log.
@@ -216,8 +263,85 @@ fn changed(
     Ok(api::json(StatusCode::OK, &changes))
 }
 
-async fn read<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Fault> {
-    let body = Limited::new(request.into_body(), LONGEST_BODY);
-    let body = body.collect().await.map_err(|error| Fault::body(&error))?;
+async fn read<T: DeserializeOwned>(body: impl Body<Error: Into<BoxError>>) -> Result<T, Fault> {
+    let body = Limited::new(body, LONGEST_BODY).collect();
+    let body = net::within(REQUEST_BODY, body).await;
+    let body = body.ok_or_else(|| Fault::late(REQUEST_BODY))?;
+    let body = body.map_err(|error| Fault::body(&error))?;
     serde_json::from_slice(&body.to_bytes()).map_err(|error| Fault::body(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll},
+    };
+
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// A body that never comes.
+    struct Silent;
+
+    impl Body for Silent {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_change_is_carried_through_when_who_asked_for_it_leaves() {
+        let (done, carried_through) = tokio::sync::oneshot::channel();
+        let change = async {
+            tokio::task::yield_now().await;
+            done.send(()).unwrap();
+            Err(Fault::taken())
+        };
+        tokio::select! {
+            biased;
+            _ = to_its_end(change) => panic!("it takes longer"),
+            () = std::future::ready(()) => {} // and leaves
+        }
+        carried_through.await.unwrap();
+    }
+
+    #[test]
+    fn no_time_is_no_deadline_unless_it_is_to_be_now() {
+        let left = |timeout: Option<&str>, now| {
+            let (backend, timeout) = ("a".to_owned(), timeout.map(str::to_owned));
+            time_left(&api::Drain {
+                backend,
+                timeout,
+                now,
+            })
+        };
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(left(Some("1m"), false), Ok(minute));
+        assert_eq!(left(Some("0s"), false), Ok(None));
+        assert_eq!(left(None, false), Ok(None));
+        assert_eq!(left(Some("0s"), true), Ok(Some(Duration::ZERO)));
+        assert_eq!(left(None, true), Ok(Some(Duration::ZERO)));
+        assert!(left(Some("10"), false).is_err());
+    }
+
+    #[test]
+    fn a_body_that_does_not_come_is_not_waited_for() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let a_minute = Duration::from_secs(60);
+        let read = net::within(a_minute, read::<api::Undrain>(Silent));
+        let read = runtime.block_on(read).expect("it has a deadline");
+        assert_eq!(read, Err(Fault::late(REQUEST_BODY)));
+    }
 }

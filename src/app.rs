@@ -22,7 +22,7 @@ use tokio::{
 
 use self::{control::Control, worker::Worker};
 use crate::{
-    admin::Admin,
+    admin::{Admin, Counters, api::Counts},
     config::{self, Config, StoreUrl, source::Source},
     health::probe,
     listener::Connections,
@@ -216,7 +216,7 @@ impl Bound {
         if let Some(before) = self.before {
             relieve(before);
         }
-        let admin = Admin::new(process.commander.clone(), claims);
+        let admin = Admin::new(process.commander.clone(), claims, process.counters.clone());
         // Its file is removed when all is over.
         let _admin = self.admin.map(|socket| socket.serve(admin)).transpose()?;
         announce(process.reload.config(), &self.addresses);
@@ -266,6 +266,7 @@ struct Process {
     reasons: mpsc::Sender<Reason>,
     /// Asks for everything else.
     commander: Commander,
+    counters: Counters,
     sessions: Sessions,
     store: Store,
     tables: Reader,
@@ -286,6 +287,7 @@ impl Process {
         let (unknowns, connections) = (Unknowns::new(), Connections::default());
         let (sender, reasons) = mpsc::channel(4);
         let (commander, commands) = command::commands();
+        let renewals = Renewals::new(store.clone());
         let process = Self {
             reload,
             publisher,
@@ -301,8 +303,9 @@ impl Process {
             },
             reasons: sender,
             commander,
+            counters: counters(renewals.clone(), store.clone()),
             sessions: sessions.clone(),
-            store: store.clone(),
+            store,
             tables: subscriber.reader(),
             connections: connections.clone(),
             trigger,
@@ -311,7 +314,7 @@ impl Process {
             subscriber,
             unknowns,
             sessions,
-            renewals: Renewals::new(store),
+            renewals,
             reporter,
             names,
             watcher,
@@ -390,9 +393,17 @@ fn relieve(before: Predecessor) {
     match before.leave() {
         Ok(()) => tracing::info!("took over: the process before leaves"),
         Err(error) => {
-            tracing::warn!(%error, "the process before ended while it was being taken over from");
+            tracing::error!(%error, "the process before does not say that it leaves, and may go on beside this one: stop it if it still runs");
         }
     }
+}
+
+/// What the admin listener tells of the whole process.
+fn counters(renewals: Renewals, store: Store) -> Counters {
+    Counters::new(move || Counts {
+        sessions_reinitialized: renewals.reinitialized(),
+        handshakes_forgotten: store.forgotten(),
+    })
 }
 
 fn store(config: &config::Store) -> Store {

@@ -66,6 +66,11 @@ pub enum CommandError {
         /// The file.
         file: PathBuf,
     },
+    /// The configuration does not even tell where the admin socket is.
+    #[error(
+        "where the admin socket is cannot be read; mend the file, or name the socket: --admin unix:PATH"
+    )]
+    AdminUnknown(#[source] ConfigErrors),
     /// The process that runs could not be asked, or refused.
     #[error(transparent)]
     Admin(#[from] ClientError),
@@ -89,7 +94,9 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::Filter { .. } => ExitCode::from(BAD_CONFIGURATION),
+            Self::Config(_) | Self::AdminUnknown(_) | Self::Filter { .. } => {
+                ExitCode::from(BAD_CONFIGURATION)
+            }
             Self::DemoPort { .. }
             | Self::Start(_)
             | Self::NoAdmin { .. }

@@ -214,7 +214,7 @@ impl Reload {
                 drop(answer.send(self.changed(drained, &backend, outlet)));
             }
             Command::Undrain { backend, answer } => {
-                let undrained = self.membership.undrain(&backend);
+                let undrained = self.membership.undrain(&backend, net::now());
                 drop(answer.send(self.changed(undrained, &backend, outlet)));
             }
         }
@@ -252,7 +252,7 @@ impl Reload {
 
     /// Takes back what the admin socket has drained and the file wants open.
     fn follow_file(&mut self, config: &Config) -> bool {
-        let undone = self.membership.follow_file(config);
+        let undone = self.membership.follow_file(config, net::now());
         for backend in &undone {
             tracing::warn!(%backend, "takes new work again: the file does not say draining = true, and wins at a reload");
         }

@@ -126,7 +126,7 @@ impl Predecessor {
     ///
     /// # Errors
     ///
-    /// When it has gone meanwhile.
+    /// When it does not say that it leaves: it may have ended, or be leaving, or go on beside this one.
     pub fn leave(self) -> io::Result<()> {
         let mut stream = &self.stream;
         stream.write_all(SERVING)?;
@@ -195,8 +195,11 @@ pub async fn hand_over(claim: Claim, sockets: Vec<Bound>) -> io::Result<()> {
     if said != *SERVING {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    stream.write_all(LEAVING).await?;
-    drop(alone);
     tracing::info!(target: "pinring::audit", action = "take-over", user, "changed through the admin socket");
+    // From here on both serve, and this one leaves whether or not that is still heard: the other does not go back.
+    if let Some(Err(error)) = net::within(ANSWER, stream.write_all(LEAVING)).await {
+        tracing::warn!(%error, "the process that took over does not hear that this one leaves");
+    }
+    drop(alone);
     Ok(())
 }

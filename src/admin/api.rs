@@ -2,6 +2,8 @@
 //!
 //! Times are seconds from now, for the clocks of two machines may differ, and this process knows no calendar.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::Full;
@@ -22,6 +24,17 @@ const ENDPOINTS: &str = "GET /backends, POST /drain, POST /undrain";
 pub struct Backends {
     /// In the order of the file, the departed behind.
     pub backends: Vec<Backend>,
+    /// What is counted for the whole process.
+    pub counts: Counts,
+}
+
+/// What a process has counted since it began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Sessions that it brought back at another backend.
+    pub sessions_reinitialized: u64,
+    /// Sessions whose handshake it forgot, because others were used later and `store.sessions` holds no more.
+    pub handshakes_forgotten: u64,
 }
 
 /// What `POST /drain` wants.
@@ -30,10 +43,10 @@ pub struct Backends {
 pub struct Drain {
     /// The backend's name.
     pub backend: String,
-    /// After which time what it still holds is lost, as `"10m"`; without it, never.
+    /// After which time what it still holds is lost, as `"10m"`; without it, or with `"0s"`, never.
     #[serde(default)]
     pub timeout: Option<String>,
-    /// Whether that is to be at once.
+    /// Whether that is to be at once, whatever `timeout` says.
     #[serde(default)]
     pub now: bool,
 }
@@ -51,7 +64,7 @@ pub struct Undrain {
 pub struct Changes {
     /// The backend as it stands now; one that is being removed may stand in several pools.
     pub backends: Vec<Backend>,
-    /// How many backends of its pool are left that take new work.
+    /// How many backends of its pool are left that take new work and are not known to be down.
     pub open_left: usize,
 }
 
@@ -78,7 +91,8 @@ pub struct Backend {
     pub state: String,
     /// Its live sessions, as far as this process knows them.
     pub sessions: u32,
-    /// Whether these are all, or some may not have shown themselves since the process began.
+    /// Whether these are all, or some may not have shown themselves since the process began, or since they were
+    /// last forgotten: at a loss, at the end of a drain, or when the backend was removed.
     pub sessions_complete: bool,
     /// In how many seconds they will be all.
     pub sessions_complete_in_s: u64,
@@ -88,6 +102,8 @@ pub struct Backend {
     pub lost_in_s: Option<u64>,
     /// How many live sessions were lost when its drain was over.
     pub sessions_lost: Option<u32>,
+    /// How many sessions it did not know though it had answered them a moment ago.
+    pub forgotten: u64,
     /// Whether the file says `draining = true`.
     pub draining_in_file: bool,
 }
@@ -107,6 +123,7 @@ impl Backend {
             in_flight: view.in_flight,
             lost_in_s: view.ends_at.map(|at| seconds_until(at, now)),
             sessions_lost: view.sessions_lost,
+            forgotten: view.forgotten,
             draining_in_file: view.draining_in_file,
         }
     }
@@ -164,6 +181,13 @@ impl Fault {
     pub fn body(why: &dyn std::fmt::Display) -> Self {
         let message = format!("the body cannot be used: {why}");
         Self::new(StatusCode::BAD_REQUEST, "body", message)
+    }
+
+    /// What was to be sent did not come.
+    #[must_use]
+    pub fn late(limit: Duration) -> Self {
+        let message = format!("the body has to come within {limit:?}");
+        Self::new(StatusCode::REQUEST_TIMEOUT, "late", message)
     }
 
     /// Who takes over has to speak another protocol.

@@ -32,7 +32,7 @@ enum End {
 }
 
 impl<S: AsyncFnMut() -> Request> Control<S> {
-    /// Acts until everything has drained, or a second signal asks to end at once. `sockets` are passed to those
+    /// Acts until everything has drained, or a second signal to stop asks to end at once. `sockets` are passed to those
     /// who come with `claims`.
     pub(super) async fn run(mut self, sockets: Vec<net::Bound>, claims: mpsc::Receiver<Claim>) {
         let end = self.end(&sockets, claims).await;
@@ -52,8 +52,7 @@ impl<S: AsyncFnMut() -> Request> Control<S> {
             taken_over = end == End::TakenOver,
             "stopping: what is under way may end; a second signal ends it at once"
         );
-        let signals = &mut self.signals;
-        let second = async { while signals().await != Request::Stop {} };
+        let second = stopped_at_once(end, &mut self.signals);
         tokio::select! {
             biased;
             () = self.trigger.drain(delay, limit, linger) => {}
@@ -87,6 +86,22 @@ impl<S: AsyncFnMut() -> Request> Control<S> {
     }
 }
 
+/// Waits for a signal that asks to end at once. The first after a take-over asks for what is done already: who
+/// starts the new process then stops the old one, as `systemctl stop` and `docker stop` do.
+async fn stopped_at_once(end: End, mut signals: impl AsyncFnMut() -> Request) {
+    let mut is_news = end == End::TakenOver;
+    loop {
+        match signals().await {
+            Request::Reload => {}
+            Request::Stop if is_news => {
+                is_news = false;
+                tracing::info!("already leaving: another signal ends what is under way at once");
+            }
+            Request::Stop => return,
+        }
+    }
+}
+
 /// Passes the sockets on beside everything else. Says so to `taken` only when the other process serves.
 fn hand_over(claim: Claim, sockets: &[net::Bound], taken: mpsc::Sender<()>) {
     let copies: io::Result<Vec<_>> = sockets.iter().map(net::Bound::try_clone).collect();
@@ -99,4 +114,39 @@ fn hand_over(claim: Claim, sockets: &[net::Bound], taken: mpsc::Sender<()>) {
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        cell::Cell,
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+
+    /// How many of `requests` are taken until what is under way is ended at once; `None` where it is not.
+    fn taken(end: End, requests: &[Request]) -> Option<usize> {
+        let taken = Cell::new(0);
+        let next = async || match requests.get(taken.get()) {
+            Some(request) => {
+                taken.set(taken.get() + 1);
+                *request
+            }
+            None => std::future::pending().await,
+        };
+        let waiting = pin!(stopped_at_once(end, next));
+        let mut context = Context::from_waker(Waker::noop());
+        let ended = waiting.poll(&mut context).is_ready();
+        ended.then_some(taken.get())
+    }
+
+    #[test]
+    fn the_first_stop_after_a_take_over_ends_nothing_at_once() {
+        use Request::{Reload, Stop};
+        assert_eq!(taken(End::Asked, &[Reload, Stop]), Some(2));
+        assert_eq!(taken(End::TakenOver, &[Stop, Reload]), None);
+        assert_eq!(taken(End::TakenOver, &[Stop, Reload, Stop]), Some(3));
+    }
 }

@@ -71,12 +71,10 @@ fn socket(asked: Asked) -> Result<PathBuf, CommandError> {
         Asked::At(path) => return Ok(path),
         Asked::With(source) => source,
     };
-    let file = source.file.clone().unwrap_or_default();
-    source
-        .load()?
-        .server
-        .admin
-        .ok_or(CommandError::NoAdmin { file })
+    let admin = source.admin().map_err(CommandError::AdminUnknown)?;
+    admin.ok_or(CommandError::NoAdmin {
+        file: source.file.unwrap_or_default(),
+    })
 }
 
 fn block_on(
@@ -99,13 +97,15 @@ fn tell(changes: &Changes, name: &str) -> io::Result<()> {
             say(&line)?;
         }
     }
-    let Some(first) = changes.backends.first() else {
+    let is_listed = |shown: &&Backend| shown.state != "departed";
+    let listed = changes.backends.iter().find(is_listed);
+    let Some(shown) = listed.or(changes.backends.first()) else {
         return say(&removed(name));
     };
     if changes.open_left == 0 {
-        let pool = &first.pool;
+        let pool = &shown.pool;
         say(&format!(
-            "Nobody else in pool {pool} takes new work: it is answered 503 (no_backend) from now on."
+            "Nobody else in pool {pool} takes new work and is well: it goes to backends that are down, and where there is none it is answered 503 (no_backend) from now on."
         ))?;
     }
     say(&format!(
@@ -132,7 +132,7 @@ fn description(shown: &Backend) -> Vec<String> {
     let mut lines = vec![format!("{name} {what}. {} on.", holds(shown, "go"))];
     if !shown.sessions_complete {
         lines.push(format!(
-            "More may be live: only in {} will this process have seen all sessions since its start.",
+            "More may be live: only in {} will this process have seen all sessions.",
             time(shown.sessions_complete_in_s)
         ));
     }
@@ -157,7 +157,7 @@ fn losses(shown: &Backend, lost: u32) -> String {
     let more = if shown.sessions_complete {
         ""
     } else {
-        ", and perhaps more: this process has not run for long enough to know all"
+        ", and perhaps more: this process has not counted for long enough to know all"
     };
     match lost {
         0 => format!("No live session was lost{more}."),
@@ -176,12 +176,13 @@ async fn until_empty(socket: &Path, name: &str) -> Result<ExitCode, CommandError
     loop {
         let all = ask::<Backends>(socket, Method::GET, "/backends", &()).await;
         let all = all.map_err(|error| broken_off(error, name))?;
-        let mut its = all.backends.into_iter().filter(|shown| shown.name == name);
-        let Some(shown) = its.next() else {
+        let its = all.backends.into_iter().filter(|shown| shown.name == name);
+        let its: Vec<Backend> = its.collect();
+        let Some(shown) = together(&its) else {
             say(&removed(name))?;
             return Ok(ExitCode::SUCCESS);
         };
-        if let Some(end) = End::of(&shown) {
+        if let Some(end) = End::of_all(&its) {
             say(&end.text(&shown))?;
             return Ok(match end {
                 End::Undone => ExitCode::FAILURE,
@@ -200,6 +201,21 @@ async fn until_empty(socket: &Path, name: &str) -> Result<ExitCode, CommandError
     }
 }
 
+/// All that a backend holds, where it stands in several pools because it was moved.
+fn together(its: &[Backend]) -> Option<Backend> {
+    let add = |mut sum: Backend, next: Backend| {
+        sum.sessions += next.sessions;
+        sum.in_flight += next.in_flight;
+        sum.sessions_complete &= next.sessions_complete;
+        let complete_in = sum.sessions_complete_in_s.max(next.sessions_complete_in_s);
+        sum.sessions_complete_in_s = complete_in;
+        let both = sum.lost_in_s.zip(next.lost_in_s);
+        sum.lost_in_s = both.map(|(one, other)| one.max(other));
+        sum
+    };
+    its.iter().cloned().reduce(add)
+}
+
 /// How waiting ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -212,6 +228,22 @@ enum End {
 }
 
 impl End {
+    /// Of a backend in several pools: when all are over, or one takes new work.
+    fn of_all(its: &[Backend]) -> Option<Self> {
+        let ends: Vec<Option<Self>> = its.iter().map(Self::of).collect();
+        if ends.contains(&Some(Self::Undone)) {
+            return Some(Self::Undone);
+        }
+        let add = |sum: Self, next: Self| match (sum, next) {
+            (Self::Over { lost }, Self::Over { lost: more }) => Self::Over { lost: lost + more },
+            (over @ Self::Over { .. }, _) | (_, over) => over,
+        };
+        ends.into_iter()
+            .collect::<Option<Vec<_>>>()?
+            .into_iter()
+            .reduce(add)
+    }
+
     fn of(shown: &Backend) -> Option<Self> {
         match (shown.sessions_lost, &*shown.state) {
             (Some(lost), _) => Some(Self::Over { lost }),
@@ -262,5 +294,40 @@ fn broken_off(error: ClientError, name: &str) -> CommandError {
             }
         }
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(state: &str, sessions: u32, sessions_lost: Option<u32>) -> Backend {
+        Backend {
+            pool: "one".to_owned(),
+            name: "a".to_owned(),
+            state: state.to_owned(),
+            sessions,
+            sessions_complete: true,
+            sessions_complete_in_s: 0,
+            in_flight: 0,
+            lost_in_s: (sessions_lost.is_none()).then_some(60),
+            sessions_lost,
+            forgotten: 0,
+            draining_in_file: false,
+        }
+    }
+
+    #[test]
+    fn waiting_for_one_that_was_moved_ends_when_it_is_over_in_all_its_pools() {
+        let empty = shown("departed", 0, None);
+        let end = |listed| End::of_all(&[empty.clone(), listed]);
+        assert_eq!(end(shown("draining", 1, None)), None);
+        assert_eq!(end(shown("draining", 0, None)), Some(End::Empty));
+        let over = Some(End::Over { lost: 2 });
+        assert_eq!(end(shown("drained", 0, Some(2))), over);
+        assert_eq!(end(shown("open", 0, None)), Some(End::Undone));
+        let held = [shown("departed", 2, None), shown("draining", 1, None)];
+        let held = together(&held).unwrap();
+        assert_eq!((held.sessions, held.lost_in_s), (3, Some(60)));
     }
 }

@@ -10,7 +10,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     ops::RangeInclusive,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -79,6 +79,23 @@ pub fn keys(overrides: &Overrides, world: &dyn World) -> Result<Keys, ConfigErro
     let faults = report.faults();
     if faults.is_empty() {
         Ok(keys)
+    } else {
+        Err(ConfigErrors::new(faults))
+    }
+}
+
+/// `server.admin` alone, whatever else the text says.
+///
+/// # Errors
+///
+/// If the text is no TOML, or that key names no socket.
+pub fn admin(text: &str) -> Result<Option<PathBuf>, ConfigErrors> {
+    let table = file::parse(text).map_err(ConfigErrors::new)?;
+    let report = Report::new(text);
+    let admin = admin::read(&report.root(&table).table("server"));
+    let faults = report.faults();
+    if faults.is_empty() {
+        Ok(admin)
     } else {
         Err(ConfigErrors::new(faults))
     }

@@ -45,6 +45,20 @@ impl Source {
         check::keys(&self.overrides, &world).map_err(|errors| errors.named("command line"))
     }
 
+    /// Where the admin socket is, for who asks the process that runs with this configuration: nothing else is read
+    /// or checked, for the secrets, the environment and the names are that process's. `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is no TOML, or names no socket with that key.
+    pub fn admin(&self) -> Result<Option<PathBuf>, ConfigErrors> {
+        let Some(file) = &self.file else {
+            return Ok(None);
+        };
+        let text = read_text(file).and_then(|text| check::admin(&text));
+        text.map_err(|errors| errors.named(file.display().to_string()))
+    }
+
     /// Reads and checks everything. [`Config::files`] begins with the configuration file.
     ///
     /// # Errors

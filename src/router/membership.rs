@@ -42,8 +42,8 @@ pub struct Membership {
     pools: HashMap<String, Members>,
     retired: Vec<KeyId>,
     ids: u64,
-    /// When the first configuration was taken.
-    began: Option<Instant>,
+    /// Whether the first configuration was taken.
+    has_begun: bool,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +64,8 @@ struct Known {
     drain: Drain,
     health: health::State,
     was_lost: bool,
+    /// Since when each of its sessions that shows itself is counted and not forgotten again.
+    counted_since: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +116,7 @@ impl Membership {
             let members = self.updated(members, pool, now);
             self.pools.insert(pool.name.clone(), members);
         }
-        self.began.get_or_insert(now);
+        self.has_begun = true;
     }
 
     fn retire(&mut self, config: &Config, before: Option<&Config>) {
@@ -166,7 +168,7 @@ impl Membership {
         join_delay: Duration,
         now: Instant,
     ) -> Known {
-        let joining = if self.began.is_some() && !join_delay.is_zero() {
+        let joining = if self.has_begun && !join_delay.is_zero() {
             State::Joining {
                 until: after(now, join_delay),
             }
@@ -179,6 +181,11 @@ impl Membership {
                 Known {
                     id: if moved { self.next_id() } else { known.id },
                     backend: backend.clone(),
+                    counted_since: if moved && known.health.vital() == Vital::Lost {
+                        now
+                    } else {
+                        known.counted_since
+                    },
                     health: if moved {
                         health::State::default()
                     } else {
@@ -202,6 +209,8 @@ impl Membership {
                 drain: Drain::None,
                 health: health::State::default(),
                 was_lost: false,
+                // It may have served before: by other proxies, or by this one before it was removed.
+                counted_since: now,
             },
         }
     }
@@ -270,6 +279,10 @@ impl Membership {
                 known.health.observe(seen, now, patience, random);
                 let vital = known.health.vital();
                 known.was_lost |= vital == Vital::Lost;
+                // At its loss its sessions were forgotten, and those that outlived it show themselves anew.
+                if (before == Vital::Lost) != (vital == Vital::Lost) {
+                    known.counted_since = now;
+                }
                 if before != vital {
                     changed = Some(Some((known.backend.name.clone(), vital)));
                 } else if shown_before != shown(&known.health) {

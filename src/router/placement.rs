@@ -45,12 +45,13 @@ impl Load {
         self.ended.store(true, Ordering::Relaxed);
     }
 
-    /// What counts from now on in place of this one.
+    /// What counts from now on in place of this one. It holds nothing yet, and goes on with what only grows.
     #[must_use]
     pub fn successor(&self) -> Arc<Self> {
         let next = Self::default();
         let idle = self.session_idle();
         next.session_idle.store(idle, Ordering::Relaxed);
+        next.forgotten.store(self.forgotten(), Ordering::Relaxed);
         Arc::new(next)
     }
 
@@ -321,6 +322,15 @@ mod tests {
             .iter()
             .map(|candidate| candidate.load.in_flight())
             .collect()
+    }
+
+    #[test]
+    fn what_counts_after_a_drain_goes_on_with_what_only_grows() {
+        let load = Arc::new(Load::default());
+        load.session_begins();
+        load.session_forgotten();
+        let next = load.successor();
+        assert_eq!((next.sessions(), next.forgotten()), (0, 1));
     }
 
     #[test]

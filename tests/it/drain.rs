@@ -354,7 +354,7 @@ fn the_command_says_what_holds_now() {
         &[
             "a gets no new work. 1 live session and 0 requests in flight go on.",
             "More may be live",
-            "seen all sessions since its start",
+            "have seen all sessions",
             "still holds in 10m is lost",
             "changed one process alone",
             "`draining = true` for a in the file is for all proxies",
@@ -367,7 +367,7 @@ fn the_command_says_what_holds_now() {
         0,
         &[
             "no deadline was set",
-            "Nobody else in pool default",
+            "Nobody else in pool default takes new work and is well",
             "503 (no_backend)",
         ],
     );
@@ -415,6 +415,8 @@ fn the_command_says_why_it_cannot_be_done() {
             "is it running",
         ],
     );
+    let told = run(&["drain", "a", "--config", "Cargo.lock.gone"]);
+    assert_says(&told, 64, &["cannot be read", "--admin unix:PATH"]);
     let told = run(&["drain", "a", "--config", "config/minimal.toml"]);
     assert_says(
         &told,
@@ -423,6 +425,29 @@ fn the_command_says_why_it_cannot_be_done() {
             "config/minimal.toml names no admin socket",
             "admin = \"unix:/",
         ],
+    );
+}
+
+#[test]
+fn the_command_needs_neither_the_secrets_nor_a_faultless_file() {
+    let (_a, _b, pinring) = two();
+    let toml = std::fs::read_to_string(pinring.file()).unwrap();
+    let faulty =
+        format!("{toml}\n[affinity]\nsecrets = [\"env:PINRING_NOT_SET_HERE\"]\ncolour = 1\n");
+    pinring.write(&faulty);
+    let config = format!("--config={}", pinring.file().display());
+    assert_says(&run(&["drain", "a", &config]), 0, &["a gets no new work"]);
+    assert_eq!(pinring.standing("a")["state"], "draining");
+}
+
+#[test]
+fn no_time_is_no_deadline() {
+    let (_a, _b, pinring) = two();
+    let answer = drain(&pinring, json!({ "backend": "a", "timeout": "0s" }));
+    let shown = &answer["backends"][0];
+    assert_eq!(
+        (&shown["state"], &shown["lost_in_s"]),
+        (&"draining".into(), &json!(null))
     );
 }
 

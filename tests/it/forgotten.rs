@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::support::{
-    Answer, Arrivals, Backend, Chunk, Client, Pinring, Received, administrated, anywhere,
+    Answer, Arrivals, Backend, Chunk, Client, Pinring, Received, administrated, anywhere, ask,
     eventually, request,
 };
 
@@ -63,6 +63,19 @@ fn warnings(pinring: &Pinring) -> usize {
     pinring.wait_for_log("marker-of-this-moment");
     let lines = pinring.log();
     lines.iter().filter(|line| line.contains(FORGOTTEN)).count()
+}
+
+#[test]
+fn what_a_backend_forgot_is_told_also_after_a_drain() {
+    let backend = forgetting(bytes("404 Not Found", "", ""));
+    let pinring = administrated(&Pinring::backends(&[&backend]));
+    let id = Client::initialize(pinring.address());
+    assert_eq!(in_session(&pinring, "POST", &id).status, 404);
+    assert_eq!(pinring.standing("a")["forgotten"], 1);
+    let now = r#"{"backend":"a","now":true}"#;
+    assert_eq!(ask(&pinring.admin(), "POST", "/drain", now).0, 200);
+    assert_eq!(pinring.standing("a")["state"], "drained");
+    assert_eq!(pinring.standing("a")["forgotten"], 1);
 }
 
 #[test]

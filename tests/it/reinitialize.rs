@@ -16,7 +16,8 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    Answer, Backend, Client, Pinring, Received, anywhere, eventually, listing, ok, request,
+    Answer, Backend, Client, Pinring, Received, administrated, anywhere, ask, eventually, listing,
+    ok, request,
 };
 
 /// Loss comes soon, and so does the end of a connect to who is gone.
@@ -136,6 +137,11 @@ fn call_until_lost(address: SocketAddr, id: &str) -> Answer {
     last.unwrap()
 }
 
+/// What the process counts, as its admin socket tells it.
+fn counts(pinring: &Pinring) -> Value {
+    ask(&pinring.admin(), "GET", "/backends", "").1["counts"].clone()
+}
+
 fn mark(answer: &Answer) -> Option<&str> {
     answer.header("pinring-session")
 }
@@ -143,7 +149,7 @@ fn mark(answer: &Answer) -> Option<&str> {
 #[test]
 fn a_session_of_a_killed_backend_goes_on_at_another_under_its_id() {
     let (a, b) = (server("a", anywhere()), server("b", anywhere()));
-    let pinring = Pinring::before(&[&a, &b], SOON);
+    let pinring = administrated(&format!("{}\n{SOON}", Pinring::backends(&[&a, &b])));
     let id = open_at("a", pinring.address());
     for number in 1..=3 {
         assert_eq!(call(pinring.address(), &id).text(), format!("a:{number}"));
@@ -159,6 +165,7 @@ fn a_session_of_a_killed_backend_goes_on_at_another_under_its_id() {
         assert_eq!(answer.header("mcp-session-id"), Some(&*id));
     }
     assert_eq!(handshakes(&b), before + 1);
+    assert_eq!(counts(&pinring)["sessions_reinitialized"], 1);
 
     let received = b.received();
     let at = received
@@ -681,7 +688,8 @@ fn the_only_backend_takes_its_sessions_up_again_when_it_is_back() {
 fn the_store_forgets_who_was_not_used_for_longest() {
     let a = server("a", anywhere());
     let address = a.address();
-    let pinring = Pinring::before(&[&a], &format!("[store]\nsessions = 2\n{SOON}"));
+    let store = format!("[store]\nsessions = 2\n{SOON}");
+    let pinring = administrated(&format!("{}\n{store}", Pinring::backends(&[&a])));
     let ids: Vec<String> = (0..3).map(|_| open_at("a", pinring.address())).collect();
     drop(a);
     let _back = server("a", address);
@@ -690,6 +698,7 @@ fn the_store_forgets_who_was_not_used_for_longest() {
         .map(|id| call(pinring.address(), id).status)
         .collect();
     assert_eq!(statuses, [404, 200, 200]);
+    assert_eq!(counts(&pinring)["handshakes_forgotten"], 1);
 }
 
 #[test]

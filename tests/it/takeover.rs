@@ -2,9 +2,9 @@
 
 use std::{
     fs,
-    io::Write as _,
-    net::{SocketAddr, TcpStream},
-    os::unix::net::UnixStream,
+    io::{Read as _, Write as _},
+    net::{Shutdown, SocketAddr, TcpStream},
+    os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
@@ -216,6 +216,8 @@ fn a_kept_connection_gets_one_more_answer_and_is_then_sent_to_the_new_process() 
     });
     let next = place.start(&["--take-over"]);
     before.wait_for_log("stopping");
+    before.signal("TERM"); // as whoever replaces a process does
+    before.wait_for_log("already leaving");
     assert!(
         kept.is_quiet_for(Duration::from_millis(300)),
         "not closed at once"
@@ -249,9 +251,7 @@ fn who_takes_over_and_does_not_start_leaves_the_process_as_it_was() {
     before.wait_for_log("did not begin to serve: this one goes on");
 
     // One that goes away in the middle.
-    let mut claim = UnixStream::connect(place.admin()).unwrap();
-    let head = "POST /take-over HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: pinring-take-over\r\n\r\n";
-    claim.write_all(head.as_bytes()).unwrap();
+    let claim = claim(&place);
     eventually("it is claimed", || {
         let (code, told) = place.failed_start();
         code == Some(1) && told.contains("another process is taking over")
@@ -270,6 +270,52 @@ fn who_takes_over_and_does_not_start_leaves_the_process_as_it_was() {
     place.write(&server);
     let next = place.start(&["--take-over"]);
     assert_eq!(next.address(), before.address());
+}
+
+/// Asks for the place of the process that serves.
+fn claim(place: &Place) -> UnixStream {
+    let mut claim = UnixStream::connect(place.admin()).unwrap();
+    claim.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = "POST /take-over HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: pinring-take-over\r\n\r\n";
+    claim.write_all(head.as_bytes()).unwrap();
+    claim
+}
+
+#[test]
+fn who_has_heard_that_the_other_serves_leaves_though_that_one_hears_nothing_more() {
+    let place = Place::new();
+    let mut before = place.start(&[]);
+    let mut claim = claim(&place);
+    let (mut read, mut byte) = (Vec::new(), [0]);
+    while !read.ends_with(b"\r\n\r\n\n") {
+        claim.read_exact(&mut byte).unwrap(); // to the byte beside which the sockets come
+        read.extend(byte);
+    }
+    claim.shutdown(Shutdown::Read).unwrap();
+    claim.write_all(b"serving\n").unwrap();
+    before.wait_for_log("does not hear that this one leaves");
+    assert_eq!(before.wait().code(), Some(0));
+}
+
+#[test]
+fn who_takes_over_says_so_when_the_other_may_go_on() {
+    let place = Place::new();
+    let listener = UnixListener::bind(place.admin()).unwrap();
+    let before = thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut head = [0; 1024];
+        let _some = stream.read(&mut head).unwrap();
+        let answer = "HTTP/1.1 101 Switching Protocols\r\n\r\n\n"; // and no socket
+        stream.write_all(answer.as_bytes()).unwrap();
+        let mut said = [0; 8];
+        stream.read_exact(&mut said).unwrap();
+        said
+    });
+    let next = place.start(&["--take-over"]);
+    next.wait_for_log("may go on beside this one");
+    assert_eq!(&before.join().unwrap(), b"serving\n");
+    let answer = Client::once(next.address(), "POST", "", "{}");
+    assert_eq!(answer.status, 200);
 }
 
 #[test]

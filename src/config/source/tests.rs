@@ -65,3 +65,23 @@ fn flags_alone_need_no_file() {
         "{text}"
     );
 }
+
+#[test]
+fn the_admin_socket_is_found_in_a_file_that_cannot_be_loaded_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pinring.toml");
+    let admin = |text: &str| {
+        fs::write(&file, text).unwrap();
+        source(file.clone())
+            .admin()
+            .map_err(|error| error.to_string())
+    };
+    let server = "[server]\nadmin = \"unix:/run/x.sock\"\n";
+    let secrets = "[affinity]\nsecrets = [\"env:PINRING_NOT_SET_HERE\"]\n";
+    let found = admin(&format!("{server}colour = 1\n{secrets}"));
+    assert_eq!(found, Ok(Some("/run/x.sock".into())));
+    assert_eq!(admin(secrets), Ok(None));
+    let told = admin("[server]\nadmin = \"x.sock\"\n").unwrap_err();
+    assert!(told.contains(":2: server.admin"), "{told}");
+    assert!(admin("[server\n").unwrap_err().contains(":1: "));
+}

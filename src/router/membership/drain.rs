@@ -4,10 +4,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Known, Members, Membership, State, View, lists};
+use super::{Known, Members, Membership, State, View};
 use crate::{
     backend::{Admission, Name},
-    config::Config,
+    config::{self, Config},
+    health::Vital,
     router::placement::Load,
 };
 
@@ -61,7 +62,7 @@ pub enum WhyLost {
 pub struct Changed {
     /// The backend as it stands now; one that is being removed may stand in several pools.
     pub views: Vec<View>,
-    /// How many backends of its pool are left that take new work.
+    /// How many backends of its pool are left that take new work and are not known to be down.
     pub open_left: usize,
 }
 
@@ -98,21 +99,24 @@ impl Membership {
     /// # Errors
     ///
     /// If there is no such backend, or it takes no new work for another reason.
-    pub fn undrain(&mut self, name: &str) -> Result<(), Unchanged> {
-        for known in self.named(name)? {
-            if matches!(known.state, State::Departed { .. }) {
-                return Err(Unchanged::Departed);
-            }
-            known.drain = Drain::None;
-            if known.backend.admission == Admission::Draining {
-                return Err(Unchanged::ByFile);
-            }
+    pub fn undrain(&mut self, name: &str, now: Instant) -> Result<(), Unchanged> {
+        let its = self.named(name)?;
+        // One that was moved to another pool is listed there, and has departed from the one before.
+        let mut listed = its.iter().filter(|known| known.is_listed()).peekable();
+        if listed.peek().is_none() {
+            return Err(Unchanged::Departed);
+        }
+        if listed.any(|known| known.backend.admission == Admission::Draining) {
+            return Err(Unchanged::ByFile);
+        }
+        for known in its {
+            known.take_drain_back(now);
         }
         Ok(())
     }
 
     /// Takes back the drains of backends that the file wants open. Gives their names.
-    pub fn follow_file(&mut self, config: &Config) -> Vec<Name> {
+    pub fn follow_file(&mut self, config: &Config, now: Instant) -> Vec<Name> {
         let wanted_open = |name: &Name| {
             let mut backends = config.pools.iter().flat_map(|pool| &pool.backends);
             backends.any(|backend| backend.name == *name && backend.admission == Admission::Open)
@@ -125,7 +129,7 @@ impl Membership {
             known.filter(|known| known.drain != Drain::None && wanted_open(&known.backend.name));
         undone
             .map(|known| {
-                known.drain = Drain::None;
+                known.take_drain_back(now);
                 known.backend.name.clone()
             })
             .collect()
@@ -136,19 +140,28 @@ impl Membership {
     pub fn changed(&self, name: &str, config: &Config) -> Changed {
         let mut views = self.views(config);
         views.retain(|view| view.name.as_str() == name);
-        let is_its = |pool: &&crate::config::Pool| views.iter().any(|view| view.pool == pool.name);
+        let lists_it = |pool: &&config::Pool| {
+            let mut backends = pool.backends.iter();
+            backends.any(|backend| backend.name.as_str() == name)
+        };
+        // What it has departed from is its pool only while no other has it: names are unique over all pools.
+        let is_listed = config.pools.iter().any(|pool| lists_it(&pool));
+        let is_its = |pool: &&config::Pool| {
+            if is_listed {
+                lists_it(pool)
+            } else {
+                views.iter().any(|view| view.pool == pool.name)
+            }
+        };
         let pools = config.pools.iter().filter(is_its);
-        let open = pools.map(|pool| {
-            let takes_work =
-                |known: &&Known| lists(pool, &known.backend.name) && known.takes_work();
-            let members = self.pools.get(&pool.name).into_iter();
-            members
-                .flat_map(|members| &members.known)
-                .filter(takes_work)
-                .count()
-        });
+        let known = pools.filter_map(|pool| self.pools.get(&pool.name));
+        let known = known.flat_map(|members| &members.known);
+        let is_open = |known: &&Known| {
+            let is_well = known.health.vital() == Vital::Healthy;
+            known.is_listed() && known.takes_work() && is_well
+        };
         Changed {
-            open_left: open.sum(),
+            open_left: known.filter(is_open).count(),
             views,
         }
     }
@@ -184,8 +197,7 @@ impl Members {
             why: WhyLost::Drained,
             load,
         };
-        let is_departed = |known: &Known| matches!(known.state, State::Departed { .. });
-        let gone = |known: &mut Known| is_departed(known) && is_due(known);
+        let gone = |known: &mut Known| !known.is_listed() && is_due(known);
         for known in self.known.extract_if(.., gone) {
             lost.push(drained(&known, Arc::clone(&known.load)));
             self.lost.push(known.nodes);
@@ -206,6 +218,18 @@ impl Known {
     /// Whether it may get new work, be it well or not.
     pub(super) fn takes_work(&self) -> bool {
         self.backend.admission == Admission::Open && self.drain == Drain::None
+    }
+
+    /// Whether the file has it in this pool.
+    fn is_listed(&self) -> bool {
+        !matches!(self.state, State::Departed { .. })
+    }
+
+    fn take_drain_back(&mut self, now: Instant) {
+        if matches!(self.drain, Drain::Over { .. }) {
+            self.counted_since = now; // its sessions were forgotten, and those that outlived that show themselves anew
+        }
+        self.drain = Drain::None;
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an operator is shown of each backend.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{Drain, Known, Membership, State, after};
 use crate::{
@@ -26,6 +26,8 @@ pub struct View {
     pub ends_at: Option<Instant>,
     /// How many live sessions were lost when its drain was over.
     pub sessions_lost: Option<u32>,
+    /// How many sessions it did not know though it had answered them a moment ago.
+    pub forgotten: u64,
     /// Whether the file says that it takes no new work.
     pub draining_in_file: bool,
     /// From when on all live sessions are known: each has shown itself by a request, or is none any more.
@@ -77,7 +79,6 @@ impl Membership {
             let Some(members) = self.pools.get(&pool.name) else {
                 continue;
             };
-            let complete_at = self.complete_at(pool.session_idle);
             let view = |known: &Known| View {
                 pool: pool.name.clone(),
                 name: known.backend.name.clone(),
@@ -89,17 +90,13 @@ impl Membership {
                     Drain::Over { sessions } => Some(sessions),
                     Drain::None | Drain::Asked { .. } => None,
                 },
+                forgotten: known.load.forgotten(),
                 draining_in_file: known.backend.admission == Admission::Draining,
-                complete_at,
+                complete_at: after(known.counted_since, pool.session_idle),
             };
             views.extend(members.known.iter().map(view));
         }
         views
-    }
-
-    fn complete_at(&self, session_idle: Duration) -> Instant {
-        let began = self.began.expect("a configuration was taken");
-        after(began, session_idle)
     }
 }
 
