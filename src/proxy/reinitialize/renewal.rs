@@ -81,7 +81,7 @@ impl Renewal<'_> {
         match self.bring_back(None).await {
             Brought::Landed(Landed::At(moved)) => {
                 self.has_waited.set(true);
-                Ok(Recovered::At(self.follow(&moved)?))
+                Ok(Recovered::At(self.arrive(&moved)?))
             }
             Brought::Landed(Landed::Gone) => Err(error),
             Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
@@ -115,7 +115,7 @@ impl Renewal<'_> {
                 self.has_waited.set(true);
                 self.end_visits(&delivered, asked);
                 drop(delivered);
-                let decision = self.follow(&moved)?;
+                let decision = self.arrive(&moved)?;
                 let mut head = self.head.clone();
                 head.headers
                     .insert(era::SESSION_ID, moved.session.clone().into_value());
@@ -244,8 +244,8 @@ impl Renewal<'_> {
         Landed::At(moved)
     }
 
-    fn follow(&self, moved: &Moved) -> Result<Decision, ProxyError> {
-        router::follow(self.table, self.pool, self.id, moved).map_err(ProxyError::Refused)
+    fn arrive(&self, moved: &Moved) -> Result<Decision, ProxyError> {
+        router::arrive(self.table, self.pool, self.id, moved).map_err(ProxyError::Refused)
     }
 
     /// Changes the head of a request that goes on elsewhere than it began: the events that its first stream
