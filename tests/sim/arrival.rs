@@ -207,7 +207,7 @@ impl Look<'_> {
         let ended = renewals
             .ended
             .get(&known)
-            .is_some_and(|ended| *ended < asked.at);
+            .is_some_and(|ended| *ended <= asked.at);
         claim(!ended, || {
             format!("a handshake for {}, which was ended", known.2)
         })?;

@@ -100,7 +100,7 @@ impl Client {
         let own = asked.reached_as();
         let case = Case::new(&self.world.settings, &history, asked, self.world.now());
         let ended = history.renewals.ended.get(&asked.known());
-        let was_ended = ended.is_some_and(|ended| *ended < asked.at);
+        let was_ended = ended.is_some_and(|ended| *ended <= asked.at);
         // A backend that was away when its session was ended elsewhere has not heard of it.
         let was_ended = was_ended && !history.renewals.has_left(&asked.known(), own);
         let right = told == (Some(number), by)
