@@ -210,12 +210,11 @@ impl Client {
     /// Reads a stream to its end, and checks each event and the end.
     pub(super) async fn read_stream(&self, mut body: Incoming, number: u64, proxy: usize) {
         let began = self.world.now();
-        let history = self.world.history();
-        let asked = &history.requests[&number];
-        let (run, at) = (asked.run, asked.at);
-        let backend = asked.reached_backend().unwrap();
-        let own = asked.reached_as().unwrap().to_owned();
-        drop(history);
+        let (run, at, backend, own) = {
+            let asked = &self.world.history().requests[&number];
+            let own = asked.reached_as().unwrap().to_owned();
+            (asked.run, asked.at, asked.reached_backend().unwrap(), own)
+        };
         while let Some(Ok(frame)) = body.frame().await {
             let Some(data) = frame.data_ref() else {
                 continue;
@@ -226,10 +225,10 @@ impl Client {
             self.world
                 .note(format_args!("c{} hears {events} of {number}", self.index));
             self.world.count("an event heard");
-            let now = self.world.now();
-            let history = self.world.history();
-            let drained = history.run(proxy, run).drains.surely_end(backend, at, now);
-            drop(history);
+            let drained = {
+                let (history, now) = (self.world.history(), self.world.now());
+                history.run(proxy, run).drains.surely_end(backend, at, now)
+            };
             if text.matches(&expected).count() != events || drained {
                 self.world
                     .wrong(format_args!("stream {number} of {own} heard {text}"));
