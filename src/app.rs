@@ -232,27 +232,32 @@ impl Bound {
     }
 
     /// Serves as [`Bound::run`] does, but within the local task set of the caller: a whole process on one
-    /// simulated machine. `requests` stand for signals.
+    /// simulated machine. `requests` stand for signals, and what comes with the future for the admin socket.
     ///
     /// # Errors
     ///
     /// When a listener cannot be had.
     #[cfg(feature = "simulation")]
-    pub async fn run_here(
+    pub fn run_here(
         self,
         mut requests: mpsc::Receiver<shutdown::Request>,
-    ) -> Result<(), StartError> {
+    ) -> (Commander, impl Future<Output = Result<(), StartError>>) {
         let (process, worker) = Process::new(self.source, self.config);
-        let listeners = worker::listen(self.sockets)?;
-        let serving = tokio::task::spawn_local(worker.serve(listeners));
-        let next = async || match requests.recv().await {
-            Some(request) => request,
-            None => std::future::pending().await,
+        let commander = process.commander.clone();
+        let sockets = self.sockets;
+        let serve = async move {
+            let listeners = worker::listen(sockets)?;
+            let serving = tokio::task::spawn_local(worker.serve(listeners));
+            let next = async || match requests.recv().await {
+                Some(request) => request,
+                None => std::future::pending().await,
+            };
+            let (_nobody, claimed) = mpsc::channel(1);
+            process.run(next, Vec::new(), claimed).await;
+            drop(serving.await); // its panic has been printed
+            Ok(())
         };
-        let (_nobody, claimed) = mpsc::channel(1);
-        process.run(next, Vec::new(), claimed).await;
-        drop(serving.await); // its panic has been printed
-        Ok(())
+        (commander, serve)
     }
 }
 

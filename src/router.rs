@@ -196,12 +196,34 @@ pub fn follow(
 ) -> Result<Decision, Refusal> {
     let pin = Pin::parse(Kind::Session, id.as_bytes()).ok_or(Refusal::Unpinned)?;
     verify(&table.keys, table, &pin)?;
-    Ok(Decision {
-        member: locate(table, pool, moved.coordinate)?,
+    Ok(to_moved(locate(table, pool, moved.coordinate)?, moved))
+}
+
+/// Decides where a request goes whose session has just moved, while it waited: the backend has answered since,
+/// whatever an older `table` says of its health.
+///
+/// # Errors
+///
+/// When it goes nowhere. The session's pin must still verify.
+pub fn arrive(
+    table: &RoutingTable,
+    pool: &Pool,
+    id: &ClientSessionId,
+    moved: &Moved,
+) -> Result<Decision, Refusal> {
+    match (follow(table, pool, id, moved), pool.exact(moved.coordinate)) {
+        (Err(Refusal::BackendDown), Some(member)) => Ok(to_moved(member, moved)),
+        (decision, _) => decision,
+    }
+}
+
+fn to_moved(member: Member, moved: &Moved) -> Decision {
+    Decision {
+        member,
         why: Why::Reinitialized,
         session: Some(moved.session.clone()),
         limit: None,
-    })
+    }
 }
 
 /// Whether the session may have moved without this process having done it: its pin is genuine, and its

@@ -468,6 +468,18 @@ fn a_session_is_lost_again_with_the_backend_that_it_moved_to() {
 }
 
 #[test]
+fn a_session_that_has_just_moved_is_served_there_though_an_older_table_calls_the_backend_lost() {
+    let (table, id) = with_one_down("", "b");
+    let pool = &table.pools[0];
+    let b = member(pool, "b");
+    let moved = moved_to(pool, b, "new");
+    let refusal = follow(&table, pool, &id, &moved).unwrap_err();
+    assert_eq!(refusal, Refusal::BackendDown);
+    let decision = arrive(&table, pool, &id, &moved).unwrap();
+    assert_eq!((decision.member, decision.why), (b, Why::Reinitialized));
+}
+
+#[test]
 fn only_a_genuine_session_of_a_backend_that_is_or_was_lost_may_have_moved() {
     let config = pool_of(&["a", "b"], "");
     let mut membership = Membership::new();

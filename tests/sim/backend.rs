@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
 use hyper::{
     body::{Body, Frame, Incoming},
     server::conn::http1,
@@ -22,7 +23,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{
-    oracle::{self, Case},
+    arrival::{self, Arrival},
+    settings::OnLoss,
     world::{self, Shared},
 };
 
@@ -40,7 +42,7 @@ pub struct Backend {
     lives: Cell<u32>,
     frozen: Cell<bool>,
     slow: Rc<Cell<Duration>>,
-    /// Where all backends keep their sessions together: see [`super::settings::Settings::successor`].
+    /// Where all backends keep their sessions together: see [`OnLoss::Successor`].
     common: Sessions,
 }
 
@@ -76,10 +78,9 @@ impl Backend {
             life: self.lives.get(),
             issued: Cell::new(0),
             slow: Rc::clone(&self.slow),
-            sessions: if self.world.settings.successor {
-                Rc::clone(&self.common)
-            } else {
-                Sessions::default()
+            sessions: match self.world.settings.on_loss {
+                OnLoss::Successor => Rc::clone(&self.common),
+                OnLoss::NotFound | OnLoss::Reinitialize => Sessions::default(),
             },
         });
         self.world.note(format_args!("b{} starts", self.index));
@@ -158,85 +159,90 @@ impl Server {
         };
         let number: u64 = text(NUMBER).and_then(|text| text.parse().ok()).unwrap_or(0);
         let session = text(SESSION);
-        self.reached(number, session.as_deref());
+        let arrival = arrival::reached(&self.world, self.index, number, session.as_deref());
+        let method = request.method().clone();
+        let body = request.into_body().collect().await;
+        let body = body.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
         sleep(Duration::from_millis(1 + number % 5) + self.slow.get()).await;
-        let response = match (request.method().clone(), session) {
-            (Method::POST, None) => self.initialize(number),
+        self.check_handshake(&arrival, number, &body);
+        let response = match (method, session) {
+            (Method::POST, None) => self.initialize(number, &arrival),
             (_, None) => self.reply(StatusCode::BAD_REQUEST, "", number),
+            (_, Some(id)) if matches!(arrival, Arrival::Initialized) => {
+                let known = self.sessions.borrow().contains_key(&id);
+                let mut response = Response::new(Reply::Parts([].into()));
+                *response.status_mut() = if known {
+                    StatusCode::ACCEPTED
+                } else {
+                    StatusCode::NOT_FOUND
+                };
+                response
+            }
             (method, Some(id)) if self.sessions.borrow().contains_key(&id) => {
                 self.of_session(&method, &id, number)
             }
             (_, Some(id)) => {
-                if let Some(asked) = self.world.history_mut().requests.get_mut(&number) {
-                    asked.not_found = true;
-                }
+                self.note_not_found(number, &id);
                 self.reply(StatusCode::NOT_FOUND, &id, number)
             }
         };
         Ok(response)
     }
 
-    /// Checks what may be checked of a request by who gets it.
-    fn reached(&self, number: u64, session: Option<&str>) {
-        let (world, own, now) = (&self.world, self.index, self.world.now());
-        world.note(format_args!("b{own} gets {number}"));
-        let mut history = world.history_mut();
-        let Some(asked) = history.requests.get_mut(&number) else {
-            drop(history);
-            return world.wrong(format_args!("request {number} at b{own} was never sent"));
-        };
-        let before = asked.reached.replace(own);
-        let forged = asked.forged;
-        drop(history);
-        if let Some(before) = before {
-            world.wrong(format_args!(
-                "request {number} reached b{before}, and then b{own}"
-            ));
-        }
-        if forged {
-            world.wrong(format_args!(
-                "request {number} with a forged pin reached b{own}"
-            ));
-        }
-        let history = world.history();
-        let asked = &history.requests[&number];
-        let wrong = match (&asked.session, session) {
-            (Some((id, _)), Some(got)) if id == got => {
-                let issuer = oracle::issuer(id);
-                // It was sent on its way at some time since it was asked.
-                let lost = |backend| {
-                    let lost_at =
-                        |at| Case::new(&world.settings, &history, asked, at).may_be_lost(backend);
-                    lost_at(asked.at) || lost_at(now)
-                };
-                let moved = world.settings.successor && issuer.is_some_and(lost);
-                (issuer != Some(own) && !moved)
-                    .then(|| format!("request {number} of session {id} reached b{own}"))
-            }
-            (Some((id, _)), got) => Some(format!(
-                "request {number} of session {id} reached b{own} with {got:?}"
-            )),
-            (None, Some(got)) => Some(format!(
-                "request {number} without a session reached b{own} with {got}"
-            )),
-            (None, None) => {
-                let run = history.run(asked.proxy, asked.run);
-                let taken = run.possible(asked.at, now).any(|list| list.is_open(own));
-                (!taken).then(|| format!("new work {number} reached b{own}, which takes none"))
+    /// A handshake that is repeated is the one that the session began with.
+    fn check_handshake(&self, arrival: &Arrival, number: u64, body: &[u8]) {
+        let body: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+        let history = self.world.history();
+        let right = match arrival {
+            Arrival::Request => body["method"] != "notifications/initialized",
+            Arrival::Initialized => body["method"] == "notifications/initialized",
+            Arrival::Replay(replay) => {
+                let (_, _, own) = &history.renewals.replays[*replay].of;
+                let began = history
+                    .renewals
+                    .began
+                    .get(own)
+                    .map(|(_, _, number)| *number);
+                body["method"] == "initialize"
+                    && began.is_some()
+                    && body["params"]["clientInfo"]["version"].as_u64() == began
             }
         };
         drop(history);
-        if let Some(wrong) = wrong {
-            world.wrong(format_args!("{wrong}"));
+        if !right {
+            let own = self.index;
+            self.world
+                .wrong(format_args!("b{own} gets {number}: it is {body}"));
         }
     }
 
-    fn initialize(&self, number: u64) -> Response<Reply> {
+    fn note_not_found(&self, number: u64, id: &str) {
+        let mut history = self.world.history_mut();
+        let Some(asked) = history.requests.get_mut(&number) else {
+            return;
+        };
+        asked.not_found = true;
+        let forgotten = (asked.proxy, asked.run, id.to_owned());
+        history.renewals.forgotten.insert(forgotten);
+    }
+
+    fn initialize(&self, number: u64, arrival: &Arrival) -> Response<Reply> {
         self.issued.set(self.issued.get() + 1);
         let id = format!("b{}.{}.{}", self.index, self.life, self.issued.get());
         self.sessions
             .borrow_mut()
             .insert(id.clone(), Streams::new());
+        let mut history = self.world.history_mut();
+        let renewals = &mut history.renewals;
+        match arrival {
+            Arrival::Replay(replay) => renewals.replays[*replay].id.clone_from(&id),
+            Arrival::Request | Arrival::Initialized => {
+                let asked = &history.requests[&number];
+                let by = (asked.proxy, asked.run, number);
+                history.renewals.began.insert(id.clone(), by);
+            }
+        }
+        drop(history);
         let mut response = self.reply(StatusCode::OK, &id, number);
         response
             .headers_mut()
@@ -288,7 +294,12 @@ impl Server {
     }
 
     fn content(&self, id: &str, number: u64) -> String {
-        json!({ "backend": self.index, "session": id, "number": number }).to_string()
+        let result = json!({ "protocolVersion": "2025-11-25" });
+        json!({
+            "jsonrpc": "2.0", "id": 0, "result": result,
+            "backend": self.index, "session": id, "number": number
+        })
+        .to_string()
     }
 
     /// As one JSON body, or as an event stream that ends: SDK servers do both.

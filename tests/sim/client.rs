@@ -16,19 +16,26 @@ use pinring::{
     net::{Liveness, connect, simulated::Process, sleep, within},
     pin::{Kind, Pin},
 };
+use serde_json::json;
 
 use super::{
     backend::{NUMBER, SESSION},
-    history::{Asked, At},
+    history::{Asked, At, Manner},
     proxy::Proxy,
-    settings::{CONNECT, HEALTHY, RESPONSE_HEAD},
-    world::{self, Shared},
+    settings::{CONNECT, HEALTHY, OPEN_HEAD, OnLoss, RESPONSE_HEAD},
+    world::{self, Shared, World},
 };
 
 /// Longer than any answer may take: a wait for an unknown backend, rounds of connects, the backend's time.
 const LONGEST: Duration = Duration::from_millis(2500)
     .saturating_add(RESPONSE_HEAD)
     .saturating_add(CONNECT.saturating_mul(2));
+
+/// Until a balancer looks again for a proxy that is running.
+const NOBODY: Duration = Duration::from_millis(50);
+
+/// A handshake that is repeated, and perhaps again elsewhere, and so that of another request before.
+const LONGEST_HANDSHAKES: Duration = OPEN_HEAD.saturating_add(CONNECT).saturating_mul(2 * 2 * 2);
 
 pub struct Client {
     pub index: usize,
@@ -54,11 +61,13 @@ struct Session {
     id: HeaderValue,
     own: String,
     key: usize,
+    /// The proxy that it was opened through.
+    proxy: usize,
 }
 
 /// What came of a request.
 enum Outcome {
-    Served(HeaderMap),
+    Served(HeaderMap, usize),
     Gone,
     Failed,
 }
@@ -107,24 +116,31 @@ impl Client {
             };
             let outcome = match self.random(|random| random.u8(0..100)) {
                 0..4 => {
-                    let outcome = self.ask(Method::DELETE, Some(&current), false).await;
-                    if matches!(outcome, Outcome::Served(_)) {
+                    let outcome = self
+                        .ask(Method::DELETE, Some(&current), Manner::Ordinary)
+                        .await;
+                    if matches!(outcome, Outcome::Served(..)) {
+                        if self.random(Rng::bool) {
+                            self.ask(Method::POST, Some(&current), Manner::AfterEnd)
+                                .await;
+                        }
                         continue;
                     }
                     outcome
                 }
                 4..12 => self.open_stream(&current).await,
                 12..15 => {
-                    self.ask(Method::POST, Some(&current), true).await;
+                    self.ask(Method::POST, Some(&current), Manner::Forged).await;
                     Outcome::Failed
                 }
                 15..18 => {
                     // Who leaves early sees nothing, and whatever he asked may still be done.
                     let early = Duration::from_millis(self.random(|random| random.u64(1..15)));
-                    within(early, self.ask(Method::POST, Some(&current), false)).await;
+                    within(early, self.post(&current)).await;
                     Outcome::Failed
                 }
-                _ => self.ask(Method::POST, Some(&current), false).await,
+                18..28 => self.several_at_once(&current).await,
+                _ => self.post(&current).await,
             };
             if !matches!(outcome, Outcome::Gone) {
                 session = Some(current);
@@ -132,8 +148,24 @@ impl Client {
         }
     }
 
+    async fn post(&self, session: &Session) -> Outcome {
+        self.ask(Method::POST, Some(session), Manner::Ordinary)
+            .await
+    }
+
+    async fn several_at_once(&self, session: &Session) -> Outcome {
+        let outcomes = tokio::join!(self.post(session), self.post(session), self.post(session));
+        let mut outcomes = <[Outcome; 3]>::from(outcomes).into_iter();
+        if outcomes.any(|outcome| matches!(outcome, Outcome::Gone)) {
+            Outcome::Gone
+        } else {
+            Outcome::Failed
+        }
+    }
+
     async fn initialize(&self) -> Option<Session> {
-        let Outcome::Served(headers) = self.ask(Method::POST, None, false).await else {
+        let asked = self.ask(Method::POST, None, Manner::Ordinary).await;
+        let Outcome::Served(headers, proxy) = asked else {
             return None;
         };
         let id = headers.get(SESSION).cloned();
@@ -149,12 +181,13 @@ impl Client {
             id: id.clone(),
             own: String::from_utf8_lossy(pin.string).into_owned(),
             key: self.keys[&pin.key.0],
+            proxy,
         })
     }
 
     /// Sends one request to any proxy, and judges what comes of it.
-    async fn ask(&self, method: Method, session: Option<&Session>, forged: bool) -> Outcome {
-        let (number, proxy, response) = self.send(&method, session, forged).await;
+    async fn ask(&self, method: Method, session: Option<&Session>, manner: Manner) -> Outcome {
+        let (number, proxy, response) = self.send(&method, session, manner).await;
         match response {
             Ok(response) => self.answered(number, proxy, session, response).await,
             Err(()) => self.broke_off(number, proxy),
@@ -165,9 +198,9 @@ impl Client {
         &self,
         method: &Method,
         session: Option<&Session>,
-        forged: bool,
+        manner: Manner,
     ) -> (u64, usize, Result<Response<Incoming>, ()>) {
-        let proxy = self.choose();
+        let proxy = self.choose(session).await;
         let number = self.world.number();
         let mut request = Request::builder()
             .method(method.clone())
@@ -176,17 +209,25 @@ impl Client {
             .header(header::ACCEPT, "application/json, text/event-stream")
             .header(NUMBER, number);
         if let Some(session) = session {
-            let id = if forged {
-                altered(&session.id)
-            } else {
-                session.id.clone()
+            let id = match manner {
+                Manner::Forged => altered(&session.id),
+                Manner::Ordinary | Manner::AfterEnd => session.id.clone(),
             };
             request = request.header(SESSION, id);
         }
-        let body = if *method == Method::POST { "{}" } else { "" };
+        let body = match session {
+            None => handshake(self.index, number),
+            Some(_) if *method == Method::POST => "{}".to_owned(),
+            Some(_) => String::new(),
+        };
         let request = request.body(Full::from(body)).unwrap();
-        self.note(number, proxy, method, session, forged);
-        let sent = within(LONGEST, self.exchange(proxy, request)).await;
+        self.note(number, proxy, method, session, manner);
+        let _under_way = UnderWay(&self.world, number);
+        let longest = match self.world.settings.on_loss {
+            OnLoss::NotFound | OnLoss::Successor => LONGEST,
+            OnLoss::Reinitialize => LONGEST + LONGEST_HANDSHAKES,
+        };
+        let sent = within(longest, self.exchange(proxy, request)).await;
         if sent.is_none() {
             self.world.wrong(format_args!(
                 "c{}, request {number}: p{proxy} does not answer",
@@ -197,9 +238,24 @@ impl Client {
     }
 
     /// The balancer knows who is not running.
-    fn choose(&self) -> usize {
-        let up = self.proxies.iter().filter(|proxy| proxy.is_ready());
-        let up: Vec<usize> = up.map(|proxy| proxy.index).collect();
+    async fn choose(&self, session: Option<&Session>) -> usize {
+        let is_up = |proxy: &&Rc<Proxy>| proxy.is_ready();
+        let up = loop {
+            let up = self.proxies.iter().filter(is_up);
+            let up: Vec<usize> = up.map(|proxy| proxy.index).collect();
+            if !up.is_empty() {
+                break up;
+            }
+            sleep(NOBODY).await;
+        };
+        // Where only that one knows how the session began, the balancer prefers it.
+        if self.world.settings.on_loss == OnLoss::Reinitialize
+            && let Some(session) = session
+            && up.contains(&session.proxy)
+            && self.random(|random| random.u8(0..10)) > 0
+        {
+            return session.proxy;
+        }
         self.random(|random| random.choice(up)).unwrap_or(0)
     }
 
@@ -209,7 +265,7 @@ impl Client {
         proxy: usize,
         method: &Method,
         session: Option<&Session>,
-        forged: bool,
+        manner: Manner,
     ) {
         let at = self.world.now();
         let own = session.map_or("-", |session| &session.own);
@@ -220,7 +276,7 @@ impl Client {
         let mut history = self.world.history_mut();
         let run = history.runs[proxy].len() - 1;
         if let Some(session) = session
-            && !forged
+            && manner != Manner::Forged
         {
             let pin = session.id.to_str().unwrap().to_owned();
             history.runs[proxy][run].pins.entry(pin).or_insert(at);
@@ -230,10 +286,15 @@ impl Client {
             run,
             at,
             session: session.map(|session| (session.own.clone(), session.key)),
-            forged,
-            reached: None,
+            method: method.clone(),
+            manner,
+            reached: Vec::new(),
             not_found: false,
+            over: None,
         };
+        if *method == Method::DELETE {
+            history.renewals.may_be_ended.insert(asked.known());
+        }
         history.requests.insert(number, asked);
     }
 
@@ -260,7 +321,9 @@ impl Client {
 
     /// Opens an event stream, which goes on in a task of its own for a while.
     async fn open_stream(self: &Rc<Self>, session: &Session) -> Outcome {
-        let (number, proxy, response) = self.send(&Method::GET, Some(session), false).await;
+        let (number, proxy, response) = self
+            .send(&Method::GET, Some(session), Manner::Ordinary)
+            .await;
         let Ok(response) = response else {
             return self.broke_off(number, proxy);
         };
@@ -273,15 +336,37 @@ impl Client {
             return self.answered(number, proxy, Some(session), response).await;
         }
         self.check_id(response.headers(), Some(session), number);
+        self.check_mark(response.headers(), number, true);
         self.world.count("a stream opened");
         let time = Duration::from_millis(self.random(|random| random.u64(100..4000)));
-        let (client, session) = (Rc::clone(self), session.clone());
+        let client = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let read = client.read_stream(response.into_body(), &session, number, proxy);
+            let read = client.read_stream(response.into_body(), number, proxy);
             within(time, read).await;
         });
         Outcome::Failed
     }
+}
+
+/// A request whose client waits for the head of its answer.
+struct UnderWay<'a>(&'a World, u64);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let Self(world, number) = self;
+        let now = world.now();
+        if let Some(asked) = world.history_mut().requests.get_mut(number) {
+            asked.over = Some(now);
+        }
+    }
+}
+
+/// An `initialize` that is no other's.
+fn handshake(client: usize, number: u64) -> String {
+    let client = json!({ "name": format!("c{client}"), "version": number });
+    let params =
+        json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client });
+    json!({ "jsonrpc": "2.0", "id": number, "method": "initialize", "params": params }).to_string()
 }
 
 /// The same id with another last character: the tag no longer verifies.

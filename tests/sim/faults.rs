@@ -28,6 +28,8 @@ enum Fault {
     SlowLink,
     /// A backend takes no new work for a while.
     Drain,
+    /// Some proxies are asked to drain a backend, and at times not to any more.
+    AdminDrain,
     /// A backend comes, or comes back.
     ScaleUp,
     /// A backend leaves the list and ends.
@@ -42,7 +44,7 @@ enum Fault {
     StopProxy,
 }
 
-const FAULT_KINDS: [Fault; 14] = [
+const FAULT_KINDS: [Fault; 15] = [
     Fault::Crash,
     Fault::PowerLoss,
     Fault::Cut,
@@ -51,6 +53,7 @@ const FAULT_KINDS: [Fault; 14] = [
     Fault::Slow,
     Fault::SlowLink,
     Fault::Drain,
+    Fault::AdminDrain,
     Fault::ScaleUp,
     Fault::ScaleDown,
     Fault::Reweigh,
@@ -110,6 +113,7 @@ impl Site {
                 });
             }
             Fault::Drain => self.drain(backend),
+            Fault::AdminDrain => self.admin_drain(proxy, backend),
             Fault::ScaleUp => self.scale_up(),
             Fault::ScaleDown => self.scale_down(backend),
             Fault::Reweigh => {
@@ -176,6 +180,31 @@ impl Site {
         self.later(self.millis(500, 6000), move |site| {
             site.publish(|list| set(list, false))
         });
+    }
+
+    /// As an operator does before he takes a backend away, or replaces it.
+    fn admin_drain(self: &Rc<Self>, proxy: usize, backend: usize) {
+        if !self.can_go(backend) {
+            return;
+        }
+        let within = match self.random(|random| random.u8(0..4)) {
+            0 => None,
+            1 => Some(Duration::ZERO),
+            _ => Some(self.millis(200, 4000)),
+        };
+        let everywhere = self.random(Rng::bool);
+        let undrain = self.random(Rng::bool).then(|| self.millis(100, 6000));
+        let asked = self.proxies.iter();
+        for proxy in asked.filter(|asked| everywhere || asked.index == proxy) {
+            let proxy = Rc::clone(proxy);
+            spawn_local(async move {
+                proxy.drain(backend, within).await;
+                if let Some(time) = undrain {
+                    sleep(time).await;
+                    proxy.undrain(backend).await;
+                }
+            });
+        }
     }
 
     fn scale_up(self: &Rc<Self>) {

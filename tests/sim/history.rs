@@ -3,7 +3,13 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
-use super::settings::DRAIN;
+use http::Method;
+
+use super::{
+    drains::Drains,
+    renewals::{Known, Renewals},
+    settings::DRAIN,
+};
 
 /// A time since the simulation began.
 pub type At = Duration;
@@ -97,9 +103,13 @@ pub struct Run {
     /// When it was asked to end.
     pub stopping: Option<At>,
     pub killed: bool,
+    /// The last reload is over by then.
+    pub reloaded: At,
     pub lists: Vec<Taken>,
     /// When each pin was first shown to it.
     pub pins: BTreeMap<String, At>,
+    /// What it was told through its admin socket.
+    pub drains: Drains,
 }
 
 impl Run {
@@ -126,6 +136,16 @@ impl Run {
     }
 }
 
+/// What a client means by a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    Ordinary,
+    /// Its pin was altered.
+    Forged,
+    /// The client has ended the session before.
+    AfterEnd,
+}
+
 /// A request as its client sent it, and what became of it.
 #[derive(Debug)]
 pub struct Asked {
@@ -134,12 +154,36 @@ pub struct Asked {
     pub at: At,
     /// The backend's own id of the session, and the key that its pin is signed with.
     pub session: Option<(String, usize)>,
-    /// Its pin was altered.
-    pub forged: bool,
-    /// The backend that it reached.
-    pub reached: Option<usize>,
-    /// That backend knew no such session.
+    pub method: Method,
+    pub manner: Manner,
+    /// The backends that it reached, and the session's id there.
+    pub reached: Vec<(usize, Option<String>)>,
+    /// The last of them knew no such session.
     pub not_found: bool,
+    /// When its client got an answer, or left.
+    pub over: Option<At>,
+}
+
+impl Asked {
+    /// Its session, as its proxy knows it.
+    pub fn known(&self) -> Known {
+        let own = self.session.as_ref().map(|(own, _)| own.clone());
+        (self.proxy, self.run, own.unwrap_or_default())
+    }
+
+    /// The session's id at the last backend that it reached.
+    pub fn reached_as(&self) -> Option<&str> {
+        self.reached.last()?.1.as_deref()
+    }
+
+    pub fn reached_backend(&self) -> Option<usize> {
+        self.reached.last().map(|(backend, _)| *backend)
+    }
+
+    /// Whether its session may be brought back for it.
+    pub fn may_be_repeated(&self) -> bool {
+        [Method::POST, Method::GET].contains(&self.method)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -152,8 +196,9 @@ pub struct History {
     pub cut: BTreeMap<(usize, usize), Spans>,
     pub runs: Vec<Vec<Run>>,
     pub requests: BTreeMap<u64, Asked>,
-    /// Sessions that their clients ended, and when.
+    /// Sessions that their clients ended, by the ids that backends have for them, and when.
     pub deleted: BTreeMap<String, At>,
+    pub renewals: Renewals,
 }
 
 impl History {

@@ -3,10 +3,13 @@
 //!
 //! `oracle` knows the design's section 4 from the other side. At each step it is checked that
 //!
-//! - no request of a session is answered by a backend that did not issue it, nor reaches it;
-//! - no request reaches two backends, nor one backend twice;
+//! - no request of a session is answered by a backend that did not issue it, nor reaches it, unless a handshake
+//!   was repeated for it there, once and for a loss;
+//! - no request reaches two backends, nor one backend twice, unless the first did not know its session;
+//! - an ended session is not brought back, and one that was is not handed to a backend that returns;
 //! - a session is told to be gone only where it is, and every other failure has its reason in what happened;
 //! - new work goes to backends that take it;
+//! - who is drained through the admin socket serves what it holds until the deadline, and nothing after it;
 //! - streams end only with their backend, their proxy or their session;
 //! - every client is well again soon after the last fault.
 //!
@@ -21,13 +24,16 @@
     reason = "a simulation that cannot go on is a failed test, and all of it is private"
 )]
 
+mod arrival;
 mod backend;
 mod client;
+mod drains;
 mod faults;
 mod history;
 mod network;
 mod oracle;
 mod proxy;
+mod renewals;
 mod settings;
 mod site;
 mod world;
@@ -67,7 +73,7 @@ const ENOUGH: u64 = 300;
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What a set of seeds must have seen, or it has proved nothing.
-const MUST_HAPPEN: [&str; 14] = [
+const MUST_HAPPEN: [&str; 21] = [
     "200 of a backend",
     "404 of a backend",
     "404 backend_lost",
@@ -75,13 +81,20 @@ const MUST_HAPPEN: [&str; 14] = [
     "404 unknown_coordinate",
     "503 unknown_coordinate",
     "503 unknown_key",
+    "503 no_backend",
+    "503 not_reinitialized",
     "503 connect_refused",
     "503 connect_timeout",
     "502 backend_closed",
+    "502 backend_drained",
     "504 backend_timeout",
     "broken off",
     "an event heard",
     "a stream ended",
+    "a stream ended by a drain",
+    "undrained by an operator",
+    "a session brought back",
+    "an answer marked",
 ];
 
 /// Lets the story of one seed happen. Its lines and pinring's log go to `lines`, if somebody wants to read them.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    history::{Asked, At, History, List, Run, Spans},
-    settings::{OPEN_HEAD, RESPONSE_HEAD, Settings},
+    history::{Asked, At, History, List, Listed, Manner, Run, Spans},
+    settings::{OPEN_HEAD, OnLoss, RESPONSE_HEAD, Settings},
 };
 
 /// A probe that has just begun when a backend returns, the next one, and their ways: until then a proxy may
@@ -47,13 +47,18 @@ impl<'a> Case<'a> {
 
     /// Judges an answer of pinring's own, which came at this moment.
     pub fn judge(&self, pin: &str, told: &Told<'_>) -> Result<(), String> {
+        let forged = self.asked.manner == Manner::Forged;
         let legitimate = match (told.status, told.reason) {
-            (404, "tag_invalid") => self.asked.forged,
+            (404, "tag_invalid") => forged,
             // Without its key nobody can tell that a pin is forged.
-            _ if self.asked.forged && told.reason != "unknown_key" => false,
-            (404, "backend_lost") => {
-                self.of_session(|backend, _| !self.settings.successor && self.may_be_lost(backend))
-            }
+            _ if forged && told.reason != "unknown_key" => false,
+            (404, "backend_lost") => match self.settings.on_loss {
+                OnLoss::Successor => false,
+                OnLoss::NotFound => self.anyone(|backend| self.may_be_lost(backend)),
+                OnLoss::Reinitialize => {
+                    self.anyone(|backend| self.may_be_lost(backend)) && !self.must_come_back()
+                }
+            },
             (404, "unknown_coordinate") => self.of_session(|backend, _| {
                 self.is_unknown(self.at, |list| list.find(backend).is_some())
                     && self.has_waited(pin)
@@ -69,6 +74,20 @@ impl<'a> Case<'a> {
             }),
             (503, "connect_refused" | "connect_timeout" | "connect_failed")
             | (502, "backend_closed") => self.anyone(|backend| self.was_away(backend)),
+            (502, "backend_drained") => {
+                let told_otherwise =
+                    self.settings.on_loss == OnLoss::NotFound && self.asked.session.is_some();
+                let may_end = |backend| self.run().drains.may_end(backend, self.asked.at, self.at);
+                !told_otherwise && self.anyone(may_end)
+            }
+            (503, "no_backend") => {
+                let elsewhere =
+                    self.asked.session.is_none() || self.settings.on_loss == OnLoss::Successor;
+                elsewhere && self.may_lack(|_| true)
+            }
+            (503, "not_reinitialized") => {
+                self.may_come_back() && self.is_gone_anywhere() && self.may_find_nobody()
+            }
             (504, "backend_timeout") => {
                 let shortest = if self.asked.session.is_some() {
                     RESPONSE_HEAD.min(OPEN_HEAD)
@@ -88,9 +107,80 @@ impl<'a> Case<'a> {
     }
 
     /// Whether this proxy may take a backend for lost: it could not connect for long enough, or the backend was
-    /// taken off its list for long enough.
+    /// taken off its list for long enough, or was drained and its time is over.
     pub fn may_be_lost(&self, backend: usize) -> bool {
-        self.was_down(backend) || self.was_removed(backend)
+        let drains = &self.run().drains;
+        self.was_down(backend)
+            || self.was_removed(backend)
+            || drains.may_be_over(backend, self.asked.at, self.at)
+    }
+
+    /// Whether its proxy has had all that it takes to bring the session back for this request.
+    fn may_come_back(&self) -> bool {
+        self.settings.on_loss == OnLoss::Reinitialize
+            && self.asked.may_be_repeated()
+            && self.history.renewals.is_recorded(&self.asked.known())
+    }
+
+    /// Whether it surely still has.
+    pub fn must_come_back(&self) -> bool {
+        let ended = &self.history.renewals.may_be_ended;
+        self.may_come_back() && !ended.contains(&self.asked.known())
+    }
+
+    /// Whether the session may be lost where it was.
+    fn is_gone_anywhere(&self) -> bool {
+        let (proxy, run, _) = self.asked.known();
+        let forgotten = |id: &str| {
+            let forgotten = &self.history.renewals.forgotten;
+            forgotten.contains(&(proxy, run, id.to_owned()))
+        };
+        let mut places = self.places().into_iter();
+        places.any(|(backend, id)| self.may_be_lost(backend) || forgotten(id))
+    }
+
+    /// Whether a handshake may fail wherever it is tried.
+    fn may_find_nobody(&self) -> bool {
+        let (proxy, run, _) = self.asked.known();
+        let places = self.places();
+        // Nobody tries where the session is lost with its backend.
+        let is_left = |backend: usize| {
+            let mut its = places.iter().filter(|(place, _)| *place == backend);
+            its.all(|(_, id)| {
+                let forgotten = (proxy, run, (*id).to_owned());
+                let forgotten = self.history.renewals.forgotten.contains(&forgotten);
+                forgotten || !self.may_be_lost(backend)
+            })
+        };
+        let fails = |backend| self.was_away(backend) || self.was_slow(backend);
+        let mut all = 0..self.history.down.len();
+        all.any(|backend| is_left(backend) && fails(backend)) || self.may_lack(is_left)
+    }
+
+    /// Whether it may be that no backend for which this holds takes new work.
+    fn may_lack(&self, holds: impl Fn(usize) -> bool) -> bool {
+        let drains = &self.run().drains;
+        let takes_none = |listed: &Listed| {
+            listed.draining
+                || !holds(listed.backend)
+                || drains.may_refuse(listed.backend, self.asked.at, self.at)
+        };
+        let mut lists = self.run().possible(self.asked.at, self.at);
+        lists.any(|list| list.backends.iter().all(takes_none))
+    }
+
+    /// Whether a backend may not have answered a handshake that was begun at `since`.
+    pub fn was_disturbed(&self, backend: usize, since: At) -> bool {
+        let from = since.saturating_sub(UNSEEN);
+        let cut = &self.history.cut[&(self.asked.proxy, backend)];
+        let mut spans = [
+            cut,
+            &self.history.down[backend],
+            &self.history.slow[backend],
+        ]
+        .into_iter();
+        spans.any(|spans| spans.overlap(from, self.at))
+            || self.run().drains.may_end(backend, since, self.at)
     }
 
     fn of_session(&self, holds: impl Fn(usize, usize) -> bool) -> bool {
@@ -98,12 +188,28 @@ impl<'a> Case<'a> {
         session.is_some_and(|(own, key)| issuer(own).is_some_and(|backend| holds(backend, *key)))
     }
 
-    /// For the session's backend; for all that the request may have gone to, if there is none.
+    /// For the backends where the session is or was; for all that the request may have gone to, if it has none.
     fn anyone(&self, holds: impl Fn(usize) -> bool) -> bool {
         match &self.asked.session {
-            Some((own, _)) if !self.settings.successor => issuer(own).is_some_and(holds),
+            Some(_) if self.settings.on_loss != OnLoss::Successor => {
+                let mut places = self.places().into_iter();
+                places.any(|(backend, _)| holds(backend))
+            }
             Some(_) | None => (0..self.history.down.len()).any(holds),
         }
+    }
+
+    /// Where the session has been, as this proxy knows it, and what it was called there.
+    fn places(&self) -> Vec<(usize, &str)> {
+        let Some((own, _)) = &self.asked.session else {
+            return Vec::new();
+        };
+        let known = self.asked.known();
+        let replays = &self.history.renewals.replays;
+        let its = replays.iter().filter(|replay| replay.of == known);
+        let moved = its.map(|replay| (replay.backend, replay.id.as_str()));
+        let issuer = issuer(own).map(|backend| (backend, own.as_str()));
+        issuer.into_iter().chain(moved).collect()
     }
 
     fn run(&self) -> &Run {

@@ -13,13 +13,16 @@ use pinring::{
     app,
     config::source::Source,
     net::simulated::{Machine, Process},
+    reload::command::{Command, Commander},
+    router::membership::Unchanged,
     shutdown,
 };
 use tokio::sync::mpsc;
 
 use super::{
+    drains::Drains,
     history::{List, Run, Taken},
-    settings::{CONNECT, DRAIN, OPEN_HEAD, RESPONSE_HEAD, Settings},
+    settings::{CONNECT, DRAIN, OPEN_HEAD, OnLoss, RESPONSE_HEAD, Settings},
     world::{self, Shared},
 };
 
@@ -36,6 +39,8 @@ pub struct Proxy {
     garbled: Cell<bool>,
     stopping: Cell<bool>,
     process: RefCell<Option<(Process, mpsc::Sender<shutdown::Request>)>>,
+    /// What stands for its admin socket.
+    commander: Rc<RefCell<Option<Commander>>>,
 }
 
 impl Proxy {
@@ -50,6 +55,7 @@ impl Proxy {
             garbled: Cell::new(false),
             stopping: Cell::new(false),
             process: RefCell::new(None),
+            commander: Rc::default(),
         };
         fs::write(&proxy.file, proxy.text(list)).unwrap();
         proxy
@@ -76,9 +82,13 @@ impl Proxy {
             return; // it ends at once with what is wrong
         };
         let (world, index) = (Rc::clone(&self.world), self.index);
+        self.commander.take();
+        let admin = Rc::clone(&self.commander);
         let process = Process::start(self.machine, async move {
             let bound = app::Bound::new(source, config, false).unwrap();
-            bound.run_here(signals).await.unwrap();
+            let (commander, served) = bound.run_here(signals);
+            admin.replace(Some(commander));
+            served.await.unwrap();
             world.note(format_args!("p{index} ends"));
             ended(&world, index, |_| {});
         });
@@ -91,12 +101,14 @@ impl Proxy {
             until: None,
             stopping: None,
             killed: false,
+            reloaded: now,
             lists: vec![Taken {
                 list: Rc::clone(&self.list.borrow()),
                 may: now,
                 surely: Some(now),
             }],
             pins: [].into(),
+            drains: Drains::default(),
         });
     }
 
@@ -138,6 +150,7 @@ impl Proxy {
         self.world
             .note(format_args!("p{} has {list:?}", self.index));
         if let Some(run) = self.running().as_deref_mut() {
+            run.drains.follow_file(list, now, None);
             run.lists.push(Taken {
                 list: Rc::clone(list),
                 may: now,
@@ -159,14 +172,64 @@ impl Proxy {
         if let Some((_, requests)) = &*self.process.borrow() {
             let _ended = requests.try_send(shutdown::Request::Reload);
         }
-        let read = self.world.now() + READ;
-        if let Some(taken) = self
-            .running()
-            .as_deref_mut()
-            .and_then(|run| run.lists.last_mut())
+        let now = self.world.now();
+        if let Some(run) = self.running().as_deref_mut()
             && !self.garbled.get()
         {
-            taken.surely.get_or_insert(read);
+            if run.stopping.is_none() {
+                let list = self.list.borrow();
+                run.drains.follow_file(&list, now, Some(now + READ));
+            }
+            run.reloaded = now + READ;
+            if let Some(taken) = run.lists.last_mut() {
+                taken.surely.get_or_insert(now + READ);
+            }
+        }
+    }
+
+    /// Drains a backend as `pinring drain` does.
+    pub async fn drain(&self, backend: usize, within: Option<Duration>) {
+        let Some(commander) = self.commander.borrow().clone() else {
+            return;
+        };
+        let command = |answer| Command::Drain {
+            backend: format!("b{backend}"),
+            within,
+            answer,
+        };
+        let Ok(Ok(_)) = commander.ask(command).await else {
+            return;
+        };
+        let (index, now) = (self.index, self.world.now());
+        self.world
+            .note(format_args!("p{index} drains b{backend} within {within:?}"));
+        self.world.count("drained by an operator");
+        if let Some(run) = self.running().as_deref_mut() {
+            let pace = self.machine.pace;
+            let last = run.lists.last().and_then(|taken| taken.surely);
+            let unread = run.reloaded > now || last.is_none();
+            run.drains.begin(backend, now, within, pace, unread);
+        }
+    }
+
+    /// Takes that back as `pinring undrain` does.
+    pub async fn undrain(&self, backend: usize) {
+        let Some(commander) = self.commander.borrow().clone() else {
+            return;
+        };
+        let command = |answer| Command::Undrain {
+            backend: format!("b{backend}"),
+            answer,
+        };
+        let Ok(Ok(_) | Err(Unchanged::ByFile)) = commander.ask(command).await else {
+            return;
+        };
+        let (index, now) = (self.index, self.world.now());
+        self.world
+            .note(format_args!("p{index} undrains b{backend}"));
+        self.world.count("undrained by an operator");
+        if let Some(run) = self.running().as_deref_mut() {
+            run.drains.undo(backend, now);
         }
     }
 
@@ -212,10 +275,10 @@ fn ended(world: &Shared, index: usize, note: impl FnOnce(&mut Run)) {
 }
 
 fn head(settings: &Settings, machine: Machine) -> String {
-    let on_loss = if settings.successor {
-        "successor"
-    } else {
-        "not-found"
+    let on_loss = match settings.on_loss {
+        OnLoss::NotFound => "not-found",
+        OnLoss::Successor => "successor",
+        OnLoss::Reinitialize => "reinitialize",
     };
     let millis = |duration: Duration| format!("\"{}ms\"", duration.as_millis());
     format!(

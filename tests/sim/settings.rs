@@ -17,6 +17,17 @@ pub const RESPONSE_HEAD: Duration = Duration::from_millis(1500);
 pub const DRAIN: Duration = Duration::from_secs(1);
 pub const OPEN_HEAD: Duration = Duration::from_secs(1);
 
+/// What is done for a session whose backend is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLoss {
+    NotFound,
+    /// Its backends share the sessions' state.
+    Successor,
+    /// Each proxy remembers the handshakes that it has seen, until it ends: what it may do for a session is
+    /// judged by what that one process has seen.
+    Reinitialize,
+}
+
 #[derive(Debug)]
 pub struct Settings {
     /// How fast each proxy's clock goes.
@@ -34,8 +45,7 @@ pub struct Settings {
     pub departed: Duration,
     pub unknown_grace: Duration,
     pub join_delay: Duration,
-    /// `on_loss = "successor"`, with backends that share the sessions' state.
-    pub successor: bool,
+    pub on_loss: OnLoss,
     /// Backends repeat the session id in every answer.
     pub repeat_ids: bool,
 }
@@ -45,9 +55,17 @@ impl Settings {
         let mut random = Rng::with_seed(seed);
         let millis = Duration::from_millis;
         let unknown_grace = *random.choice(&[millis(3000), millis(4000)]).unwrap();
-        let proxies = random.usize(2..=3);
+        let mut proxies = random.usize(2..=3);
         // One list may be on its way while the next is made: together they stay within the grace.
         let longest = unknown_grace.mul_f64(0.35);
+        let on_loss = match random.u8(..) {
+            0..40 => OnLoss::Successor,
+            40..80 => OnLoss::Reinitialize,
+            _ => OnLoss::NotFound,
+        };
+        if on_loss == OnLoss::Reinitialize && random.bool() {
+            proxies = 1; // so that no other one has to say that the session is lost
+        }
         Self {
             proxies: (0..proxies).map(|_| 0.95 + random.f64() / 10.0).collect(),
             lags: (0..proxies)
@@ -64,7 +82,7 @@ impl Settings {
             departed: *random.choice(&[millis(1000), millis(3000)]).unwrap(),
             unknown_grace,
             join_delay: *random.choice(&[millis(0), millis(800)]).unwrap(),
-            successor: random.u8(..) < 40,
+            on_loss,
             repeat_ids: random.bool(),
         }
     }

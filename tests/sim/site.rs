@@ -192,6 +192,7 @@ impl Site {
             }
         }
         for proxy in 0..self.proxies.len() {
+            self.proxies[proxy].reload(); // the file takes back what was drained by hand
             spawn_local(Rc::clone(self).restart_proxy(proxy, Duration::ZERO));
         }
     }

@@ -2,10 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
 };
 
-use tokio::sync::watch;
+use tokio::sync::Semaphore;
 
 use crate::{router::Moved, sessions::store::Key};
 
@@ -22,9 +22,17 @@ pub(super) enum Landed {
 
 /// The handshakes that are under way in this process. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Flights(Arc<Mutex<HashMap<Key, Waiting>>>);
+pub(super) struct Flights(Arc<Mutex<HashMap<Key, Arc<Course>>>>);
 
-type Waiting = watch::Receiver<Option<Landed>>;
+/// One of them.
+#[derive(Debug)]
+struct Course {
+    /// Nothing yet, or for ever, if its leader has left.
+    landed: OnceLock<Landed>,
+    /// Has no permits, and is closed at the end: so those who wait go on in the order in which they came, and a
+    /// simulation can be repeated.
+    over: Semaphore,
+}
 
 /// What a request has to do.
 #[derive(Debug)]
@@ -39,20 +47,23 @@ impl Flights {
     /// Takes part in the handshake of a session.
     pub(super) fn join(&self, key: Key) -> Flight {
         let mut flights = self.lock();
-        if let Some(waiting) = flights.get(&key) {
-            return Flight::Waits(Waits(waiting.clone()));
+        if let Some(course) = flights.get(&key) {
+            return Flight::Waits(Waits(Arc::clone(course)));
         }
-        let (sender, receiver) = watch::channel(None);
-        flights.insert(key, receiver);
+        let course = Arc::new(Course {
+            landed: OnceLock::new(),
+            over: Semaphore::new(0),
+        });
+        flights.insert(key, Arc::clone(&course));
         Flight::Leads(Lead {
             flights: self.clone(),
             key,
-            sender,
+            course,
         })
     }
 
     // Held for one lookup, never across an await.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Course>>> {
         self.0.lock().expect("nobody panics while holding it")
     }
 }
@@ -62,30 +73,32 @@ impl Flights {
 pub(super) struct Lead {
     flights: Flights,
     key: Key,
-    sender: watch::Sender<Option<Landed>>,
+    course: Arc<Course>,
 }
 
 impl Lead {
     /// Tells all who wait.
     pub(super) fn land(self, landed: Landed) {
-        self.sender.send_replace(Some(landed));
+        self.course.landed.get_or_init(|| landed);
     }
 }
 
 impl Drop for Lead {
     fn drop(&mut self) {
         self.flights.lock().remove(&self.key);
+        self.course.over.close();
     }
 }
 
 /// Waits for another's flight to end.
 #[derive(Debug)]
-pub(super) struct Waits(Waiting);
+pub(super) struct Waits(Arc<Course>);
 
 impl Waits {
     /// What came of it; `None` if its leader has left. Cancel safe.
-    pub(super) async fn landed(mut self) -> Option<Landed> {
-        self.0.wait_for(Option::is_some).await.ok()?.clone()
+    pub(super) async fn landed(self) -> Option<Landed> {
+        let _closed = self.0.over.acquire().await;
+        self.0.landed.get().cloned()
     }
 }
 

@@ -98,7 +98,7 @@ impl Renewal<'_> {
         match self.bring_back().await {
             Brought::Landed(Landed::At(moved)) => {
                 self.has_waited.set(true);
-                Ok(Recovered::At(self.follow(&moved)?))
+                Ok(Recovered::At(self.arrive(&moved)?))
             }
             Brought::Landed(Landed::Gone) => Err(error),
             Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
@@ -135,7 +135,7 @@ impl Renewal<'_> {
                 self.has_waited.set(true);
                 self.end_visits(&delivered, asked);
                 drop(delivered);
-                self.deliver_to(delivery, self.follow(&moved)?, body).await
+                self.deliver_to(delivery, self.arrive(&moved)?, body).await
             }
             Brought::Landed(Landed::Gone) => gone.told(delivered, exchanged),
             Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
@@ -156,7 +156,7 @@ impl Renewal<'_> {
         match self.bring_back().await {
             Brought::Landed(Landed::At(moved)) => {
                 self.has_waited.set(true);
-                self.deliver_to(delivery, self.follow(&moved)?, body).await
+                self.deliver_to(delivery, self.arrive(&moved)?, body).await
             }
             Brought::Landed(Landed::Gone) => Err(error),
             Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
@@ -340,8 +340,8 @@ impl Renewal<'_> {
         }
     }
 
-    fn follow(&self, moved: &Moved) -> Result<Decision, ProxyError> {
-        router::follow(self.table, self.pool, self.id, moved).map_err(ProxyError::Refused)
+    fn arrive(&self, moved: &Moved) -> Result<Decision, ProxyError> {
+        router::arrive(self.table, self.pool, self.id, moved).map_err(ProxyError::Refused)
     }
 
     /// Notes where the request goes, and changes its head if that is elsewhere than the session began: an event

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use super::{Client, Outcome, Session};
 use crate::{
     backend::SESSION,
+    history::Manner,
     oracle::{Case, Told},
 };
 
@@ -41,8 +42,10 @@ impl Client {
             self.index
         ));
         self.check_id(&head.headers, session, number);
+        self.check_mark(&head.headers, number, reason.is_empty());
+        self.note_end(number, status, reason);
         if reason.is_empty() {
-            return self.of_backend(number, session, status, &content, head.headers);
+            return self.of_backend(number, proxy, status, &content, head.headers);
         }
         self.of_proxy(number, proxy, session, &Told { status, reason })
     }
@@ -59,7 +62,7 @@ impl Client {
         world.count(&format!("{} {}", told.status, told.reason));
         let history = world.history();
         let asked = &history.requests[&number];
-        let forged = asked.forged;
+        let manner = asked.manner;
         let pin = session.map_or("", |session| session.id.to_str().unwrap());
         let judged = Case::new(&world.settings, &history, asked, at).judge(pin, told);
         drop(history);
@@ -69,7 +72,7 @@ impl Client {
                 self.index
             ));
         }
-        if forged {
+        if manner != Manner::Ordinary {
             return Outcome::Failed; // as was to be
         }
         self.health.borrow_mut().last_failure = at;
@@ -84,7 +87,7 @@ impl Client {
     fn of_backend(
         &self,
         number: u64,
-        session: Option<&Session>,
+        proxy: usize,
         status: u16,
         content: &serde_json::Value,
         headers: HeaderMap,
@@ -92,16 +95,26 @@ impl Client {
         self.world.count(&format!("{status} of a backend"));
         let history = self.world.history();
         let asked = &history.requests[&number];
-        let own = session.map(|session| session.own.as_str());
         let told = (content["number"].as_u64(), content["backend"].as_u64());
-        let right = told == (Some(number), asked.reached.map(|backend| backend as u64))
+        let by = asked.reached_backend().map(|backend| backend as u64);
+        let own = asked.reached_as();
+        let case = Case::new(&self.world.settings, &history, asked, self.world.now());
+        let ended = history.renewals.ended.get(&asked.known());
+        let was_ended = ended.is_some_and(|ended| *ended <= asked.at);
+        // A backend that was away when its session was ended elsewhere has not heard of it.
+        let was_ended = was_ended && !history.renewals.has_left(&asked.known(), own);
+        let right = told == (Some(number), by)
             && own.is_none_or(|own| content["session"] == own)
-            && !asked.forged
+            && asked.manner != Manner::Forged
             && match status {
-                200 => !asked.not_found,
-                404 => asked.not_found && own.is_some(),
+                200 => !asked.not_found && !was_ended,
+                404 => {
+                    let again = asked.reached.len() > 1;
+                    asked.not_found && own.is_some() && (again || !case.must_come_back())
+                }
                 _ => false,
             };
+        let manner = asked.manner;
         drop(history);
         if !right {
             self.world.wrong(format_args!(
@@ -112,10 +125,45 @@ impl Client {
         let mut health = self.health.borrow_mut();
         if status == 200 {
             health.served.push(self.world.now());
-            Outcome::Served(headers)
+            Outcome::Served(headers, proxy)
+        } else if manner != Manner::Ordinary {
+            Outcome::Failed // as was to be
         } else {
             health.last_failure = self.world.now();
             Outcome::Gone
+        }
+    }
+
+    /// Notes that a session is ended, as its proxy must know now.
+    fn note_end(&self, number: u64, status: u16, reason: &str) {
+        let now = self.world.now();
+        let mut history = self.world.history_mut();
+        let asked = &history.requests[&number];
+        let told = matches!((status, reason), (200 | 404, "") | (404, "backend_lost"));
+        if asked.method == Method::DELETE && told {
+            let known = asked.known();
+            history.renewals.ended.entry(known).or_insert(now);
+        }
+    }
+
+    /// An answer tells that the session was brought back while its request waited, and no other does.
+    pub(super) fn check_mark(&self, headers: &HeaderMap, number: u64, by_backend: bool) {
+        let mark = headers.get("pinring-session");
+        let history = self.world.history();
+        let asked = &history.requests[&number];
+        let marked = mark.is_some_and(|mark| mark == "reinitialized");
+        let right = history
+            .renewals
+            .is_mark_right(number, asked, mark.is_some(), by_backend);
+        drop(history);
+        if marked {
+            self.world.count("an answer marked");
+        }
+        if !right {
+            let own = self.index;
+            self.world.wrong(format_args!(
+                "c{own}, request {number}: the mark is {mark:?}"
+            ));
         }
     }
 
@@ -143,9 +191,11 @@ impl Client {
         let (history, own) = (self.world.history(), self.index);
         let asked = &history.requests[&number];
         let from = asked.at.saturating_sub(WAYS);
-        let of_backend = asked.reached.is_some_and(|backend| {
+        let of_backend = asked.reached_backend().is_some_and(|backend| {
+            let drains = &history.run(proxy, asked.run).drains;
             history.down[backend].overlap(from, now)
                 || history.cut[&(proxy, backend)].overlap(from, now)
+                || drains.may_end(backend, from, now)
         });
         let right = history.may_break_off(proxy, asked.run, asked.at, now) || of_backend;
         drop(history);
@@ -158,29 +208,30 @@ impl Client {
     }
 
     /// Reads a stream to its end, and checks each event and the end.
-    pub(super) async fn read_stream(
-        &self,
-        mut body: Incoming,
-        session: &Session,
-        number: u64,
-        proxy: usize,
-    ) {
+    pub(super) async fn read_stream(&self, mut body: Incoming, number: u64, proxy: usize) {
         let began = self.world.now();
+        let (run, at, backend, own) = {
+            let asked = &self.world.history().requests[&number];
+            let own = asked.reached_as().unwrap().to_owned();
+            (asked.run, asked.at, asked.reached_backend().unwrap(), own)
+        };
         while let Some(Ok(frame)) = body.frame().await {
             let Some(data) = frame.data_ref() else {
                 continue;
             };
             let text = std::str::from_utf8(data).unwrap();
-            let expected = format!("\"session\":\"{}\"", session.own);
+            let expected = format!("\"session\":\"{own}\"");
             let events = text.matches("data:").count();
             self.world
                 .note(format_args!("c{} hears {events} of {number}", self.index));
             self.world.count("an event heard");
-            if text.matches(&expected).count() != events {
-                self.world.wrong(format_args!(
-                    "stream {number} of {} heard {text}",
-                    session.own
-                ));
+            let drained = {
+                let (history, now) = (self.world.history(), self.world.now());
+                history.run(proxy, run).drains.surely_end(backend, at, now)
+            };
+            if text.matches(&expected).count() != events || drained {
+                self.world
+                    .wrong(format_args!("stream {number} of {own} heard {text}"));
             }
         }
         let now = self.world.now();
@@ -189,20 +240,22 @@ impl Client {
         self.world.count("a stream ended");
         let history = self.world.history();
         let from = began.saturating_sub(WAYS);
-        let backend = history.requests[&number].reached.unwrap();
-        let run = history.run(proxy, history.requests[&number].run);
+        let run = history.run(proxy, run);
+        let drained = run.drains.may_end(backend, from, now);
         // In a drain streams are ended one after the other: they can be opened again elsewhere.
         let right = run.killed
             || run.stopping.is_some()
             || history.down[backend].overlap(from, now)
             || history.cut[&(proxy, backend)].overlap(from, now)
-            || history.deleted.contains_key(&session.own);
+            || history.deleted.contains_key(&own)
+            || drained;
         drop(history);
+        if drained {
+            self.world.count("a stream ended by a drain");
+        }
         if !right {
-            self.world.wrong(format_args!(
-                "stream {number} of {} was cut by p{proxy}",
-                session.own
-            ));
+            self.world
+                .wrong(format_args!("stream {number} of {own} was cut by p{proxy}"));
         }
     }
 }
