@@ -9,6 +9,7 @@ pub mod diff;
 pub mod source;
 
 mod admin;
+mod affinity;
 mod backends;
 mod fault;
 mod file;
@@ -33,6 +34,7 @@ use std::{
 
 pub use self::{
     admin::{InvalidAdmin, parse as parse_admin},
+    affinity::AffinityKey,
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
     local::Local,
@@ -230,6 +232,8 @@ pub struct Pool {
     pub normalize_lost_session: bool,
     /// Whether the bodies of 2026-07-28 are looked into, so that request states and tasks come home.
     pub read_bodies: bool,
+    /// What decides where a request of 2026-07-28 goes that refers to nothing: the first that is there. Empty: load.
+    pub stateless_affinity: Vec<AffinityKey>,
     /// Which backend gets new work.
     pub placement: Placement,
     /// Which backends are on this machine, where the file says.

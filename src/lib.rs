@@ -69,6 +69,7 @@
 //! | `ring` | P | sorted virtual nodes: coordinate or key → backend | backend |
 //! | `ring::hash` | P | the frozen hash, a wire contract | backend, ring |
 //! | `router` | P | `RequestKind` × `RoutingTable` → `Decision` or `Refusal`: all routing rules | backend, config, health, mcp, pin, ring |
+//! | `router::affinity` | P | where on the ring a request without a session belongs by its pool's keys | config, identity, mcp, ring |
 //! | `router::carriers` | P | which backend a carrier in a body names | mcp, pin, ring, router |
 //! | `router::membership` | P | who belongs to each pool and since when: joining, listed, departed, lost | backend, config, health, pin, ring, router |
 //! | `router::placement` | P | the backend of new work: the lighter of two that chance picks | backend, ring |

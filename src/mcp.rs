@@ -65,6 +65,7 @@ pub fn classify(head: &Parts) -> Result<RequestKind, Unclassifiable> {
             session: session.and_then(Result::ok),
             carries: Carries::of(head),
             carriers: Vec::new(),
+            affinity: None,
         }),
         (Era::Legacy, Some(session)) => RequestKind::Session(session?),
         (Era::Legacy, None) => match head.uri.query().and_then(PinnedQuery::find) {

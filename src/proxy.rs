@@ -171,13 +171,13 @@ impl Proxy {
             Passing::new(incoming, exchange, idle, ticker, head, kept)
         };
         let carrying = match &mut kind {
-            RequestKind::Modern(modern) if Self::is_to_be_read(&table, &head, modern) => {
+            RequestKind::Modern(modern) => {
+                let pool = pool_of(&table, &head).ok(); // that there is none is refused when it is routed
+                modern.affinity = pool.and_then(|pool| affinity(pool, &head, peer));
                 let most = table.limits.body_bytes;
-                let read = Carrying::read(modern, &head.headers, passing(body, None), most);
-                Some(Box::pin(read).await?)
+                Carrying::of(modern, pool, &head.headers, most, || passing(body, None)).await?
             }
-            RequestKind::Modern(_)
-            | RequestKind::Session(_)
+            RequestKind::Session(_)
             | RequestKind::Endpoint(_)
             | RequestKind::NewWork
             | RequestKind::Other => None,
@@ -282,8 +282,7 @@ impl Proxy {
             self.admit(&table, pool, &mut delivered, &asked, head)?;
         }
         if let Some(tasks) = minting {
-            let pinning = self.pin_carriers(&table, pool, &mut delivered, tasks);
-            Box::pin(pinning).await?;
+            Box::pin(carriers::pin(&table, pool, &mut delivered, tasks)).await?;
         }
 
         // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.
@@ -432,6 +431,13 @@ fn pool_of<'a>(table: &'a RoutingTable, head: &request::Parts) -> Result<&'a Poo
     table
         .pool_for(headers::host_of(head), head.uri.path())
         .ok_or(ProxyError::NoPool)
+}
+
+/// Where a request of the modern era belongs by the pool's own keys.
+fn affinity(pool: &Pool, head: &request::Parts, peer: IpAddr) -> Option<u64> {
+    let keys = &pool.options.stateless_affinity;
+    let position = router::affinity::position(keys, &head.headers, peer)?;
+    Some(position.0)
 }
 
 /// Tells the log which session a refused request asked for: under the same hash as when it was served.

@@ -4,6 +4,7 @@
 //! table). Pure: the table, the random number and the time are arguments. What a refusal is answered
 //! with is `proxy::error`'s business.
 
+pub mod affinity;
 pub mod carriers;
 pub mod membership;
 pub mod placement;
@@ -42,6 +43,8 @@ pub enum Why {
     Reinitialized,
     /// The id has no pin, and its hash is on this backend's part of the ring.
     Ring,
+    /// Its key belongs to this position, at or after which this backend is the first.
+    Affinity(Coordinate),
     /// New work, of which this backend has less, or the local one.
     Placed,
     /// It is the pool's home.
@@ -58,6 +61,7 @@ impl Why {
             Self::Successor => "successor",
             Self::Reinitialized => "reinitialized",
             Self::Ring => "ring",
+            Self::Affinity(_) => "affinity",
             Self::Placed => "placed",
             Self::Home => "home",
         }
@@ -176,6 +180,7 @@ pub fn reroute(
 ) -> Result<Decision, Refusal> {
     match earlier.why {
         Why::Placed => place(pool, random, tried, earlier.limit),
+        Why::Affinity(position) => by_affinity(pool, position, tried),
         Why::Home => home(pool, tried),
         Why::Pinned | Why::Carrier | Why::Successor | Why::Reinitialized | Why::Ring => {
             Err(Refusal::NoBackend)
@@ -283,7 +288,11 @@ fn modern(
             limit: None,
         });
     }
-    session.map_or_else(|| place(pool, random, &[], None), Ok)
+    match (session, request.affinity) {
+        (Some(decision), _) => Ok(decision),
+        (None, Some(position)) => by_affinity(pool, Coordinate(position), &[]),
+        (None, None) => place(pool, random, &[], None),
+    }
 }
 
 /// Routes by the id's pin; `None` if it has none.
@@ -335,7 +344,7 @@ fn by_pin(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<(Member, W
 fn instead(pool: &Pool, position: Coordinate, lost: Refusal) -> Result<Member, Refusal> {
     match pool.options.on_loss {
         OnLoss::NotFound | OnLoss::Reinitialize => Err(lost),
-        OnLoss::Successor => pool.successor(position).ok_or(Refusal::NoBackend),
+        OnLoss::Successor => pool.successor(position, &[]).ok_or(Refusal::NoBackend),
     }
 }
 
@@ -402,6 +411,16 @@ pub fn place(
         why: Why::Placed,
         session: None,
         limit,
+    })
+}
+
+fn by_affinity(pool: &Pool, position: Coordinate, tried: &[Member]) -> Result<Decision, Refusal> {
+    let member = pool.successor(position, tried).ok_or(Refusal::NoBackend)?;
+    Ok(Decision {
+        member,
+        why: Why::Affinity(position),
+        session: None,
+        limit: None,
     })
 }
 

@@ -106,16 +106,18 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
     let affinity = root.table("affinity");
     let secrets = secrets::read(&affinity, overrides.secret.as_ref(), world);
     let server = server(root.table("server"), overrides, world);
+    let (limits, principal) = limits(root.table("limits"));
     let pools = pools::read(
         &root,
         &affinity,
         &overrides.backends,
         &secrets.keys,
         &server.listen,
+        principal.as_ref(),
         world,
     );
-    let limits = limits(root.table("limits"));
     let mut notes = root.report().notes();
+    notes.extend(notes::of_principal(principal.as_ref(), &limits, &pools));
     notes.extend(notes::of(&pools, &secrets.keys));
     let config = Config {
         server,
@@ -293,11 +295,13 @@ const REPLAY_BYTES: RangeInclusive<usize> = 1024..=16 * 1024 * 1024;
 const DEFAULT_BODY_BYTES: usize = 16 * 1024 * 1024;
 const BODY_BYTES: RangeInclusive<usize> = 1024..=1024 * 1024 * 1024;
 
-fn limits(section: Section<'_>) -> Limits {
+/// The limits, and what makes a principal, be they counted or not.
+fn limits(section: Section<'_>) -> (Limits, Option<identity::Source>) {
     let count = |key, range, default| {
         let found = section.integer(key, range);
         found.map_or(default, |count| count as usize)
     };
+    let principal = principal(&section);
     let limits = Limits {
         header_bytes: section
             .size("header_bytes", HEADER_BYTES)
@@ -305,7 +309,7 @@ fn limits(section: Section<'_>) -> Limits {
         headers: count("headers", 1..=1000, DEFAULT_HEADERS),
         connections: count("connections", 1..=1_000_000, DEFAULT_CONNECTIONS),
         sessions_per_backend: sessions(&section, "sessions_per_backend"),
-        sessions_per_principal: per_principal(&section),
+        sessions_per_principal: per_principal(&section, principal.clone()),
         replay_bytes: section
             .size("replay_bytes", REPLAY_BYTES)
             .unwrap_or(DEFAULT_REPLAY_BYTES),
@@ -314,7 +318,7 @@ fn limits(section: Section<'_>) -> Limits {
             .unwrap_or(DEFAULT_BODY_BYTES),
     };
     section.finish();
-    limits
+    (limits, principal)
 }
 
 /// A number of sessions, of which 0 is no limit.
@@ -322,34 +326,25 @@ fn sessions(section: &Section<'_>, key: &'static str) -> Option<NonZeroU32> {
     section.integer(key, 0..=u32::MAX).and_then(NonZeroU32::new)
 }
 
-fn per_principal(section: &Section<'_>) -> Option<PrincipalLimit> {
+/// What makes a principal, if the file says so.
+fn principal(section: &Section<'_>) -> Option<identity::Source> {
+    let found = section.string("principal")?;
+    let parsed = found.value.parse::<identity::Source>();
+    Some(parsed.unwrap_or_else(|error| {
+        section.report().push(found.spot.fault(error.to_string()));
+        identity::Source::Address
+    }))
+}
+
+fn per_principal(section: &Section<'_>, by: Option<identity::Source>) -> Option<PrincipalLimit> {
     const KEY: &str = "sessions_per_principal";
-    let most = sessions(section, KEY);
-    let found = section.string("principal");
-    let by = found.and_then(|found| match found.value.parse::<identity::Source>() {
-        Ok(by) => Some(by),
-        Err(error) => {
-            section.report().push(found.spot.fault(error.to_string()));
-            None
-        }
-    });
-    match (most, by) {
-        (Some(most), Some(by)) => Some(PrincipalLimit { most, by }),
-        (Some(_), None) => {
-            if !section.has("principal") {
-                let message = "counts whose sessions? Write principal = \"jwt:sub\" beside it (or another claim of the \
-                               client's token), or principal = \"address\"";
-                section.refuse(KEY, message);
-            }
-            None
-        }
-        (None, Some(_)) => {
-            let note = "limits.principal is there without limits.sessions_per_principal: nothing is counted by it";
-            section.report().note(note.to_owned());
-            None
-        }
-        (None, None) => None,
+    let most = sessions(section, KEY)?;
+    if !section.has("principal") {
+        let message = "counts whose sessions? Write principal = \"jwt:sub\" beside it (or another claim of the \
+                       client's token), or principal = \"address\"";
+        section.refuse(KEY, message);
     }
+    by.map(|by| PrincipalLimit { most, by })
 }
 
 fn log(section: Section<'_>) -> Log {

@@ -217,12 +217,14 @@ fn options(pool: &Pool) -> Listing {
         session_idle,
         normalize_lost_session,
         read_bodies,
+        stateless_affinity,
         placement,
         local,
         probe_path,
         probe_status,
         backends: _,
     } = pool;
+    let affinity: Vec<String> = stateless_affinity.iter().map(ToString::to_string).collect();
     let strip = strip_prefix.as_ref().map_or("", PathPrefix::as_str);
     vec![
         ("match", matcher.to_string()),
@@ -238,6 +240,7 @@ fn options(pool: &Pool) -> Listing {
         ("session_idle", format_duration(*session_idle)),
         ("normalize_lost_session", normalize_lost_session.to_string()),
         ("read_bodies", read_bodies.to_string()),
+        ("stateless_affinity", format!("{affinity:?}")),
         ("placement", placement.to_string()),
         (
             "local",

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::Pool;
-use crate::{backend::Endpoint, pin::Keys};
+use super::{AffinityKey, Limits, Pool};
+use crate::{backend::Endpoint, identity::Source, pin::Keys};
 
 /// The notes about a whole configuration.
 pub(super) fn of(pools: &[Pool], keys: &Keys) -> Vec<String> {
@@ -17,6 +17,20 @@ pub(super) fn of(pools: &[Pool], keys: &Keys) -> Vec<String> {
         );
     }
     notes
+}
+
+/// A note about a principal that is there for nothing.
+pub(super) fn of_principal(
+    principal: Option<&Source>,
+    limits: &Limits,
+    pools: &[Pool],
+) -> Option<String> {
+    let mut keys = pools.iter().flat_map(|pool| &pool.stateless_affinity);
+    let is_used = limits.sessions_per_principal.is_some()
+        || keys.any(|key| matches!(key, AffinityKey::Principal(_)));
+    (principal.is_some() && !is_used).then(|| {
+        "limits.principal is there without limits.sessions_per_principal: nothing is counted by it".to_owned()
+    })
 }
 
 /// It may be there later, and until then all goes elsewhere.

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use super::{
-    HostHeader, Match, OnLoss, PathPrefix, Pool, Unpinned,
+    HostHeader, Match, OnLoss, PathPrefix, Pool, Unpinned, affinity,
     backends::{self, Backends},
     check::{SECOND, UP_TO_A_DAY, WEEK, World},
     fault::Spot,
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     backend::{Endpoint, Host},
     health::{InvalidStatuses, Patience, Statuses},
+    identity::Source,
     pin::Keys,
 };
 
@@ -76,13 +77,15 @@ impl Affinity {
     }
 }
 
-/// Reads all pools. `given` are the backends from outside the file, `listen` is where pinring itself will be.
+/// Reads all pools. `given` are the backends from outside the file, `listen` is where pinring itself will be, and
+/// `principal` is what makes one.
 pub(super) fn read(
     root: &Section<'_>,
     affinity: &Section<'_>,
     given: &[Given],
     keys: &Keys,
     listen: &[SocketAddr],
+    principal: Option<&Source>,
     world: &dyn World,
 ) -> Vec<Pool> {
     let mut reader = Reader {
@@ -90,6 +93,7 @@ pub(super) fn read(
         world,
         defaults: Affinity::read(affinity),
         keys,
+        principal,
         names: HashMap::new(),
         matches: Vec::new(),
     };
@@ -136,6 +140,7 @@ struct Reader<'a> {
     world: &'a dyn World,
     defaults: Affinity,
     keys: &'a Keys,
+    principal: Option<&'a Source>,
     names: HashMap<String, Spot>,
     matches: Vec<(Match, Spot)>,
 }
@@ -204,6 +209,7 @@ impl Reader<'_> {
             on_loss: affinity.on_loss.unwrap_or(OnLoss::NotFound),
             session_idle: affinity.session_idle.unwrap_or(DEFAULT_SESSION_IDLE),
             normalize_lost_session: section.bool("normalize_lost_session").unwrap_or(false),
+            stateless_affinity: affinity::read(section, self.principal),
             read_bodies: section.bool("read_bodies").unwrap_or(true),
             placement,
             local,
@@ -211,7 +217,6 @@ impl Reader<'_> {
             probe_status: self.probe_status(section),
             backends: Vec::new(),
         };
-        section.not_yet("stateless_affinity", Some("[]"));
         section.not_yet("listen_streams", Some("\"one\""));
         section.not_yet("http2", Some("false"));
         pool

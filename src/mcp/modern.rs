@@ -19,6 +19,8 @@ pub struct Modern {
     pub carries: Carries,
     /// Those that it holds, in the order in which they decide. None as long as nobody has looked.
     pub carriers: Vec<Carried>,
+    /// The position on the ring at which it belongs where nothing that it holds decides. None unless its pool says how.
+    pub affinity: Option<u64>,
 }
 
 /// Where a request may hold carriers.

@@ -205,6 +205,7 @@ pub(super) fn exchanged(asked: &Asked, decision: &Decision) -> Option<Exchanged>
             | Why::Successor
             | Why::Reinitialized
             | Why::Ring
+            | Why::Affinity(_)
             | Why::Placed
             | Why::Home,
             _,

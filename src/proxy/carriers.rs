@@ -10,11 +10,9 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, request};
 use hyper::body::Body as _;
 
 use super::{
-    Proxy,
     body::{self, Collected, Passing, RequestBody, RequestBodyError},
     deliver::Delivered,
     error::ProxyError,
-    pool_of,
 };
 use crate::{
     mcp::{
@@ -52,12 +50,32 @@ enum Body {
 pub(super) type Tasks = HashMap<Box<str>, [u8; PIN_LEN]>;
 
 impl Carrying {
-    /// Reads the body of `modern`, of up to `most` bytes, and notes there what was found.
+    /// Reads a request, if it may hold carriers and its pool allows that. `body` begins its body, of which up to `most`
+    /// bytes are read.
     ///
     /// # Errors
     ///
-    /// When it breaks off.
-    pub(super) async fn read(
+    /// When the body breaks off.
+    pub(super) async fn of(
+        modern: &mut Modern,
+        pool: Option<&Pool>,
+        headers: &HeaderMap,
+        most: usize,
+        body: impl FnOnce() -> Passing,
+    ) -> Result<Option<Self>, RequestBodyError> {
+        let may_be_read = pool.is_some_and(|pool| pool.options.read_bodies);
+        match modern.carries {
+            Carries::InBody | Carries::InBodyAndName if may_be_read => {
+                Box::pin(Self::read(modern, headers, body(), most))
+                    .await
+                    .map(Some)
+            }
+            Carries::Nothing | Carries::InBody | Carries::InBodyAndName => Ok(None),
+        }
+    }
+
+    /// Reads the body, and notes in `modern` what was found.
+    async fn read(
         modern: &mut Modern,
         headers: &HeaderMap,
         body: Passing,
@@ -111,6 +129,7 @@ impl Carrying {
             {
                 tasks.insert(judged.own.into(), *pin);
             }
+            // What is unknown here went along with one that is good, or has stayed so for its grace, and is lost.
             (judged.says != Says::Nothing).then_some(judged.own.len())
         };
         if let Some(name) = named(self.carries, &head.headers)
@@ -142,61 +161,44 @@ fn named(carries: Carries, headers: &HeaderMap) -> Option<Carried> {
     }
 }
 
-impl Proxy {
-    /// Whether a request is to be read before it is routed.
-    pub(super) fn is_to_be_read(
-        table: &RoutingTable,
-        head: &request::Parts,
-        modern: &Modern,
-    ) -> bool {
-        match modern.carries {
-            Carries::Nothing => false,
-            Carries::InBody | Carries::InBodyAndName => {
-                pool_of(table, head).is_ok_and(|pool| pool.options.read_bodies)
-            }
-        }
+/// Pins what the backend has made, as far as its answer is short; for the rest it is told how.
+///
+/// # Errors
+///
+/// When a short answer breaks off.
+pub(super) async fn pin(
+    table: &Snapshot,
+    pool: &Pool,
+    delivered: &mut Delivered,
+    tasks: Tasks,
+) -> Result<(), ProxyError> {
+    let (status, headers) = (delivered.response.status(), delivered.response.headers());
+    let body = delivered.response.body();
+    let Some(form) = form(headers).filter(|_| !body.is_end_stream()) else {
+        return Ok(());
+    };
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(());
     }
-
-    /// Pins what the backend has made, as far as its answer is short; for the rest it is told how.
-    ///
-    /// # Errors
-    ///
-    /// When a short answer breaks off.
-    pub(super) async fn pin_carriers(
-        &self,
-        table: &Snapshot,
-        pool: &Pool,
-        delivered: &mut Delivered,
-        tasks: Tasks,
-    ) -> Result<(), ProxyError> {
-        let (status, headers) = (delivered.response.status(), delivered.response.headers());
-        let body = delivered.response.body();
-        let Some(form) = form(headers).filter(|_| !body.is_end_stream()) else {
-            return Ok(());
-        };
-        if status == StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(());
-        }
-        let length = body.size_hint().exact();
-        let mut carriers = body::Carriers::new(form, mint(table, pool, delivered.member, tasks));
-        if length.is_some_and(|length| length <= MOST_COLLECTED as u64)
-            && let Some(whole) = delivered.read_whole(MOST_COLLECTED).await?
-        {
-            delivered.read = carriers.pass(whole);
-            let length = delivered.read.len().into();
-            let headers = delivered.response.headers_mut();
-            headers.insert(header::CONTENT_LENGTH, length);
-            return Ok(());
-        }
-        let begun = std::mem::take(&mut delivered.read);
-        delivered.read = carriers.pass(begun);
-        delivered
-            .response
-            .headers_mut()
-            .remove(header::CONTENT_LENGTH);
-        delivered.carriers = Some(Box::new(carriers));
-        Ok(())
+    let length = body.size_hint().exact();
+    let mut carriers = body::Carriers::new(form, mint(table, pool, delivered.member, tasks));
+    if length.is_some_and(|length| length <= MOST_COLLECTED as u64)
+        && let Some(whole) = delivered.read_whole(MOST_COLLECTED).await?
+    {
+        delivered.read = carriers.pass(whole);
+        let length = delivered.read.len().into();
+        let headers = delivered.response.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, length);
+        return Ok(());
     }
+    let begun = std::mem::take(&mut delivered.read);
+    delivered.read = carriers.pass(begun);
+    delivered
+        .response
+        .headers_mut()
+        .remove(header::CONTENT_LENGTH);
+    delivered.carriers = Some(Box::new(carriers));
+    Ok(())
 }
 
 /// How a body is to be read, if it can hold carriers.

@@ -236,12 +236,12 @@ impl Pool {
             .coordinate_for(member, &self.entry(member).nodes, string)
     }
 
-    /// The first at or after this position that takes new work, and is healthy if anybody is.
+    /// The first at or after this position that takes new work, was not tried, and is healthy if anybody is.
     #[must_use]
-    pub fn successor(&self, position: Coordinate) -> Option<Member> {
-        self.exact
-            .walk(position)
-            .find(|member| self.candidates.contains(*member))
+    pub fn successor(&self, position: Coordinate, tried: &[Member]) -> Option<Member> {
+        let takes_work =
+            |member: &Member| !tried.contains(member) && self.candidates.contains(*member);
+        self.exact.walk(position).find(takes_work)
     }
 
     /// Whether a backend with this virtual node was here and is gone for good.
@@ -285,9 +285,7 @@ impl Pool {
     #[must_use]
     pub fn home(&self, tried: &[Member]) -> Option<Member> {
         let position = hash::position(self.options.name.as_bytes());
-        let takes_work =
-            |member: &Member| !tried.contains(member) && self.candidates.contains(*member);
-        self.exact.walk(position).find(takes_work)
+        self.successor(position, tried)
     }
 }
 

@@ -514,3 +514,5 @@ fn only_a_genuine_session_of_a_backend_that_is_or_was_lost_may_have_moved() {
         "others may have brought it back meanwhile"
     );
 }
+
+mod modern;

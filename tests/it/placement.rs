@@ -316,3 +316,57 @@ fn the_local_backend_is_named_by_the_environment() {
         assert!(Client::initialize(pinring.address()).starts_with("b-"));
     }
 }
+
+#[test]
+fn stateless_requests_of_one_tenant_go_to_one_replica_in_every_proxy() {
+    let backends = [named("a"), named("b"), named("c")];
+    let affinity = "[pool]\nstateless_affinity = [\"param:Tenant\", \"header:X-Tenant\"]\n";
+    let proxies = [(); 2].map(|()| Pinring::before(&backends.each_ref(), affinity));
+    let ask = |pinring: &Pinring, headers: &str| {
+        let headers = format!("mcp-protocol-version: 2026-07-28\r\n{headers}");
+        Client::once(pinring.address(), "POST", &headers, "{}").text()
+    };
+    let mut owners = HashSet::new();
+    for number in 0..20 {
+        let param = format!("mcp-param-tenant: t{number}\r\n");
+        let owner = ask(&proxies[0], &param);
+        assert_eq!(ask(&proxies[1], &format!("x-tenant: t{number}\r\n")), owner);
+        assert_eq!(ask(&proxies[1], &format!("x-tenant: t1\r\n{param}")), owner);
+        owners.insert(owner);
+    }
+    assert_eq!(owners.len(), 3);
+    let plain: HashSet<String> = (0..40).map(|_| ask(&proxies[0], "")).collect();
+    assert_eq!(plain.len(), 3, "without a key, by load");
+    let log = proxies[1].log();
+    assert!(
+        log.iter()
+            .any(|line| line.contains("\"route\":\"affinity\""))
+    );
+
+    // Nobody has checked the header of an older revision.
+    let legacy: HashSet<String> = (0..40)
+        .map(|_| Client::once(proxies[0].address(), "POST", "x-tenant: t1\r\n", "{}").text())
+        .collect();
+    assert_eq!(legacy.len(), 3);
+}
+
+#[test]
+fn a_tenant_whose_replica_is_down_is_served_by_the_next() {
+    let mut backends = vec![named("a"), named("b"), named("c")];
+    let all: Vec<&Backend> = backends.iter().collect();
+    let affinity = "[pool]\nstateless_affinity = [\"header:X-Tenant\"]\n";
+    let pinring = Pinring::before(&all, affinity);
+    let ask = || {
+        let headers = "mcp-protocol-version: 2026-07-28\r\nx-tenant: acme\r\n";
+        Client::once(pinring.address(), "POST", headers, "{}")
+    };
+    let owner = ask().text();
+    let place = ["a", "b", "c"].iter().position(|name| *name == owner);
+    drop(backends.remove(place.unwrap()));
+    let next = ask();
+    assert_eq!(next.status, 200);
+    assert_ne!(next.text(), owner);
+    for _ in 0..10 {
+        assert_eq!(ask().text(), next.text());
+    }
+}

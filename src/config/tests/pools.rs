@@ -490,3 +490,45 @@ fn a_local_backend_that_is_not_there_yet_is_worth_a_note() {
     );
     assert_eq!(config.pools[0].placement, Placement::TwoChoices);
 }
+
+#[test]
+fn stateless_affinity_is_a_list_of_what_a_request_may_have() {
+    let pool = config(
+        "[limits]\nprincipal = \"jwt:sub\"\n[pool]\nstateless_affinity = [\"param:Tenant\", \"header:X-Tenant\", \
+         \"principal\", \"client-ip\"]",
+    );
+    let keys: Vec<String> = pool.pools[0]
+        .stateless_affinity
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "param:tenant",
+            "header:x-tenant",
+            "principal (jwt:sub)",
+            "client-ip"
+        ]
+    );
+    assert!(pool.notes.iter().all(|note| !note.contains("principal")));
+    for (key, right) in [
+        (
+            "tenant",
+            "write \"param:NAME\", \"header:NAME\", \"principal\" or \"client-ip\"",
+        ),
+        ("jwt:sub", "write \"param:NAME\""),
+        ("param:", "write \"param:NAME\""),
+        ("param:a b", "write the name that `x-mcp-header` gives"),
+        ("header:", "no header has such a name"),
+        ("principal", "Write principal = \"jwt:sub\" under [limits]"),
+    ] {
+        let fault = fault(&format!(
+            "[pool]\nstateless_affinity = [\"client-ip\", \"{key}\"]"
+        ));
+        assert!(
+            fault.starts_with("2: pool.stateless_affinity[1] = ") && fault.contains(right),
+            "{fault}"
+        );
+    }
+}
