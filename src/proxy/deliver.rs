@@ -146,6 +146,10 @@ impl Delivery<'_> {
                     tried.push(decision.member);
                     let random = self.proxy.random.borrow_mut().u64(..);
                     let Ok(next) = router::reroute(self.pool, &decision, random, &tried) else {
+                        if self.waits_for_loss.is_some() {
+                            unsent.into_body().keep().await;
+                            return Err(ProxyError::Refused(Refusal::BackendRemoved));
+                        }
                         self.discard(unsent);
                         return Err(self.lost_unsent());
                     };

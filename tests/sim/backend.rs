@@ -311,7 +311,13 @@ impl Server {
             let parts = [event.slice(..half), event.slice(half..)];
             ("text/event-stream", Reply::Parts(parts.into()))
         } else {
-            let body = Bytes::from(self.content(id, number));
+            let mut body = self.content(id, number);
+            if status == StatusCode::NOT_FOUND {
+                let error =
+                    "\"error\":{\"code\":-32001,\"message\":\"Session not found\"},\"result\"";
+                body = body.replacen("\"result\"", error, 1);
+            }
+            let body = Bytes::from(body);
             ("application/json", Reply::Parts([body].into()))
         };
         let mut response = Response::new(body);

@@ -86,7 +86,11 @@ impl<'a> Case<'a> {
                 elsewhere && self.may_lack(|_| true)
             }
             (503, "not_reinitialized") => {
-                self.may_come_back() && self.is_gone_anywhere() && self.may_find_nobody()
+                // Its backend was drained while the request had not been sent yet.
+                let may_end = |backend| self.run().drains.may_end(backend, self.asked.at, self.at);
+                let is_ended = self.anyone(may_end);
+                let is_gone = self.may_come_back() && self.is_gone_anywhere();
+                is_ended || is_gone && self.may_find_nobody()
             }
             (504, "backend_timeout") => {
                 let shortest = if self.asked.session.is_some() {

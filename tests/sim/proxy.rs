@@ -221,7 +221,7 @@ impl Proxy {
             backend: format!("b{backend}"),
             answer,
         };
-        let Ok(Ok(_) | Err(Unchanged::ByFile)) = commander.ask(command).await else {
+        let Ok(Ok(_)) = commander.ask(command).await else {
             return;
         };
         let (index, now) = (self.index, self.world.now());
