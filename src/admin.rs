@@ -2,7 +2,7 @@
 //!
 //! A small JSON interface on a Unix socket that only its owner may open. It reads and changes nothing itself:
 //! the table's writer is asked, and stays the only one that writes. Every change leaves one line in the log,
-//! under `pinring::audit`. A new endpoint is one more arm in [`Admin::answer`].
+//! under `pinring::audit`. A new endpoint is one more arm in `Admin::answer`.
 
 pub mod api;
 pub mod client;

@@ -103,10 +103,6 @@ impl Delivered {
 }
 
 /// Why there is no answer.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all that stop are the large one, and it is opened at once"
-)]
 enum Stopped {
     /// The backend gave none.
     Unanswered(Unanswered<RequestBody>),

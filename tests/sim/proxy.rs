@@ -14,7 +14,6 @@ use pinring::{
     config::source::Source,
     net::simulated::{Machine, Process},
     reload::command::{Command, Commander},
-    router::membership::Unchanged,
     shutdown,
 };
 use tokio::sync::mpsc;
