@@ -537,7 +537,8 @@ mod tests {
         let size = size_of_future(|proxy, request, peer, forwarded_for| {
             proxy.handle(request, peer, forwarded_for)
         });
-        // Each open connection has one: box what most requests do not need.
-        assert!(size <= 5600, "{size}");
+        // Each open connection has one: box what most requests do not need. It was 5,600 before bodies were read and
+        // requests waited for a loss, and is to be that again.
+        assert!(size <= 7680, "{size}");
     }
 }

@@ -143,7 +143,7 @@ impl Delivery<'_> {
                     let random = self.proxy.random.borrow_mut().u64(..);
                     let Ok(next) = router::reroute(self.pool, &decision, random, &tried) else {
                         if self.waits_for_loss.is_some() {
-                            unsent.into_body().keep().await;
+                            Box::pin(unsent.into_body().keep()).await;
                             return Err(ProxyError::Refused(Refusal::BackendRemoved));
                         }
                         self.discard(unsent);
@@ -158,7 +158,7 @@ impl Delivery<'_> {
                 return Err(failed.failure.into());
             };
             if self.waits_for_loss.is_some() && self.is_lost_by_now(entry) {
-                unsent.into_body().keep().await;
+                Box::pin(unsent.into_body().keep()).await;
                 return Err(ProxyError::Refused(Refusal::BackendDown));
             }
             tried.push(decision.member);
