@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     history::{Asked, At, History, List, Listed, Manner, Run, Spans},
-    settings::{OPEN_HEAD, OnLoss, RESPONSE_HEAD, Settings},
+    settings::{CONNECT, OPEN_HEAD, OnLoss, RESPONSE_HEAD, Settings},
 };
 
 /// A probe that has just begun when a backend returns, the next one, and their ways: until then a proxy may
@@ -83,14 +83,20 @@ impl<'a> Case<'a> {
             (503, "no_backend") => {
                 let elsewhere =
                     self.asked.session.is_none() || self.settings.on_loss == OnLoss::Successor;
-                elsewhere && self.may_lack(|_| true)
+                // Who was to take it was drained before it was sent, and the request's table knew nobody else.
+                let may_end = |backend| self.run().drains.may_end(backend, self.asked.at, self.at);
+                elsewhere && (self.may_lack(|_| true) || self.anyone(may_end))
             }
             (503, "not_reinitialized") => {
                 // Its backend was drained while the request had not been sent yet.
                 let may_end = |backend| self.run().drains.may_end(backend, self.asked.at, self.at);
                 let is_ended = self.anyone(may_end);
+                // A request that waits has an old table, in which whoever is back by now is not there yet: it is told
+                // to come again.
+                let waited = self.long(self.asked.at, self.at) > CONNECT;
+                let waited = waited && self.settings.on_loss == OnLoss::Reinitialize;
                 let is_gone = self.may_come_back() && self.is_gone_anywhere();
-                is_ended || is_gone && self.may_find_nobody()
+                is_ended || waited || is_gone && self.may_find_nobody()
             }
             (504, "backend_timeout") => {
                 let shortest = if self.asked.session.is_some() {
