@@ -5,6 +5,7 @@
 //! routing table from beginning to end.
 
 mod answer;
+mod asked;
 pub mod body;
 mod carriers;
 mod deliver;
@@ -18,14 +19,14 @@ mod unknown;
 use std::{
     cell::{Cell, RefCell},
     net::{IpAddr, SocketAddr},
-    num::NonZeroU32,
     time::Duration,
 };
 
-use http::{HeaderValue, Method, Request, Response, header, request};
+use http::{HeaderValue, Request, Response, header, request};
 use hyper::body::Incoming;
 
 use self::{
+    asked::Asked,
     body::{Answer, Passing, RequestBody},
     carriers::Carrying,
     deliver::Delivery,
@@ -36,8 +37,7 @@ pub use self::{reinitialize::Renewals, unknown::Unknowns};
 use crate::{
     config::OnLoss,
     health::probe::Reporter,
-    identity::Credential,
-    mcp::{self, Era, Modern, RequestKind, endpoint::PinnedQuery},
+    mcp::{self, Modern, RequestKind},
     net::{self, Instant, Liveness, Ticker},
     observe::{Exchange, Outcome},
     pin::{Kind, PIN_LEN, Pin},
@@ -45,7 +45,7 @@ use crate::{
         self, Decision, Moved, Refusal, Why,
         table::{Pool, Reader, RoutingTable, Snapshot},
     },
-    sessions::{Owner, Sessions},
+    sessions::Sessions,
     shutdown::Watch,
     upstream::{Client, Failure, Options, names::Names},
 };
@@ -69,21 +69,6 @@ pub struct Proxy {
     random: RefCell<fastrand::Rng>,
     /// When a request without a pool was last warned of.
     warned: Cell<Option<Instant>>,
-}
-
-/// What of a request its answer depends on.
-struct Asked {
-    era: Era,
-    method: Method,
-    has_session: bool,
-    waits_for_continue: bool,
-    client_id: Option<HeaderValue>,
-    /// The session that a message to an `endpoint` URL is of.
-    endpoint: Option<PinnedQuery>,
-    /// The Host of a GET whose stream may begin with `endpoint`.
-    may_open: Option<HeaderValue>,
-    /// Who asks, where sessions are counted by it.
-    credential: Option<Credential>,
 }
 
 impl Proxy {
@@ -364,51 +349,6 @@ impl Proxy {
                 "a request matches no pool: see `match` of [[pools]]"
             );
         }
-    }
-}
-
-impl Asked {
-    fn of(head: &request::Parts, kind: &RequestKind, table: &RoutingTable, peer: IpAddr) -> Self {
-        let (era, session, endpoint) = match kind {
-            RequestKind::Modern(modern) => (Era::Modern, modern.session.clone(), None),
-            RequestKind::Session(session) => (Era::Legacy, Some(session.clone()), None),
-            RequestKind::Endpoint(query) => (Era::Legacy, None, Some(query.clone())),
-            RequestKind::NewWork | RequestKind::Other => (Era::Legacy, None, None),
-        };
-        let client_id = session.map(mcp::session::ClientSessionId::into_value);
-        let opens = head.method == Method::GET
-            && match kind {
-                RequestKind::NewWork => true,
-                // Its stream is looked into only where sessions are counted.
-                RequestKind::Other => room::is_limited(table),
-                RequestKind::Modern { .. } | RequestKind::Session(_) | RequestKind::Endpoint(_) => {
-                    false
-                }
-            };
-        let host = || head.headers.get(header::HOST).cloned();
-        Self {
-            era,
-            method: head.method.clone(),
-            has_session: client_id.is_some() || endpoint.is_some(),
-            waits_for_continue: head.headers.contains_key(header::EXPECT),
-            client_id,
-            endpoint,
-            may_open: opens.then(host).flatten(),
-            credential: table
-                .limits
-                .sessions_per_principal
-                .as_ref()
-                .and_then(|limit| limit.by.credential(&head.headers, peer)),
-        }
-    }
-
-    /// Who asks, and how many sessions he may have; `None` where nobody counts, or nothing tells.
-    fn owner(&self, table: &RoutingTable) -> Option<(&Credential, NonZeroU32, Owner)> {
-        let limit = table.limits.sessions_per_principal.as_ref()?;
-        let credential = self.credential.as_ref()?;
-        let principal = limit.by.principal(credential)?;
-        let owner = Owner::of(&principal.digest(&limit.by));
-        Some((credential, limit.most, owner))
     }
 }
 

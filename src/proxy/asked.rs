@@ -1,0 +1,79 @@
+//! What of a request is needed again when its answer comes, for its head has gone on by then.
+
+use std::{net::IpAddr, num::NonZeroU32};
+
+use http::{HeaderValue, Method, header, request};
+
+use super::room;
+use crate::{
+    identity::Credential,
+    mcp::{Era, RequestKind, endpoint::PinnedQuery, session::ClientSessionId},
+    router::table::RoutingTable,
+    sessions::Owner,
+};
+
+/// What of a request its answer depends on.
+pub(super) struct Asked {
+    pub(super) era: Era,
+    pub(super) method: Method,
+    pub(super) has_session: bool,
+    pub(super) waits_for_continue: bool,
+    pub(super) client_id: Option<HeaderValue>,
+    /// The session that a message to an `endpoint` URL is of.
+    pub(super) endpoint: Option<PinnedQuery>,
+    /// The Host of a GET whose stream may begin with `endpoint`.
+    pub(super) may_open: Option<HeaderValue>,
+    /// Who asks, where sessions are counted by it.
+    pub(super) credential: Option<Credential>,
+}
+
+impl Asked {
+    /// Notes it of a request from `peer`.
+    pub(super) fn of(
+        head: &request::Parts,
+        kind: &RequestKind,
+        table: &RoutingTable,
+        peer: IpAddr,
+    ) -> Self {
+        let (era, session, endpoint) = match kind {
+            RequestKind::Modern(modern) => (Era::Modern, modern.session.clone(), None),
+            RequestKind::Session(session) => (Era::Legacy, Some(session.clone()), None),
+            RequestKind::Endpoint(query) => (Era::Legacy, None, Some(query.clone())),
+            RequestKind::NewWork | RequestKind::Other => (Era::Legacy, None, None),
+        };
+        let client_id = session.map(ClientSessionId::into_value);
+        let opens = head.method == Method::GET
+            && match kind {
+                RequestKind::NewWork => true,
+                // Its stream is looked into only where sessions are counted.
+                RequestKind::Other => room::is_limited(table),
+                RequestKind::Modern { .. } | RequestKind::Session(_) | RequestKind::Endpoint(_) => {
+                    false
+                }
+            };
+        let host = || head.headers.get(header::HOST).cloned();
+        Self {
+            era,
+            method: head.method.clone(),
+            has_session: client_id.is_some() || endpoint.is_some(),
+            waits_for_continue: head.headers.contains_key(header::EXPECT),
+            client_id,
+            endpoint,
+            may_open: opens.then(host).flatten(),
+            credential: table
+                .limits
+                .sessions_per_principal
+                .as_ref()
+                .and_then(|limit| limit.by.credential(&head.headers, peer)),
+        }
+    }
+
+    /// Who asks, and how many sessions he may have; `None` where nobody counts, or nothing tells.
+    pub(super) fn owner(&self, table: &RoutingTable) -> Option<(&Credential, NonZeroU32, Owner)> {
+        let limit = table.limits.sessions_per_principal.as_ref()?;
+        let credential = self.credential.as_ref()?;
+        let principal = limit.by.principal(credential)?;
+        let owner = Owner::of(&principal.digest(&limit.by));
+        Some((credential, limit.most, owner))
+    }
+}
