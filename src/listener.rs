@@ -10,13 +10,13 @@ use std::{
     future::poll_fn,
     io,
     net::SocketAddr,
-    pin::{Pin, pin},
+    pin::Pin,
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -29,7 +29,7 @@ use hyper::{
     service::service_fn,
 };
 
-use self::pace::{Busy, Pace};
+use self::pace::{Busy, Expired, Pace};
 use crate::{
     net::{self, Deadline, Listener, Liveness, Stream, Ticker},
     shutdown::{Phase, Watch},
@@ -196,55 +196,97 @@ impl<H: Handler> Server<H> {
             client: Downstream::new(peer),
             pace: Rc::clone(&pace),
         });
-        let service = service_fn(move |request| Rc::clone(&connection).answer(request));
-        let mut connection = pin!(
-            http1::Builder::new()
-                // Small messages leave in one plain write: CPU per request ×0.8 against writev.
-                .writev(false)
-                // hyper's own timer would be made anew for each request; `Pace` keeps the time.
-                .header_read_timeout(None)
-                // Twice as wide as the handler's own limits, which come with an answer that says what to do.
-                .max_headers(2 * options.headers)
-                .max_header_size(2 * options.header_bytes)
-                .max_buf_size((2 * options.header_bytes).max(MIN_BUFFER))
-                .serve_connection(
-                    Metered {
-                        stream,
-                        pace: Rc::clone(&pace)
-                    },
-                    service
-                )
-        );
-        let mut subscription = None;
-        let mut closing = false;
+        let _subscription = poll_fn(|cx| Poll::Ready(self.watch.subscribe(cx))).await;
+        let mut stream = Metered { stream, pace };
+        // Until its first byte, and when it idles, a connection is no more than its socket: 2 KiB instead of 26.
+        while self.begins(&mut stream).await {
+            match Box::pin(self.converse(stream, &connection, options)).await {
+                Some(idle) => stream = idle,
+                None => return,
+            }
+        }
+    }
+
+    /// Waits for the first byte of a request; `false` if the connection is to end instead.
+    async fn begins(&self, stream: &mut Metered) -> bool {
         let mut linger = None;
         poll_fn(|cx| {
-            subscription.get_or_insert_with(|| self.watch.subscribe(cx));
+            if self.watch.phase() == Phase::Forced {
+                return Poll::Ready(false);
+            }
+            if stream.stream.poll_readable(cx).is_ready() {
+                return Poll::Ready(true); // also the end of it, which is HTTP's to find
+            }
+            if self.closes(&mut linger, cx) {
+                return Poll::Ready(false);
+            }
+            stream.pace.poll_expired(cx).map(|_| false)
+        })
+        .await
+    }
+
+    /// Serves requests until the connection ends, or nothing has come for a while: then it is given back.
+    async fn converse(
+        self: &Rc<Self>,
+        stream: Metered,
+        connection: &Rc<Connection<H>>,
+        options: Options,
+    ) -> Option<Metered> {
+        let pace = Rc::clone(&stream.pace);
+        let answering = Rc::clone(connection);
+        let service = service_fn(move |request| Rc::clone(&answering).answer(request));
+        let mut http = http1::Builder::new()
+            // Small messages leave in one plain write: CPU per request ×0.8 against writev.
+            .writev(false)
+            // hyper's own timer would be made anew for each request; `Pace` keeps the time.
+            .header_read_timeout(None)
+            // Twice as wide as the handler's own limits, which come with an answer that says what to do.
+            .max_headers(2 * options.headers)
+            .max_header_size(2 * options.header_bytes)
+            .max_buf_size((2 * options.header_bytes).max(MIN_BUFFER))
+            .serve_connection(stream, service);
+        let mut closing = false;
+        let mut linger = None;
+        let is_idle = poll_fn(|cx| {
             if self.watch.phase() == Phase::Forced {
                 pace.cut();
-                return Poll::Ready(());
+                return Poll::Ready(false);
             }
-            let mut polled = connection.as_mut().poll(cx);
+            let mut polled = Pin::new(&mut http).poll(cx);
             if polled.is_pending() && !closing && self.closes(&mut linger, cx) {
                 // Only now: a request that waits in the socket has begun by the poll above.
                 closing = true;
-                connection.as_mut().graceful_shutdown();
-                polled = connection.as_mut().poll(cx);
+                Pin::new(&mut http).graceful_shutdown();
+                polled = Pin::new(&mut http).poll(cx);
             }
             match polled {
-                Poll::Ready(Ok(())) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => return Poll::Ready(false),
                 Poll::Ready(Err(error)) => {
                     if error.is_user() {
                         pace.cut(); // the answer broke off
                     }
-                    log_end(peer, &error);
-                    return Poll::Ready(());
+                    log_end(connection.client.peer, &error);
+                    return Poll::Ready(false);
                 }
                 Poll::Pending => {}
             }
-            pace.poll_expired(cx) // nothing is under way then: closing it loses nothing
+            match ready!(pace.poll_expired(cx)) {
+                Expired::Resting => {}
+                // Nothing is under way then: closing it loses nothing.
+                Expired::Idle | Expired::Silent | Expired::Head => return Poll::Ready(false),
+            }
+            // hyper itself says whether it owes anything to anybody. If it does, it takes no further request.
+            pace.rest();
+            closing = true;
+            pace.set_parking(true);
+            Pin::new(&mut http).graceful_shutdown();
+            let polled = Pin::new(&mut http).poll(cx);
+            pace.set_parking(false);
+            polled.map(|ended| ended.is_ok() && pace.is_idle())
         })
         .await;
+        let parts = is_idle.then(|| http.into_parts())?;
+        parts.read_buf.is_empty().then_some(parts.io)
     }
 
     /// Whether a connection is to take no further request, with `linger` to wait for the moment.
@@ -308,18 +350,18 @@ impl<H: Handler> Connection<H> {
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response.map(|body| Held { body, _busy: busy }))
+        Ok(response.map(|body| Held { body, busy }))
     }
 }
 
-/// An answer's body, which keeps its connection busy until it ends.
+/// An answer's body, which keeps its connection busy until it ends, and holds back what the client does not take.
 #[derive(Debug)]
 pub struct Held<B> {
     body: B,
-    _busy: Busy,
+    busy: Busy,
 }
 
-impl<B: Body + Unpin> Body for Held<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for Held<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -327,7 +369,14 @@ impl<B: Body + Unpin> Body for Held<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        ready!(self.busy.pace().poll_room(cx));
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.busy.pace().taken(data.len());
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -339,7 +388,7 @@ impl<B: Body + Unpin> Body for Held<B> {
     }
 }
 
-/// A connection's bytes, watched for when the client begins a head.
+/// A connection's bytes, watched for when the client begins a head, and how much of an answer it takes.
 struct Metered {
     stream: Stream,
     pace: Rc<Pace>,
@@ -365,14 +414,22 @@ impl Write for Metered {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(written)) = &polled {
+            self.pace.wrote(*written);
+        }
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.pace.wrote_all(); // hyper flushes when its buffer is empty
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.pace.is_parking() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

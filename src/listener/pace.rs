@@ -1,13 +1,24 @@
-//! The pace of one connection: how long a head may take, how long it may idle.
+//! The pace of one connection: how long a head may take, how long it may idle, and how much of an answer waits to be
+//! written.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use crate::net::Deadline;
+
+/// An idle connection keeps its buffers for this long, in case that the next request is near.
+const STAYS_READY: Duration = Duration::from_secs(1);
+
+/// Bytes of an answer that wait to be written, from which on no more of it is asked for. Above it comes one frame.
+/// Small events that come together still leave together.
+const UNWRITTEN: usize = 16 * 1024;
+
+/// What a piece of an answer costs beside its bytes: the size of a chunk and its line ends.
+const FRAMING: usize = 8;
 
 /// What one connection is doing, and until when it may.
 #[derive(Debug)]
@@ -16,6 +27,14 @@ pub(super) struct Pace {
     deadline: Deadline,
     request_head: Duration,
     keep_alive: Duration,
+    /// What is left of `keep_alive` when the deadline of an idle connection expires.
+    idle_left: Cell<Duration>,
+    /// The end of HTTP on the connection is to be no end of the connection.
+    parking: Cell<bool>,
+    /// Bytes of the answer that were taken and not written.
+    unwritten: Cell<usize>,
+    /// Who wants to take more of the answer.
+    held_back: RefCell<Option<Waker>>,
     /// The answer under way has no end of its own but the connection's.
     close_delimited: Cell<bool>,
     must_reset: Cell<bool>,
@@ -23,6 +42,8 @@ pub(super) struct Pace {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
+    /// New: its client is expected to speak at once.
+    New,
     /// Waiting for a request's first byte.
     Idle,
     /// Within a head.
@@ -31,15 +52,32 @@ enum Doing {
     Request,
 }
 
+/// What a client has been waited for in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expired {
+    /// Another request, for so short a time that it may still come.
+    Resting,
+    /// Another request.
+    Idle,
+    /// The first byte.
+    Silent,
+    /// The rest of a head.
+    Head,
+}
+
 impl Pace {
     /// The pace of a new connection, whose client is expected to speak at once.
     pub(super) fn new(deadline: Deadline, request_head: Duration, keep_alive: Duration) -> Self {
         deadline.set(request_head);
         Self {
-            doing: Cell::new(Doing::Head),
+            doing: Cell::new(Doing::New),
             deadline,
             request_head,
             keep_alive,
+            idle_left: Cell::new(Duration::ZERO),
+            parking: Cell::new(false),
+            unwritten: Cell::new(0),
+            held_back: RefCell::new(None),
             close_delimited: Cell::new(false),
             must_reset: Cell::new(false),
         }
@@ -47,9 +85,13 @@ impl Pace {
 
     /// Bytes came from the client.
     pub(super) fn read(&self) {
-        if self.doing.get() == Doing::Idle {
-            self.doing.set(Doing::Head);
-            self.deadline.set(self.request_head);
+        match self.doing.get() {
+            Doing::New => self.doing.set(Doing::Head), // its time has begun
+            Doing::Idle => {
+                self.doing.set(Doing::Head);
+                self.deadline.set(self.request_head);
+            }
+            Doing::Head | Doing::Request => {}
         }
     }
 
@@ -76,8 +118,65 @@ impl Pace {
     }
 
     /// Ready when the client has been waited for too long.
-    pub(super) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.deadline.poll_expired(cx)
+    pub(super) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<Expired> {
+        self.deadline
+            .poll_expired(cx)
+            .map(|()| match self.doing.get() {
+                Doing::Idle if !self.idle_left.get().is_zero() => Expired::Resting,
+                Doing::Idle => Expired::Idle,
+                Doing::New => Expired::Silent,
+                Doing::Head | Doing::Request => Expired::Head,
+            })
+    }
+
+    /// Waits for the rest of the time that a connection may idle.
+    pub(super) fn rest(&self) {
+        self.deadline.set(self.idle_left.take());
+    }
+
+    /// Whether it waits for another request, of which nothing has come.
+    pub(super) fn is_idle(&self) -> bool {
+        self.doing.get() == Doing::Idle
+    }
+
+    /// Whether HTTP ends without the connection.
+    pub(super) fn set_parking(&self, parking: bool) {
+        self.parking.set(parking);
+    }
+
+    /// Whether HTTP ends without the connection.
+    pub(super) fn is_parking(&self) -> bool {
+        self.parking.get()
+    }
+
+    /// A piece of the answer was taken, and is to be written.
+    pub(super) fn taken(&self, bytes: usize) {
+        self.unwritten.set(self.unwritten.get() + bytes + FRAMING);
+    }
+
+    /// So many bytes were written: of the answer, its head or its framing.
+    pub(super) fn wrote(&self, bytes: usize) {
+        self.unwritten
+            .set(self.unwritten.get().saturating_sub(bytes));
+        if self.unwritten.get() < UNWRITTEN
+            && let Some(waker) = self.held_back.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// Nothing is left to be written.
+    pub(super) fn wrote_all(&self) {
+        self.wrote(usize::MAX);
+    }
+
+    /// Ready when more of the answer may be taken.
+    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.unwritten.get() < UNWRITTEN {
+            return Poll::Ready(());
+        }
+        self.held_back.replace(Some(cx.waker().clone()));
+        Poll::Pending
     }
 }
 
@@ -85,9 +184,19 @@ impl Pace {
 #[derive(Debug)]
 pub(super) struct Busy(Rc<Pace>);
 
+impl Busy {
+    /// The connection that it is on.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.0
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.doing.set(Doing::Idle);
-        self.0.deadline.set(self.0.keep_alive);
+        let Self(pace) = self;
+        let ready = pace.keep_alive.min(STAYS_READY);
+        pace.doing.set(Doing::Idle);
+        pace.idle_left.set(pace.keep_alive - ready);
+        pace.deadline.set(ready);
     }
 }
