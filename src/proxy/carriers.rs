@@ -62,13 +62,12 @@ impl Carrying {
         headers: &HeaderMap,
         most: usize,
         body: impl FnOnce() -> Passing,
-    ) -> Result<Option<Self>, RequestBodyError> {
+    ) -> Result<Option<Box<Self>>, RequestBodyError> {
         let may_be_read = pool.is_some_and(|pool| pool.options.read_bodies);
         match modern.carries {
             Carries::InBody | Carries::InBodyAndName if may_be_read => {
-                Box::pin(Self::read(modern, headers, body(), most))
-                    .await
-                    .map(Some)
+                let read = Box::pin(Self::read(modern, headers, body(), most));
+                Ok(Some(Box::new(read.await?)))
             }
             Carries::Nothing | Carries::InBody | Carries::InBodyAndName => Ok(None),
         }

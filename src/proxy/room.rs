@@ -144,9 +144,9 @@ impl Proxy {
             let body = RequestBody::Whole(Bytes::new());
             let mut request = Some(Request::from_parts(*head, body));
             let limit = (&deadline, END_WITHIN);
-            let ended = client.send(target, &mut request, options, limit).await;
-            if let Err(unanswered) = ended {
-                tracing::debug!(error = %unanswered.failure, "a session beyond the limit was not ended");
+            let ended = client.send(target, &mut request, &options, limit).await;
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a session beyond the limit was not ended");
             }
         });
     }
