@@ -33,7 +33,7 @@ use hyper::body::Incoming;
 use self::{
     asked::Asked,
     body::{Answer, RequestBody},
-    classify::{Arrival, Classified},
+    classify::Arrival,
     deliver::Delivery,
     error::ProxyError,
     liveness::options,
@@ -43,12 +43,12 @@ use self::{
 pub use self::{liveness::client_liveness, reinitialize::Renewals, unknown::Unknowns};
 use crate::{
     health::probe::Reporter,
-    mcp::{self, RequestKind},
+    mcp,
     net::{Instant, Ticker},
     observe::Exchange,
     pin::PIN_LEN,
-    router::table::{Reader, RoutingTable},
-    sessions::{self, Sessions},
+    router::table::Reader,
+    sessions::Sessions,
     shutdown::Watch,
     upstream::{Client, names::Names},
 };
@@ -146,26 +146,19 @@ impl Proxy {
         // 2 route: a refusal says whether the session is gone or will be known.
         let routed = self.route(&mut table, arrival, &classified.kind).await;
         let pool = pool_of(&table, &arrival.head)?;
-        let part = self.part(
-            &table,
+        let mut delivery = Delivery {
+            proxy: self,
+            table: &table,
             pool,
-            &arrival.head,
-            &classified,
-            forwarded_for,
-            &arrival.exchange,
-        );
+            asked: &classified.asked,
+            exchange: &arrival.exchange,
+            head: &classified.head_deadline,
+            waits_for_loss: None,
+        };
+        let part = delivery.part(&arrival.head, &classified, forwarded_for);
         let decision = match part.recover(routed).await {
             Ok(Recovered::At(decision)) => decision,
-            Ok(Recovered::Denied(denied)) => {
-                return self.answer(
-                    &table,
-                    pool,
-                    *denied,
-                    None,
-                    &classified.asked,
-                    &arrival.exchange,
-                );
-            }
+            Ok(Recovered::Denied(denied)) => return delivery.answer(*denied, None),
             Err(error) => {
                 classified.note_session(&table, &arrival.exchange);
                 if let Some(carrying) = carrying {
@@ -174,7 +167,7 @@ impl Proxy {
                 return Err(error);
             }
         };
-        let of_principal = self.take_room(&table, &classified)?;
+        let of_principal = delivery.announced(&classified.kind)?;
 
         // 3 rewrite: cannot fail.
         let exchanged = answer::exchanged(&classified.asked, &decision);
@@ -183,68 +176,27 @@ impl Proxy {
         part.prepare(&mut arrival.head, &decision);
         let unannounced = room::unannounced(&table, &classified.kind, &arrival.head, &decision);
         let (body, minting) = match carrying {
-            Some(carrying) => {
-                let (body, tasks) =
-                    carrying.strip(&table, pool, decision.member, &mut arrival.head);
-                (body, Some(tasks))
-            }
-            None => {
-                let (head, body) = (
-                    (&classified.asked, &classified.head_deadline),
-                    &mut arrival.body,
-                );
-                let passing = self.passing(&table, body, head, &arrival.exchange, part.keep());
-                (RequestBody::Passing(passing), None)
-            }
-        };
-
-        // 4 send: again, or elsewhere, only as long as no backend has seen it, or it knows nothing of the session.
-        let delivery = Delivery {
-            proxy: self,
-            table: &table,
-            pool,
-            asked: &classified.asked,
-            exchange: &arrival.exchange,
-            head: &classified.head_deadline,
-            waits_for_loss: part.waits_for_loss(&decision),
+            Some(carrying) => carrying.strip(&delivery, decision.member, &mut arrival.head),
+            None => (delivery.passing(&mut arrival.body, part.keep()), None),
         };
         let mut request = Some(Request::from_parts(taken(&mut arrival.head), body));
+
+        // 4 send: again, or elsewhere, only as long as no backend has seen it, or it knows nothing of the session.
+        delivery.waits_for_loss = part.waits_for_loss(&decision);
         let delivered = delivery.run(decision, &mut request).await;
         let (mut delivered, exchanged) = part.heed(&delivery, delivered, exchanged).await?;
         delivered.room.of_principal = of_principal;
         if let Some(head) = unannounced {
-            self.admit(&table, pool, &mut delivered, &classified.asked, head)?;
+            delivery.admit(&mut delivered, head)?;
         }
         if let Some(tasks) = minting {
             Box::pin(carriers::pin(&table, pool, &mut delivered, tasks)).await?;
         }
 
         // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.
-        let mut response = self.answer(
-            &table,
-            pool,
-            delivered,
-            exchanged,
-            &classified.asked,
-            &arrival.exchange,
-        )?;
+        let mut response = delivery.answer(delivered, exchanged)?;
         part.conclude(&mut response).await;
         Ok(response)
-    }
-
-    /// Takes room for the session that new work may open.
-    fn take_room(
-        &self,
-        table: &RoutingTable,
-        classified: &Classified,
-    ) -> Result<Option<sessions::Opening>, ProxyError> {
-        match classified.kind {
-            RequestKind::NewWork => self.open(table, &classified.asked),
-            RequestKind::Modern(_)
-            | RequestKind::Session(_)
-            | RequestKind::Endpoint(_)
-            | RequestKind::Other => Ok(None),
-        }
     }
 }
 
@@ -268,7 +220,7 @@ mod tests {
         let size = size_of_future(|proxy, request, peer, forwarded_for| {
             proxy.handle(request, peer, forwarded_for)
         });
-        // Each open connection has one. What adds to it is by custom: an argument by value of an `async fn`, which has
+        // Each open connection has one. What commonly adds to it: an argument by value of an `async fn`, which has
         // a place as an argument and another as a local; what lives across two awaits; what most requests do not
         // need and nobody has boxed.
         assert!(size <= 3000, "{size}");

@@ -27,7 +27,7 @@ use crate::{
     router::{
         self, Decision, Refusal,
         placement::{InFlight, Opening},
-        table::{Entry, Pool, RoutingTable},
+        table::{Entry, Pool, RoutingTable, Snapshot},
     },
     upstream::{self, Failure, Options, Target},
 };
@@ -38,10 +38,10 @@ const CONNECT_AGAIN: Duration = Duration::from_millis(100);
 /// For a connect to one that has been down for long: a probe is at it already, and the client waits.
 const CONNECT_TO_DOWN: Duration = Duration::from_millis(80);
 
-/// All that a request is delivered by.
+/// All that the phases of a request know once its pool is found, and what it is delivered by.
 pub(super) struct Delivery<'a> {
     pub(super) proxy: &'a Proxy,
-    pub(super) table: &'a RoutingTable,
+    pub(super) table: &'a Snapshot,
     pub(super) pool: &'a Pool,
     pub(super) asked: &'a Asked,
     pub(super) exchange: &'a Exchange,

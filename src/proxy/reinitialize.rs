@@ -21,7 +21,6 @@ use http::{HeaderName, HeaderValue, Method, Response, request};
 use self::flights::Flights;
 pub(super) use self::renewal::Renewal;
 use super::{
-    Proxy,
     body::{Answer, Kept},
     classify::Classified,
     deliver::{Delivered, Delivery},
@@ -31,7 +30,6 @@ use super::{
 use crate::{
     config::OnLoss,
     mcp::{RequestKind, era, initialize},
-    observe::Exchange,
     pin::{Kind, Pin},
     router::{
         self, Decision, Moved,
@@ -113,17 +111,21 @@ pub(super) enum Recovered {
     Denied(Box<Delivered>),
 }
 
-impl Proxy {
+impl<'a> Delivery<'a> {
     /// What a request has to do with it: nothing, but in pools with `on_loss = "reinitialize"`.
-    pub(super) fn part<'a>(
-        &'a self,
-        table: &'a RoutingTable,
-        pool: &'a Pool,
+    pub(super) fn part(
+        &self,
         head: &request::Parts,
         classified: &'a Classified,
         forwarded_for: &HeaderValue,
-        exchange: &'a Exchange,
     ) -> Part<'a> {
+        let Self {
+            proxy,
+            table,
+            pool,
+            exchange,
+            ..
+        } = *self;
         match pool.options.on_loss {
             OnLoss::NotFound | OnLoss::Successor => return Part::None,
             OnLoss::Reinitialize => {}
@@ -132,7 +134,7 @@ impl Proxy {
         match &classified.kind {
             RequestKind::NewWork | RequestKind::Other if head.method == Method::POST => {
                 Part::Opens(Box::new(Opening {
-                    store: &self.renewals.store,
+                    store: &proxy.renewals.store,
                     path: head.uri.path().to_owned(),
                     kept,
                 }))
@@ -142,7 +144,7 @@ impl Proxy {
                 let strip = pool.options.strip_prefix.as_ref();
                 headers::to_backend(&mut rewritten, &classified.scan, forwarded_for, strip, None);
                 Part::Continues(Box::new(Renewal {
-                    proxy: self,
+                    proxy,
                     table,
                     pool,
                     id,

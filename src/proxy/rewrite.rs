@@ -7,8 +7,9 @@ use hyper::body::Incoming;
 
 use super::{
     Asked, Proxy,
-    body::{Kept, Passing},
+    body::{Kept, Passing, RequestBody},
     classify::Classified,
+    deliver::Delivery,
     headers,
 };
 use crate::{
@@ -59,6 +60,17 @@ impl Classified {
         if let Some(query) = &self.asked.endpoint {
             exchange.session(|| table.keys.log_hash(query.own().as_bytes()).to_string());
         }
+    }
+}
+
+impl Delivery<'_> {
+    /// The body on its way to the backend, and into `kept`, if that is wanted.
+    pub(super) fn passing(&self, body: &mut Option<Incoming>, kept: Option<Kept>) -> RequestBody {
+        let head = (self.asked, self.head);
+        let passing = self
+            .proxy
+            .passing(self.table, body, head, self.exchange, kept);
+        RequestBody::Passing(passing)
     }
 }
 

@@ -34,7 +34,7 @@ use crate::{
     ring::{Coordinate, Member},
     router::{
         self, Decision, Moved, Refusal, Why,
-        table::{Entry, Pool, RoutingTable},
+        table::{Entry, Pool, Snapshot},
     },
     sessions::store::{Away, Found, Handshake, Key, Known, Lease, Store},
 };
@@ -61,7 +61,7 @@ const REST_OF_BODY: Duration = Duration::from_secs(2);
 /// A request whose session may have to be brought back.
 pub(in crate::proxy) struct Renewal<'a> {
     pub(super) proxy: &'a Proxy,
-    pub(super) table: &'a RoutingTable,
+    pub(super) table: &'a Snapshot,
     pub(super) pool: &'a Pool,
     pub(super) id: &'a ClientSessionId,
     pub(super) key: Key,
