@@ -23,10 +23,11 @@ use tokio::{
 use self::{control::Control, worker::Worker};
 use crate::{
     admin::{Admin, Counters, api::Counts},
-    config::{self, Config, StoreUrl, source::Source},
+    backend::Scheme,
+    config::{self, Config, Listen, StoreUrl, source::Source},
     health::probe,
     listener::Connections,
-    net,
+    net::{self, tls::Acceptor},
     proxy::{Renewals, Unknowns},
     reload::{
         Inputs, Reason, Reload,
@@ -111,10 +112,39 @@ fn admin_hint(error: &io::Error) -> &'static str {
 pub struct Bound {
     source: Source,
     config: Config,
-    sockets: Vec<net::Bound>,
+    sockets: Vec<Socket>,
     addresses: Vec<SocketAddr>,
     admin: Option<AdminSocket>,
     before: Option<Predecessor>,
+}
+
+/// A socket for clients, and what is spoken there.
+#[derive(Debug)]
+struct Socket {
+    bound: net::Bound,
+    scheme: Scheme,
+}
+
+impl Socket {
+    fn try_clone(&self) -> io::Result<Self> {
+        let bound = self.bound.try_clone()?;
+        let scheme = self.scheme;
+        Ok(Self { bound, scheme })
+    }
+
+    /// One that the process was started with: what is spoken there says the address in `listen` with its port, for
+    /// who holds the socket may have bound it to another one of the same machine.
+    fn inherited(bound: net::Bound, listen: &[Listen]) -> io::Result<Self> {
+        let port = bound.address()?.port();
+        let same = listen.iter().find(|listen| listen.address.port() == port);
+        let is_secure = listen.iter().all(|listen| listen.scheme == Scheme::Https);
+        let scheme = match same {
+            Some(listen) => listen.scheme,
+            None if is_secure => Scheme::Https,
+            None => Scheme::Http,
+        };
+        Ok(Self { bound, scheme })
+    }
 }
 
 /// The admin listener's socket, and where it belongs.
@@ -141,21 +171,24 @@ impl Bound {
         } else {
             None
         };
-        let mut sockets = net::Bound::inherited().map_err(StartError::Inherited)?;
+        let listen = &config.server.listen;
+        let inherited = net::Bound::inherited().map_err(StartError::Inherited)?;
+        let inherited = inherited.into_iter();
+        let mut sockets = inherited
+            .map(|bound| Socket::inherited(bound, listen))
+            .collect::<io::Result<Vec<_>>>()?;
         if sockets.is_empty() {
-            for address in &config.server.listen {
-                let failed = |source| StartError::Bind {
-                    address: *address,
-                    source,
-                };
-                let passed = before.as_mut().and_then(|before| before.take(*address));
-                let socket = passed.map_or_else(|| net::Bound::bind(*address), Ok);
-                sockets.push(socket.map_err(failed)?);
+            for Listen { address, scheme } in listen.iter().copied() {
+                let failed = |source| StartError::Bind { address, source };
+                let passed = before.as_mut().and_then(|before| before.take(address));
+                let bound = passed.map_or_else(|| net::Bound::bind(address), Ok);
+                let bound = bound.map_err(failed)?;
+                sockets.push(Socket { bound, scheme });
             }
         }
         let addresses = sockets
             .iter()
-            .map(net::Bound::address)
+            .map(|socket| socket.bound.address())
             .collect::<io::Result<_>>()?;
         let admin = match &config.server.admin {
             None => None,
@@ -200,13 +233,13 @@ impl Bound {
     async fn serve(self) -> Result<(), StartError> {
         let mut signals = Signals::install()?;
         let threads = self.config.server.threads.get();
-        let (process, worker) = Process::new(self.source, self.config);
+        let (process, worker) = Process::new(self.source, self.config)?;
         let mut workers = Vec::new();
         for number in 0..threads {
             let sockets = self
                 .sockets
                 .iter()
-                .map(net::Bound::try_clone)
+                .map(Socket::try_clone)
                 .collect::<io::Result<_>>()?;
             workers.push(worker.clone().spawn(number, sockets)?);
         }
@@ -219,9 +252,10 @@ impl Bound {
         let admin = Admin::new(process.commander.clone(), claims, process.counters.clone());
         // Its file is removed when all is over.
         let _admin = self.admin.map(|socket| socket.serve(admin)).transpose()?;
-        announce(process.reload.config(), &self.addresses);
+        announce(process.reload.config(), &self.sockets)?;
+        let sockets = self.sockets.into_iter().map(|socket| socket.bound);
         process
-            .run(async || signals.next().await, self.sockets, claimed)
+            .run(async || signals.next().await, sockets.collect(), claimed)
             .await;
         for worker in workers {
             // A worker's panic has been printed; the others have drained all the same.
@@ -241,8 +275,8 @@ impl Bound {
     pub fn run_here(
         self,
         mut requests: mpsc::Receiver<shutdown::Request>,
-    ) -> (Commander, impl Future<Output = Result<(), StartError>>) {
-        let (process, worker) = Process::new(self.source, self.config);
+    ) -> io::Result<(Commander, impl Future<Output = Result<(), StartError>>)> {
+        let (process, worker) = Process::new(self.source, self.config)?;
         let commander = process.commander.clone();
         let sockets = self.sockets;
         let serve = async move {
@@ -257,7 +291,7 @@ impl Bound {
             drop(serving.await); // its panic has been printed
             Ok(())
         };
-        (commander, serve)
+        Ok((commander, serve))
     }
 }
 
@@ -281,10 +315,11 @@ struct Process {
 
 impl Process {
     /// All parts of a process, and the worker of which each thread has a clone.
-    fn new(source: Source, config: Config) -> (Self, Worker) {
+    fn new(source: Source, config: Config) -> io::Result<(Self, Worker)> {
         let watched = config.server.watch && !config.files.is_empty();
         let (sessions, store) = (Sessions::new(), store(&config.store));
-        let (reload, table) = Reload::new(source, config, sessions.clone());
+        let acceptor = Acceptor::new(config.tls.as_ref())?;
+        let (reload, table) = Reload::new(source, config, sessions.clone(), acceptor.clone());
         let (publisher, subscriber) = table::publish(table);
         let (trigger, watcher) = shutdown::channel();
         let (reporter, reports) = probe::reports();
@@ -308,7 +343,7 @@ impl Process {
             },
             reasons: sender,
             commander,
-            counters: counters(renewals.clone(), store.clone()),
+            counters: counters(renewals.clone(), store.clone(), acceptor.clone()),
             sessions: sessions.clone(),
             store,
             tables: subscriber.reader(),
@@ -324,8 +359,9 @@ impl Process {
             names,
             watcher,
             connections,
+            acceptor,
         };
-        (process, worker)
+        Ok((process, worker))
     }
 
     /// Reloads, keeps the time, and acts on `signals` until all workers have drained, or a second signal asks
@@ -404,10 +440,11 @@ fn relieve(before: Predecessor) {
 }
 
 /// What the admin listener tells of the whole process.
-fn counters(renewals: Renewals, store: Store) -> Counters {
+fn counters(renewals: Renewals, store: Store, acceptor: Acceptor) -> Counters {
     Counters::new(move || Counts {
         sessions_reinitialized: renewals.reinitialized(),
         handshakes_forgotten: store.forgotten(),
+        tls_handshakes_failed: acceptor.failed(),
     })
 }
 
@@ -433,9 +470,13 @@ fn open_files(config: &Config) {
 }
 
 /// One line that says what is served and what is unprotected.
-fn announce(config: &Config, addresses: &[SocketAddr]) {
+fn announce(config: &Config, sockets: &[Socket]) -> io::Result<()> {
     let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
-    let listen: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let mut listen = Vec::new();
+    for Socket { bound, scheme } in sockets {
+        let (address, scheme) = (bound.address()?, *scheme);
+        listen.push(Listen { address, scheme }.to_string());
+    }
     tracing::info!(
         listen = listen.join(", "),
         pools = config.pools.len(),
@@ -445,4 +486,5 @@ fn announce(config: &Config, addresses: &[SocketAddr]) {
         "pinring {} serves",
         env!("CARGO_PKG_VERSION"),
     );
+    Ok(())
 }

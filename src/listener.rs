@@ -1,4 +1,4 @@
-//! Accepts connections and serves HTTP/1.1 on them with a service that is given.
+//! Accepts connections, with TLS or without, and serves HTTP/1.1 on them with a service that is given.
 //!
 //! It keeps the pace of each connection (time for a head, idle time), the number of connections, and the end
 //! of them all when the process drains. What a request means is the service's business.
@@ -31,7 +31,10 @@ use hyper::{
 
 use self::pace::{Busy, Pace};
 use crate::{
-    net::{self, Deadline, Listener, Liveness, Stream, Ticker},
+    net::{
+        self, Deadline, Listener, Liveness, Stream, Ticker,
+        tls::{Acceptor, Socket},
+    },
     shutdown::{Phase, Watch},
 };
 
@@ -110,15 +113,18 @@ pub struct Downstream {
     pub peer: SocketAddr,
     /// Its IP address as `X-Forwarded-For` has it.
     pub forwarded_for: HeaderValue,
+    /// Whether it speaks TLS.
+    pub is_secure: bool,
 }
 
 impl Downstream {
-    fn new(peer: SocketAddr) -> Self {
+    fn new(peer: SocketAddr, is_secure: bool) -> Self {
         // A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d.
         let address = peer.ip().to_canonical().to_string();
         Self {
             peer,
             forwarded_for: HeaderValue::try_from(address).expect("an IP address is visible ASCII"),
+            is_secure,
         }
     }
 }
@@ -137,20 +143,21 @@ pub struct Server<H> {
 }
 
 impl<H: Handler> Server<H> {
-    /// Accepts and serves until draining begins, then closes the socket. Runs within a local task set.
-    pub async fn accept(self: Rc<Self>, listener: Listener) {
+    /// Accepts and serves until draining begins, then closes the socket. With `tls`, that is spoken. Runs within a
+    /// local task set.
+    pub async fn accept(self: Rc<Self>, listener: Listener, tls: Option<Acceptor>) {
         let mut pause = ACCEPT_AGAIN;
         loop {
             let options = self.handler.options();
             let accepted = tokio::select! {
                 biased;
-                () = self.watch.draining() => return self.accept_waiting(listener, options).await,
+                () = self.watch.draining() => return self.accept_waiting(listener, tls, options).await,
                 accepted = listener.accept(options.liveness) => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => {
                     pause = ACCEPT_AGAIN;
-                    self.admit(stream, peer, options);
+                    self.admit(stream, peer, tls.clone(), options);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection; if descriptors have run out, raise `ulimit -n`");
@@ -162,30 +169,79 @@ impl<H: Handler> Server<H> {
     }
 
     /// Accepts who has connected before the socket closes: it would be reset.
-    async fn accept_waiting(self: &Rc<Self>, listener: Listener, options: Options) {
+    async fn accept_waiting(
+        self: &Rc<Self>,
+        listener: Listener,
+        tls: Option<Acceptor>,
+        options: Options,
+    ) {
         tokio::task::yield_now().await; // the runtime looks at the socket once more
         while let Some(accepted) = listener.accept_waiting(options.liveness) {
             match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer, options),
+                Ok((stream, peer)) => self.admit(stream, peer, tls.clone(), options),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(_) => return,
             }
         }
     }
 
-    fn admit(self: &Rc<Self>, stream: Stream, peer: SocketAddr, options: Options) {
+    fn admit(
+        self: &Rc<Self>,
+        stream: Stream,
+        peer: SocketAddr,
+        tls: Option<Acceptor>,
+        options: Options,
+    ) {
         let Some(connected) = self.connections.try_enter(options.connections) else {
             tracing::warn!(%peer, limit = options.connections, "too many connections: this one is closed; see limits.connections");
             return;
         };
         let server = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            server.serve(stream, peer, options).await;
+            let socket = match tls {
+                None => Some(Socket::clear(stream)),
+                // In a box of its own: who speaks no TLS does not pay for it.
+                Some(tls) => Box::pin(server.secured(stream, peer, &tls, options)).await,
+            };
+            if let Some(socket) = socket {
+                server.serve(socket, peer, options).await;
+            }
             drop(connected);
         });
     }
 
-    async fn serve(self: &Rc<Self>, stream: Stream, peer: SocketAddr, options: Options) {
+    /// Shakes hands with a client; `None` where that came to nothing.
+    async fn secured(
+        &self,
+        stream: Stream,
+        peer: SocketAddr,
+        tls: &Acceptor,
+        options: Options,
+    ) -> Option<Socket> {
+        let mut accepting = pin!(tls.accept(stream, options.request_head));
+        let mut subscription = None;
+        let accepted = poll_fn(|cx| {
+            subscription.get_or_insert_with(|| self.watch.subscribe(cx));
+            match self.watch.phase() {
+                Phase::Forced => Poll::Ready(None),
+                Phase::Running | Phase::Leaving | Phase::Draining { .. } => {
+                    accepting.as_mut().poll(cx).map(Some)
+                }
+            }
+        });
+        match accepted.await? {
+            Ok(socket) => Some(socket),
+            // Whoever scans ports must not fill the log.
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::debug!(%peer, %error, cause, "a client could not connect");
+                None
+            }
+        }
+    }
+
+    async fn serve(self: &Rc<Self>, socket: Socket, peer: SocketAddr, options: Options) {
+        let is_secure = socket.is_secure();
         let pace = Rc::new(Pace::new(
             self.ticker.deadline(),
             options.request_head,
@@ -193,7 +249,7 @@ impl<H: Handler> Server<H> {
         ));
         let connection = Rc::new(Connection {
             server: Rc::clone(self),
-            client: Downstream::new(peer),
+            client: Downstream::new(peer, is_secure),
             pace: Rc::clone(&pace),
         });
         let service = service_fn(move |request| Rc::clone(&connection).answer(request));
@@ -209,7 +265,7 @@ impl<H: Handler> Server<H> {
                 .max_buf_size((2 * options.header_bytes).max(MIN_BUFFER))
                 .serve_connection(
                     Metered {
-                        stream,
+                        socket,
                         pace: Rc::clone(&pace)
                     },
                     service
@@ -341,7 +397,7 @@ impl<B: Body + Unpin> Body for Held<B> {
 
 /// A connection's bytes, watched for when the client begins a head.
 struct Metered {
-    stream: Stream,
+    socket: Socket,
     pace: Rc<Pace>,
 }
 
@@ -351,7 +407,7 @@ impl Read for Metered {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let polled = Pin::new(&mut self.socket).poll_read(cx, buffer);
         if polled.is_ready() {
             self.pace.read(); // bytes, or the end, after which the pace does not matter
         }
@@ -365,22 +421,22 @@ impl Write for Metered {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 
 impl Drop for Metered {
     fn drop(&mut self) {
         if self.pace.must_reset()
-            && let Err(error) = self.stream.reset_on_close()
+            && let Err(error) = self.socket.reset_on_close()
         {
             tracing::debug!(%error, "cannot reset a connection"); // it is gone already
         }

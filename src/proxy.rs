@@ -31,6 +31,7 @@ use self::{
     carriers::Carrying,
     deliver::Delivery,
     error::ProxyError,
+    headers::Forwarded,
     reinitialize::{Part, Recovered},
 };
 pub use self::{reinitialize::Renewals, unknown::Unknowns};
@@ -102,7 +103,7 @@ impl Proxy {
         self.client.sweep().await;
     }
 
-    /// Answers `request` of a client at `peer`, whose address is written out in `forwarded_for`.
+    /// Answers `request` of a client at `peer`, of whom backends are told what `forwarded` has.
     ///
     /// # Cancel safety
     ///
@@ -111,7 +112,7 @@ impl Proxy {
         &self,
         request: Request<Incoming>,
         peer: SocketAddr,
-        forwarded_for: &HeaderValue,
+        forwarded: Forwarded<'_>,
     ) -> Response<Answer> {
         let exchange = Exchange::begin(peer.ip(), request.method(), request.uri());
         let (head, body) = request.into_parts();
@@ -119,7 +120,7 @@ impl Proxy {
         let waits = head.headers.contains_key(header::EXPECT);
         let mut body = Some(body);
         match self
-            .forward(head, &mut body, peer.ip(), forwarded_for, &exchange)
+            .forward(head, &mut body, peer.ip(), forwarded, &exchange)
             .await
         {
             Ok(response) => response,
@@ -137,7 +138,7 @@ impl Proxy {
         mut head: request::Parts,
         body: &mut Option<Incoming>,
         peer: IpAddr,
-        forwarded_for: &HeaderValue,
+        forwarded: Forwarded<'_>,
         exchange: &Exchange,
     ) -> Result<Response<Answer>, ProxyError> {
         let mut table = self.tables.snapshot();
@@ -176,7 +177,7 @@ impl Proxy {
             OnLoss::Reinitialize => {
                 let mut rewritten = head.clone();
                 let strip = pool.options.strip_prefix.as_ref();
-                headers::to_backend(&mut rewritten, scan.clone(), forwarded_for, strip, None);
+                headers::to_backend(&mut rewritten, scan.clone(), forwarded, strip, None);
                 self.part(&table, pool, &head, rewritten, &kind, exchange)
             }
         };
@@ -223,7 +224,7 @@ impl Proxy {
         headers::to_backend(
             &mut head,
             scan,
-            forwarded_for,
+            forwarded,
             pool.options.strip_prefix.as_ref(),
             decision.session.clone(),
         );
@@ -467,15 +468,15 @@ mod tests {
     use super::*;
 
     fn size_of_future<F: Future>(
-        _handle: impl Fn(&'static Proxy, Request<Incoming>, SocketAddr, &'static HeaderValue) -> F,
+        _handle: impl Fn(&'static Proxy, Request<Incoming>, SocketAddr, Forwarded<'static>) -> F,
     ) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn what_is_rare_takes_no_room_in_the_future_of_a_request() {
-        let size = size_of_future(|proxy, request, peer, forwarded_for| {
-            proxy.handle(request, peer, forwarded_for)
+        let size = size_of_future(|proxy, request, peer, forwarded| {
+            proxy.handle(request, peer, forwarded)
         });
         // Each open connection has one: box what most requests do not need. It was 5,600 before bodies were read and
         // requests waited for a loss, and is to be that again.

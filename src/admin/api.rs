@@ -35,6 +35,8 @@ pub struct Counts {
     pub sessions_reinitialized: u64,
     /// Sessions whose handshake it forgot, because others were used later and `store.sessions` holds no more.
     pub handshakes_forgotten: u64,
+    /// Clients that did not come through the TLS handshake.
+    pub tls_handshakes_failed: u64,
 }
 
 /// What `POST /drain` wants.

@@ -2,10 +2,11 @@
 //!
 //! Pure. The order of pools and of backends means nothing and is no change.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU32, time::Duration};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, time::Duration};
 
 use super::{
-    Config, Limits, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store, Timeouts,
+    Config, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store, Timeouts,
+    tls::Tls,
     units::{format_duration, format_size},
 };
 use crate::{
@@ -74,10 +75,12 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     };
     let before = timeouts(&old.timeouts)
         .into_iter()
-        .chain(limits(&old.limits));
+        .chain(limits(&old.limits))
+        .chain(tls(old.tls.as_ref()));
     let after = timeouts(&new.timeouts)
         .into_iter()
-        .chain(limits(&new.limits));
+        .chain(limits(&new.limits))
+        .chain(tls(new.tls.as_ref()));
     changes("", before, after, &mut diff.options);
     pools(old, new, &mut diff);
     backends(old, new, &mut diff);
@@ -98,8 +101,8 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         access,
     } = &old.log;
     let Store { url, sessions } = &old.store;
-    let sorted = |addresses: &[SocketAddr]| {
-        let mut addresses = addresses.to_vec();
+    let sorted = |listen: &[Listen]| {
+        let mut addresses = listen.to_vec();
         addresses.sort_unstable();
         addresses
     };
@@ -202,6 +205,24 @@ fn limits(limits: &Limits) -> Listing {
     ]
 }
 
+fn tls(tls: Option<&Tls>) -> Listing {
+    let (certificates, clients) = match tls {
+        Some(Tls {
+            certificates,
+            clients,
+        }) => (&certificates[..], clients.as_ref()),
+        None => (&[][..], None),
+    };
+    let certificates: Vec<String> = certificates.iter().map(ToString::to_string).collect();
+    vec![
+        ("tls.certificates", format!("[{}]", certificates.join(", "))),
+        (
+            "tls.client_certificates",
+            clients.map_or("none".to_owned(), ToString::to_string),
+        ),
+    ]
+}
+
 fn options(pool: &Pool) -> Listing {
     let Pool {
         name: _,
@@ -262,7 +283,14 @@ fn description(pool: &Pool, backend: &Backend) -> Listing {
         admission,
     } = backend;
     vec![
-        ("url", format!("http://{endpoint}")),
+        ("url", endpoint.url()),
+        (
+            "tls",
+            endpoint
+                .tls
+                .as_ref()
+                .map_or("none".to_owned(), ToString::to_string),
+        ),
         ("weight", weight.0.to_string()),
         ("draining", (*admission == Admission::Draining).to_string()),
         ("pool", pool.name.clone()),

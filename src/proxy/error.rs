@@ -246,6 +246,10 @@ pub(super) fn upstream(failure: &Failure) -> Verdict {
         Failure::Connect(ConnectError::Failed { .. } | ConnectError::Handshake(_)) => {
             Verdict::for_now("connect_failed")
         }
+        Failure::Connect(ConnectError::Certificate { .. }) => {
+            Verdict::for_now("backend_certificate_invalid")
+        }
+        Failure::Connect(ConnectError::Tls { .. }) => Verdict::for_now("backend_tls_failed"),
         Failure::Connect(ConnectError::Unresolved { .. }) => Verdict::for_now("host_unresolved"),
         Failure::Connect(ConnectError::SeveralAddresses { .. }) => {
             Verdict::for_now("host_several_addresses")
