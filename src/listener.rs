@@ -42,6 +42,10 @@ use crate::{
 const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
 const ACCEPT_AGAIN_LONGEST: Duration = Duration::from_millis(500);
 
+/// For the first request behind a TLS handshake, while the process drains: it is on its way, as that of a connection
+/// without TLS was when it was accepted.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
+
 /// hyper reads bodies into a buffer of at least this size.
 const MIN_BUFFER: usize = 64 * 1024;
 
@@ -281,7 +285,8 @@ impl<H: Handler> Server<H> {
                 return Poll::Ready(());
             }
             let mut polled = connection.as_mut().poll(cx);
-            if polled.is_pending() && !closing && self.closes(&mut linger, cx) {
+            let is_awaited = is_secure && pace.is_fresh();
+            if polled.is_pending() && !closing && self.closes(is_awaited, &mut linger, cx) {
                 // Only now: a request that waits in the socket has begun by the poll above.
                 closing = true;
                 connection.as_mut().graceful_shutdown();
@@ -303,12 +308,21 @@ impl<H: Handler> Server<H> {
         .await;
     }
 
-    /// Whether a connection is to take no further request, with `linger` to wait for the moment.
-    fn closes(&self, linger: &mut Option<Deadline>, cx: &mut Context<'_>) -> bool {
+    /// Whether a connection is to take no further request, with `linger` to wait for the moment. `is_awaited`: its first
+    /// one is on its way.
+    fn closes(
+        &self,
+        is_awaited: bool,
+        linger: &mut Option<Deadline>,
+        cx: &mut Context<'_>,
+    ) -> bool {
         let Phase::Draining { idle_until, .. } = self.watch.phase() else {
             return false;
         };
-        let left = idle_until.saturating_duration_since(net::now());
+        let mut left = idle_until.saturating_duration_since(net::now());
+        if is_awaited {
+            left = left.max(FIRST_REQUEST);
+        }
         if left.is_zero() {
             return true;
         }

@@ -16,6 +16,8 @@ pub(super) struct Pace {
     deadline: Deadline,
     request_head: Duration,
     keep_alive: Duration,
+    /// No request has come yet.
+    fresh: Cell<bool>,
     /// The answer under way has no end of its own but the connection's.
     close_delimited: Cell<bool>,
     must_reset: Cell<bool>,
@@ -40,6 +42,7 @@ impl Pace {
             deadline,
             request_head,
             keep_alive,
+            fresh: Cell::new(true),
             close_delimited: Cell::new(false),
             must_reset: Cell::new(false),
         }
@@ -56,6 +59,7 @@ impl Pace {
     /// A head is complete; the request ends when the guard is dropped.
     pub(super) fn begin(this: &Rc<Self>) -> Busy {
         this.doing.set(Doing::Request);
+        this.fresh.set(false);
         this.deadline.clear();
         Busy(Rc::clone(this))
     }
@@ -69,6 +73,11 @@ impl Pace {
     /// answer's, that is shown by a reset: else the client would take it for complete.
     pub(super) fn cut(&self) {
         self.must_reset.set(self.close_delimited.get());
+    }
+
+    /// Whether no request has come yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh.get()
     }
 
     pub(super) fn must_reset(&self) -> bool {

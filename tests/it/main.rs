@@ -34,3 +34,4 @@ mod streams;
 mod support;
 mod takeover;
 mod tasks;
+mod tls;
