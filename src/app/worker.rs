@@ -163,6 +163,6 @@ impl Handler for Traffic {
             client: &client.forwarded_for,
             scheme,
         };
-        self.proxy.handle(request, client.peer, forwarded).await
+        self.proxy.handle(request, client.peer, &forwarded).await
     }
 }

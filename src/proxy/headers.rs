@@ -41,8 +41,8 @@ pub struct Forwarded<'a> {
 /// Makes the head of a request what the backend is to see, but for its Host: see [`set_host`].
 pub fn to_backend(
     head: &mut Parts,
-    scan: Scan,
-    forwarded: Forwarded<'_>,
+    scan: &Scan,
+    forwarded: &Forwarded<'_>,
     strip: Option<&PathPrefix>,
     session: Option<ServerSessionId>,
 ) {
@@ -50,7 +50,7 @@ pub fn to_backend(
         // RFC 9112, section 6.1: the length is void beside it. hyper frames the message anew.
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    for name in scan.stop {
+    for name in &scan.stop {
         head.headers.remove(name);
     }
     head.headers.insert(FORWARDED_FOR, forwarded.client.clone());

@@ -22,8 +22,8 @@ fn sent(lines: &[(&str, &str)], strip: Option<&str>, target: &str) -> Parts {
     let prefix = strip.map(|prefix| PathPrefix::try_new(prefix).unwrap());
     to_backend(
         &mut head,
-        scan,
-        Forwarded {
+        &scan,
+        &Forwarded {
             client: &HeaderValue::from_static("192.0.2.1"),
             scheme: Scheme::Http,
         },
