@@ -7,6 +7,7 @@
 //! takes the next connection. A further thread, the caller's, has signals, reloads and timers.
 
 mod control;
+mod socket;
 mod worker;
 
 use std::{
@@ -20,10 +21,9 @@ use tokio::{
     sync::mpsc,
 };
 
-use self::{control::Control, worker::Worker};
+use self::{control::Control, socket::Socket, worker::Worker};
 use crate::{
     admin::{Admin, Counters, api::Counts},
-    backend::Scheme,
     config::{self, Config, Listen, StoreUrl, source::Source},
     health::probe,
     listener::Connections,
@@ -116,35 +116,6 @@ pub struct Bound {
     addresses: Vec<SocketAddr>,
     admin: Option<AdminSocket>,
     before: Option<Predecessor>,
-}
-
-/// A socket for clients, and what is spoken there.
-#[derive(Debug)]
-struct Socket {
-    bound: net::Bound,
-    scheme: Scheme,
-}
-
-impl Socket {
-    fn try_clone(&self) -> io::Result<Self> {
-        let bound = self.bound.try_clone()?;
-        let scheme = self.scheme;
-        Ok(Self { bound, scheme })
-    }
-
-    /// One that the process was started with: what is spoken there says the address in `listen` with its port, for
-    /// who holds the socket may have bound it to another one of the same machine.
-    fn inherited(bound: net::Bound, listen: &[Listen]) -> io::Result<Self> {
-        let port = bound.address()?.port();
-        let same = listen.iter().find(|listen| listen.address.port() == port);
-        let is_secure = listen.iter().all(|listen| listen.scheme == Scheme::Https);
-        let scheme = match same {
-            Some(listen) => listen.scheme,
-            None if is_secure => Scheme::Https,
-            None => Scheme::Http,
-        };
-        Ok(Self { bound, scheme })
-    }
 }
 
 /// The admin listener's socket, and where it belongs.
@@ -472,11 +443,10 @@ fn open_files(config: &Config) {
 /// One line that says what is served and what is unprotected.
 fn announce(config: &Config, sockets: &[Socket]) -> io::Result<()> {
     let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
-    let mut listen = Vec::new();
-    for Socket { bound, scheme } in sockets {
-        let (address, scheme) = (bound.address()?, *scheme);
-        listen.push(Listen { address, scheme }.to_string());
-    }
+    let listen = sockets
+        .iter()
+        .map(|socket| Ok(socket.listen()?.to_string()));
+    let listen: Vec<String> = listen.collect::<io::Result<_>>()?;
     tracing::info!(
         listen = listen.join(", "),
         pools = config.pools.len(),

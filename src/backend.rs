@@ -78,7 +78,7 @@ pub enum Host {
 
 /// Where a backend listens, and how it is spoken to. `Display` gives `host:port` in the form that is a backend's default
 /// name: lower case, no trailing dot, the port always written, RFC 5952 for IPv6, in brackets.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The host part.
     pub host: Host,

@@ -3,6 +3,8 @@
 //! It keeps the pace of each connection (time for a head, idle time), the number of connections, and the end
 //! of them all when the process drains. What a request means is the service's business.
 
+mod handshake;
+mod metered;
 mod pace;
 
 use std::{
@@ -24,12 +26,14 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::{
     body::{Body, Frame, Incoming, SizeHint},
-    rt::{Read, ReadBufCursor, Write},
     server::conn::http1,
     service::service_fn,
 };
 
-use self::pace::{Busy, Pace};
+use self::{
+    metered::Metered,
+    pace::{Busy, Pace},
+};
 use crate::{
     net::{
         self, Deadline, Listener, Liveness, Stream, Ticker,
@@ -214,36 +218,6 @@ impl<H: Handler> Server<H> {
         });
     }
 
-    /// Shakes hands with a client; `None` where that came to nothing.
-    async fn secured(
-        &self,
-        stream: Stream,
-        peer: SocketAddr,
-        tls: &Acceptor,
-        options: Options,
-    ) -> Option<Socket> {
-        let mut accepting = pin!(tls.accept(stream, options.request_head));
-        let mut subscription = None;
-        let accepted = poll_fn(|cx| {
-            subscription.get_or_insert_with(|| self.watch.subscribe(cx));
-            match self.watch.phase() {
-                Phase::Forced => Poll::Ready(None),
-                Phase::Running | Phase::Leaving | Phase::Draining { .. } => {
-                    accepting.as_mut().poll(cx).map(Some)
-                }
-            }
-        });
-        match accepted.await? {
-            Ok(socket) => Some(socket),
-            // Whoever scans ports must not fill the log.
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::debug!(%peer, %error, cause, "a client could not connect");
-                None
-            }
-        }
-    }
-
     async fn serve(self: &Rc<Self>, socket: Socket, peer: SocketAddr, options: Options) {
         let is_secure = socket.is_secure();
         let pace = Rc::new(Pace::new(
@@ -267,13 +241,7 @@ impl<H: Handler> Server<H> {
                 .max_headers(2 * options.headers)
                 .max_header_size(2 * options.header_bytes)
                 .max_buf_size((2 * options.header_bytes).max(MIN_BUFFER))
-                .serve_connection(
-                    Metered {
-                        socket,
-                        pace: Rc::clone(&pace)
-                    },
-                    service
-                )
+                .serve_connection(Metered::new(socket, Rc::clone(&pace)), service)
         );
         let mut subscription = None;
         let mut closing = false;
@@ -406,53 +374,5 @@ impl<B: Body + Unpin> Body for Held<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// A connection's bytes, watched for when the client begins a head.
-struct Metered {
-    socket: Socket,
-    pace: Rc<Pace>,
-}
-
-impl Read for Metered {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.socket).poll_read(cx, buffer);
-        if polled.is_ready() {
-            self.pace.read(); // bytes, or the end, after which the pace does not matter
-        }
-        polled
-    }
-}
-
-impl Write for Metered {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
-}
-
-impl Drop for Metered {
-    fn drop(&mut self) {
-        if self.pace.must_reset()
-            && let Err(error) = self.socket.reset_on_close()
-        {
-            tracing::debug!(%error, "cannot reset a connection"); // it is gone already
-        }
     }
 }

@@ -11,7 +11,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::runtime::{Builder, LocalOptions};
 
-use super::Socket;
+use super::socket::Socket;
 use crate::{
     backend::Scheme,
     health::probe::Reporter,

@@ -1,10 +1,6 @@
 //! How TLS is spoken with a backend: whom to believe, whom to expect, and who this side says that it is.
 
-use std::{
-    fmt,
-    hash::{Hash, Hasher},
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 use rustls::{ClientConfig, pki_types::ServerName};
 
@@ -39,25 +35,15 @@ impl Tls {
     pub fn name(&self) -> &ServerName<'static> {
         &self.name
     }
-
-    fn identity(&self) -> (&[u8; 32], &ServerName<'static>) {
-        (&self.digest, &self.name)
-    }
 }
 
 impl PartialEq for Tls {
     fn eq(&self, other: &Self) -> bool {
-        self.identity() == other.identity()
+        (&self.digest, &self.name) == (&other.digest, &other.name)
     }
 }
 
 impl Eq for Tls {}
-
-impl Hash for Tls {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.identity().hash(state);
-    }
-}
 
 /// The name, and as much of the digest as tells two settings from each other.
 impl fmt::Display for Tls {
