@@ -27,7 +27,7 @@ use std::{
     net::SocketAddr,
 };
 
-use http::{HeaderValue, Request, Response, header, request};
+use http::{Request, Response, header, request};
 use hyper::body::Incoming;
 
 use self::{
@@ -36,13 +36,17 @@ use self::{
     classify::Arrival,
     deliver::Delivery,
     error::ProxyError,
+    headers::Forwarded,
     liveness::options,
     reinitialize::Recovered,
     route::pool_of,
 };
-pub use self::{liveness::client_liveness, reinitialize::Renewals, unknown::Unknowns};
+pub use self::{
+    liveness::client_liveness, refuse::turn_away, reinitialize::Renewals, unknown::Unknowns,
+};
 use crate::{
     health::probe::Reporter,
+    limits::Reached,
     mcp,
     net::{Instant, Ticker},
     observe::Exchange,
@@ -62,6 +66,7 @@ pub struct Proxy {
     client: Client<RequestBody>,
     unknowns: Unknowns,
     sessions: Sessions,
+    reached: Reached,
     renewals: Renewals,
     reporter: Reporter,
     ticker: Ticker,
@@ -77,7 +82,7 @@ impl Proxy {
     pub fn new(
         tables: Reader,
         unknowns: Unknowns,
-        sessions: Sessions,
+        (sessions, reached): (Sessions, Reached),
         renewals: Renewals,
         (reporter, names): (Reporter, Names),
         ticker: Ticker,
@@ -88,6 +93,7 @@ impl Proxy {
             client: Client::new(names),
             unknowns,
             sessions,
+            reached,
             renewals,
             reporter,
             ticker,
@@ -102,7 +108,7 @@ impl Proxy {
         self.client.sweep().await;
     }
 
-    /// Answers `request` of a client at `peer`, whose address is written out in `forwarded_for`.
+    /// Answers `request` of a client at `peer`, of whom backends are told what `forwarded` has.
     ///
     /// # Cancel safety
     ///
@@ -111,7 +117,7 @@ impl Proxy {
         &self,
         request: Request<Incoming>,
         peer: SocketAddr,
-        forwarded_for: &HeaderValue,
+        forwarded: &Forwarded<'_>,
     ) -> impl Future<Output = Response<Answer>> {
         let exchange = Exchange::begin(peer.ip(), request.method(), request.uri());
         let (head, body) = request.into_parts();
@@ -125,9 +131,9 @@ impl Proxy {
         };
         // An `async fn` would keep the place that the request was passed in, too.
         async move {
-            match self.forward(&mut arrival, forwarded_for).await {
+            match self.forward(&mut arrival, forwarded).await {
                 Ok(response) => response,
-                Err(error) => arrival.refuse(&error),
+                Err(error) => arrival.refuse(&error, &self.reached),
             }
         }
     }
@@ -135,7 +141,7 @@ impl Proxy {
     async fn forward(
         &self,
         arrival: &mut Arrival,
-        forwarded_for: &HeaderValue,
+        forwarded: &Forwarded<'_>,
     ) -> Result<Response<Answer>, ProxyError> {
         let mut table = self.tables.snapshot();
 
@@ -155,7 +161,7 @@ impl Proxy {
             head: &classified.head_deadline,
             waits_for_loss: None,
         };
-        let part = delivery.part(&arrival.head, &classified, forwarded_for);
+        let part = delivery.part(&arrival.head, &classified, forwarded);
         let decision = match part.recover(routed).await {
             Ok(Recovered::At(decision)) => decision,
             Ok(Recovered::Denied(denied)) => return delivery.answer(*denied, None),
@@ -172,7 +178,7 @@ impl Proxy {
         // 3 rewrite: cannot fail.
         let exchanged = answer::exchanged(&classified.asked, &decision);
         classified.note_decision(&table, &decision, &arrival.exchange);
-        classified.rewrite(pool, &mut arrival.head, &decision, forwarded_for);
+        classified.rewrite(pool, &mut arrival.head, &decision, forwarded);
         part.prepare(&mut arrival.head, &decision);
         let unannounced = room::unannounced(&table, &classified.kind, &arrival.head, &decision);
         let (body, minting) = match carrying {
@@ -210,15 +216,20 @@ mod tests {
     use super::*;
 
     fn size_of_future<F: Future>(
-        _handle: impl Fn(&'static Proxy, Request<Incoming>, SocketAddr, &'static HeaderValue) -> F,
+        _handle: impl Fn(
+            &'static Proxy,
+            Request<Incoming>,
+            SocketAddr,
+            &'static Forwarded<'static>,
+        ) -> F,
     ) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn what_is_rare_takes_no_room_in_the_future_of_a_request() {
-        let size = size_of_future(|proxy, request, peer, forwarded_for| {
-            proxy.handle(request, peer, forwarded_for)
+        let size = size_of_future(|proxy, request, peer, forwarded| {
+            proxy.handle(request, peer, forwarded)
         });
         // Each open connection has one. What commonly adds to it: an argument by value of an `async fn`, which has
         // a place as an argument and another as a local; what lives across two awaits; what most requests do not

@@ -25,7 +25,7 @@ use crate::{
         Vital,
         probe::{Probes, Report, Reporter},
     },
-    net::{self, Instant},
+    net::{self, Instant, tls::Acceptor},
     router::{
         membership::{Changed, Lost, Membership, Unchanged, WhyLost},
         table::{Publisher, RoutingTable},
@@ -69,6 +69,7 @@ pub struct Reload {
     config: Config,
     membership: Membership,
     sessions: Sessions,
+    acceptor: Acceptor,
     files: latest::Sender<Vec<PathBuf>>,
 }
 
@@ -96,7 +97,12 @@ pub struct Inputs {
 impl Reload {
     /// Begins with a configuration that was checked, and makes the first table of it.
     #[must_use]
-    pub fn new(source: Source, config: Config, sessions: Sessions) -> (Self, RoutingTable) {
+    pub fn new(
+        source: Source,
+        config: Config,
+        sessions: Sessions,
+        acceptor: Acceptor,
+    ) -> (Self, RoutingTable) {
         let mut membership = Membership::new();
         membership.update(&config, None, net::now());
         let table = membership.table(&config);
@@ -107,6 +113,7 @@ impl Reload {
                 config,
                 membership,
                 sessions,
+                acceptor,
             },
             table,
         )
@@ -286,6 +293,10 @@ impl Reload {
                     tracing::debug!(reason = reason.as_str(), "nothing has changed")
                 }
             }
+            return;
+        }
+        if let Err(error) = self.acceptor.replace(config.tls.as_ref()) {
+            tracing::error!(reason = reason.as_str(), %error, "not reloaded; the configuration before stays in force");
             return;
         }
         self.membership

@@ -11,11 +11,14 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::runtime::{Builder, LocalOptions};
 
+use super::socket::Socket;
 use crate::{
+    backend::Scheme,
     health::probe::Reporter,
-    listener::{self, Connections, Downstream, Handler, Server},
-    net::{self, Ticker},
-    proxy::{self, Proxy, Renewals, Unknowns, body::Answer},
+    limits::{Connections, Full, Reached, Room},
+    listener::{self, Downstream, Handler, Refusals, Server},
+    net::{self, Ticker, tls::Acceptor},
+    proxy::{self, Proxy, Renewals, Unknowns, body::Answer, headers::Forwarded},
     router::table::{self, Subscriber},
     sessions::Sessions,
     shutdown::{Watch, Watcher},
@@ -33,6 +36,8 @@ pub(super) struct Worker {
     pub(super) names: Names,
     pub(super) watcher: Watcher,
     pub(super) connections: Connections,
+    pub(super) reached: Reached,
+    pub(super) acceptor: Acceptor,
 }
 
 impl Worker {
@@ -41,11 +46,7 @@ impl Worker {
     /// # Errors
     ///
     /// When the thread, its runtime or its listeners cannot be had.
-    pub(super) fn spawn(
-        self,
-        number: usize,
-        sockets: Vec<net::Bound>,
-    ) -> io::Result<JoinHandle<()>> {
+    pub(super) fn spawn(self, number: usize, sockets: Vec<Socket>) -> io::Result<JoinHandle<()>> {
         let (begun, beginning) = mpsc::channel();
         let thread = thread::Builder::new()
             .name(format!("proxy-{number}"))
@@ -73,12 +74,12 @@ impl Worker {
     }
 
     /// Serves on `listeners` until it has drained. Runs within a local task set.
-    pub(super) async fn serve(self, listeners: Vec<net::Listener>) {
+    pub(super) async fn serve(self, listeners: Vec<(net::Listener, Scheme)>) {
         let (ticker, watch) = (Ticker::new(), Watch::new());
         let proxy = Proxy::new(
             self.subscriber.reader(),
             self.unknowns,
-            self.sessions,
+            (self.sessions, self.reached.clone()),
             self.renewals,
             (self.reporter, self.names),
             ticker.clone(),
@@ -93,8 +94,16 @@ impl Worker {
             ticker,
             watch,
             connections: self.connections,
+            reached: self.reached,
+            refusals: Refusals::default(),
         });
-        let accept = |listener| tokio::task::spawn_local(Rc::clone(&server).accept(listener));
+        let accept = |(listener, scheme)| {
+            let tls = match scheme {
+                Scheme::Http => None,
+                Scheme::Https => Some(self.acceptor.clone()),
+            };
+            tokio::task::spawn_local(Rc::clone(&server).accept(listener, tls))
+        };
         let accepting: Vec<_> = listeners.into_iter().map(accept).collect();
         let (watch, phases) = (server.watch.clone(), self.watcher);
         tokio::task::spawn_local(async move { watch.follow(phases).await });
@@ -119,8 +128,11 @@ impl Worker {
 /// # Errors
 ///
 /// When the runtime's poller refuses one.
-pub(super) fn listen(sockets: Vec<net::Bound>) -> io::Result<Vec<net::Listener>> {
-    sockets.into_iter().map(net::Bound::into_listener).collect()
+pub(super) fn listen(sockets: Vec<Socket>) -> io::Result<Vec<(net::Listener, Scheme)>> {
+    let sockets = sockets.into_iter();
+    sockets
+        .map(|Socket { bound, scheme }| Ok((bound.into_listener()?, scheme)))
+        .collect()
 }
 
 /// Hands requests from the listener to the proxy.
@@ -141,13 +153,27 @@ impl Handler for Traffic {
             liveness: proxy::client_liveness(&table),
             header_bytes: table.limits.header_bytes,
             headers: table.limits.headers,
-            connections: table.limits.connections,
+            room: Room {
+                all: table.limits.connections,
+                of_address: table.limits.connections_per_address,
+            },
         }
     }
 
     async fn handle(&self, request: Request<Incoming>, client: &Downstream) -> Response<Answer> {
-        self.proxy
-            .handle(request, client.peer, &client.forwarded_for)
-            .await
+        let scheme = if client.is_secure {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        };
+        let forwarded = Forwarded {
+            client: &client.forwarded_for,
+            scheme,
+        };
+        self.proxy.handle(request, client.peer, &forwarded).await
+    }
+
+    fn turn_away(&self, full: Full) -> Response<Answer> {
+        proxy::turn_away(full)
     }
 }

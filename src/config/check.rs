@@ -5,27 +5,28 @@
 //! `secrets` have the parts with rules of their own; how values are read is the business of `file`.
 
 use std::{
+    cell::RefCell,
     ffi::OsString,
     io,
     net::{IpAddr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     ops::RangeInclusive,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigErrors, Limits, Log, LogFormat, Overrides, PrincipalLimit, Server, Timeouts,
-    admin,
+    Config, ConfigErrors, Limits, Listen, Log, LogFormat, Overrides, PrincipalLimit, Server,
+    Timeouts, admin, connections,
     fault::Spot,
     file::{self, Report},
     filter, notes, pools, secrets,
     section::Section,
-    store,
+    store, tls,
 };
-use crate::{identity, pin::Keys};
+use crate::{backend::Scheme, identity, pin::Keys};
 
 /// All that a check may ask of the world outside the text.
 pub trait World {
@@ -48,6 +49,48 @@ pub trait World {
 
     /// The cores that this process may use.
     fn cores(&self) -> NonZeroUsize;
+
+    /// The time of day, by which certificates are judged.
+    fn now(&self) -> SystemTime;
+
+    /// The root certificates that this machine believes, in DER; none where it has none.
+    fn system_roots(&self) -> Vec<Vec<u8>>;
+}
+
+/// A world that remembers which files were read.
+struct Remembering<'a> {
+    world: &'a dyn World,
+    files: RefCell<Vec<PathBuf>>,
+}
+
+impl World for Remembering<'_> {
+    fn env(&self, name: &str) -> Option<OsString> {
+        self.world.env(name)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut files = self.files.borrow_mut();
+        if !files.iter().any(|known| known == path) {
+            files.push(path.to_owned());
+        }
+        self.world.read(path)
+    }
+
+    fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        self.world.resolve(host)
+    }
+
+    fn cores(&self) -> NonZeroUsize {
+        self.world.cores()
+    }
+
+    fn now(&self) -> SystemTime {
+        self.world.now()
+    }
+
+    fn system_roots(&self) -> Vec<Vec<u8>> {
+        self.world.system_roots()
+    }
 }
 
 /// Checks a whole configuration: the text of the file, empty if there is none, and what stands beside it.
@@ -103,10 +146,18 @@ pub fn admin(text: &str) -> Result<Option<PathBuf>, ConfigErrors> {
 
 /// Reads everything. Where there was a fault, a default stands in, so that the reading can go on.
 pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) -> Config {
+    let world = &Remembering {
+        world,
+        files: RefCell::default(),
+    };
     let affinity = root.table("affinity");
     let secrets = secrets::read(&affinity, overrides.secret.as_ref(), world);
     let server = server(root.table("server"), overrides, world);
-    let (limits, principal) = limits(root.table("limits"));
+    let tls = tls::read(root.table("tls"), &server.listen, world);
+    let fitting = overrides
+        .open_files
+        .map(|open_files| connections::fitting(open_files, server.threads));
+    let (limits, principal) = limits(root.table("limits"), fitting);
     let pools = pools::read(
         &root,
         &affinity,
@@ -121,6 +172,7 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
     notes.extend(notes::of(&pools, &secrets.keys));
     let config = Config {
         server,
+        tls,
         timeouts: timeouts(root.table("timeouts")),
         limits,
         log: log(root.table("log")),
@@ -128,11 +180,11 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         pools,
         keys: secrets.keys,
         secrets: secrets.list,
-        files: secrets.files,
+        files: world.files.take(),
         notes,
     };
     affinity.finish();
-    for later in ["tls", "cors", "tracing"] {
+    for later in ["cors", "tracing"] {
         root.not_yet(later, None);
     }
     root.finish();
@@ -140,7 +192,10 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
 }
 
 /// Loopback only: a proxy without a secret is not for every network.
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+const DEFAULT_LISTEN: Listen = Listen {
+    address: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080),
+    scheme: Scheme::Http,
+};
 
 /// More threads than this need to be asked for: in a pod, the cores of the whole machine are seen where
 /// no limit is set.
@@ -169,19 +224,22 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
 }
 
 /// The listening addresses: those given outside the file, else the file's, else the default.
-fn listen(section: &Section<'_>, overrides: &Overrides) -> Vec<SocketAddr> {
+fn listen(section: &Section<'_>, overrides: &Overrides) -> Vec<Listen> {
     let report = section.report();
     let parse = |addresses: Vec<(&str, Spot)>| {
-        let mut parsed: Vec<SocketAddr> = Vec::new();
+        let mut parsed: Vec<Listen> = Vec::new();
         for (text, spot) in addresses {
-            match text.parse() {
+            match text.parse::<Listen>() {
                 // Port 0 asks the kernel for a free one, so two of them do not collide.
-                Ok(address) if parsed.contains(&address) && address.port() != 0 => {
+                Ok(Listen { address, .. })
+                    if address.port() != 0
+                        && parsed.iter().any(|known| known.address == address) =>
+                {
                     report.push(spot.fault("the address is in the list twice; remove one"));
                 }
-                Ok(address) => parsed.push(address),
+                Ok(listen) => parsed.push(listen),
                 Err(_) => report.push(spot.fault(
-                    "no address; write IP and port, such as \"127.0.0.1:8080\", or \"[::]:8080\" for all",
+                    "no address; write IP and port, such as \"127.0.0.1:8080\", or \"[::]:8080\" for all, with https:// before it for TLS",
                 )),
             }
         }
@@ -286,8 +344,10 @@ const DEFAULT_HEADER_BYTES: usize = 64 * 1024;
 const HEADER_BYTES: RangeInclusive<usize> = 8 * 1024..=1024 * 1024;
 /// As hyper's own default and Apache's `LimitRequestFields`.
 const DEFAULT_HEADERS: usize = 100;
-/// One descriptor for each client and one for its backend, below the usual hard limit of descriptors.
-const DEFAULT_CONNECTIONS: usize = 20_000;
+/// More than OAuth's redirects need (nginx: 8 KiB, HAProxy: 16 KiB with all else).
+const DEFAULT_TARGET_BYTES: usize = 16 * 1024;
+/// hyper takes no more than 65,534 bytes.
+const TARGET_BYTES: RangeInclusive<usize> = 1024..=63 * 1024;
 /// Most calls are below 10 KiB; what a tool is given as a file may be a few hundred.
 const DEFAULT_REPLAY_BYTES: usize = 256 * 1024;
 const REPLAY_BYTES: RangeInclusive<usize> = 1024..=16 * 1024 * 1024;
@@ -296,7 +356,9 @@ const DEFAULT_BODY_BYTES: usize = 16 * 1024 * 1024;
 const BODY_BYTES: RangeInclusive<usize> = 1024..=1024 * 1024 * 1024;
 
 /// The limits, and what makes a principal, be they counted or not.
-fn limits(section: Section<'_>) -> (Limits, Option<identity::Source>) {
+///
+/// `fitting` connections can be had with the descriptors of this process; `None`: any number.
+fn limits(section: Section<'_>, fitting: Option<usize>) -> (Limits, Option<identity::Source>) {
     let count = |key, range, default| {
         let found = section.integer(key, range);
         found.map_or(default, |count| count as usize)
@@ -307,7 +369,13 @@ fn limits(section: Section<'_>) -> (Limits, Option<identity::Source>) {
             .size("header_bytes", HEADER_BYTES)
             .unwrap_or(DEFAULT_HEADER_BYTES),
         headers: count("headers", 1..=1000, DEFAULT_HEADERS),
-        connections: count("connections", 1..=1_000_000, DEFAULT_CONNECTIONS),
+        target_bytes: section
+            .size("target_bytes", TARGET_BYTES)
+            .unwrap_or(DEFAULT_TARGET_BYTES),
+        connections: connections::read(&section, fitting),
+        connections_per_address: section
+            .integer("connections_per_address", 0..=1_000_000)
+            .and_then(|most| NonZeroUsize::new(most as usize)),
         sessions_per_backend: sessions(&section, "sessions_per_backend"),
         sessions_per_principal: per_principal(&section, principal.clone()),
         replay_bytes: section

@@ -2,10 +2,16 @@
 //!
 //! Pure. The order of pools and of backends means nothing and is no change.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU32, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use super::{
-    Config, Limits, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store, Timeouts,
+    Config, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store, Timeouts,
+    tls::Tls,
     units::{format_duration, format_size},
 };
 use crate::{
@@ -74,10 +80,12 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     };
     let before = timeouts(&old.timeouts)
         .into_iter()
-        .chain(limits(&old.limits));
+        .chain(limits(&old.limits))
+        .chain(tls(old.tls.as_ref()));
     let after = timeouts(&new.timeouts)
         .into_iter()
-        .chain(limits(&new.limits));
+        .chain(limits(&new.limits))
+        .chain(tls(new.tls.as_ref()));
     changes("", before, after, &mut diff.options);
     pools(old, new, &mut diff);
     backends(old, new, &mut diff);
@@ -98,8 +106,8 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         access,
     } = &old.log;
     let Store { url, sessions } = &old.store;
-    let sorted = |addresses: &[SocketAddr]| {
-        let mut addresses = addresses.to_vec();
+    let sorted = |listen: &[Listen]| {
+        let mut addresses = listen.to_vec();
         addresses.sort_unstable();
         addresses
     };
@@ -177,7 +185,9 @@ fn limits(limits: &Limits) -> Listing {
     let Limits {
         header_bytes,
         headers,
+        target_bytes,
         connections,
+        connections_per_address,
         sessions_per_backend,
         sessions_per_principal,
         replay_bytes,
@@ -191,7 +201,14 @@ fn limits(limits: &Limits) -> Listing {
     vec![
         ("limits.header_bytes", format_size(*header_bytes)),
         ("limits.headers", headers.to_string()),
+        ("limits.target_bytes", format_size(*target_bytes)),
         ("limits.connections", connections.to_string()),
+        (
+            "limits.connections_per_address",
+            connections_per_address
+                .map_or(0, NonZeroUsize::get)
+                .to_string(),
+        ),
         (
             "limits.sessions_per_backend",
             or_zero(*sessions_per_backend),
@@ -199,6 +216,24 @@ fn limits(limits: &Limits) -> Listing {
         ("limits.sessions_per_principal", per_principal),
         ("limits.replay_bytes", format_size(*replay_bytes)),
         ("limits.body_bytes", format_size(*body_bytes)),
+    ]
+}
+
+fn tls(tls: Option<&Tls>) -> Listing {
+    let (certificates, clients) = match tls {
+        Some(Tls {
+            certificates,
+            clients,
+        }) => (&certificates[..], clients.as_ref()),
+        None => (&[][..], None),
+    };
+    let certificates: Vec<String> = certificates.iter().map(ToString::to_string).collect();
+    vec![
+        ("tls.certificates", format!("[{}]", certificates.join(", "))),
+        (
+            "tls.client_certificates",
+            clients.map_or("none".to_owned(), ToString::to_string),
+        ),
     ]
 }
 
@@ -262,7 +297,14 @@ fn description(pool: &Pool, backend: &Backend) -> Listing {
         admission,
     } = backend;
     vec![
-        ("url", format!("http://{endpoint}")),
+        ("url", endpoint.url()),
+        (
+            "tls",
+            endpoint
+                .tls
+                .as_ref()
+                .map_or("none".to_owned(), ToString::to_string),
+        ),
         ("weight", weight.0.to_string()),
         ("draining", (*admission == Admission::Draining).to_string()),
         ("pool", pool.name.clone()),

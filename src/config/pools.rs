@@ -1,10 +1,10 @@
 //! Pools: the options of `[pool]`, `[[pools]]` and `[affinity]`, what each pool matches, and the rules
 //! that hold over all pools. Their backends are the business of `backends`.
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use super::{
-    HostHeader, Match, OnLoss, PathPrefix, Pool, Unpinned, affinity,
+    HostHeader, Listen, Match, OnLoss, PathPrefix, Pool, Unpinned, affinity,
     backends::{self, Backends},
     check::{SECOND, UP_TO_A_DAY, WEEK, World},
     fault::Spot,
@@ -12,9 +12,10 @@ use super::{
     local,
     overrides::Given,
     section::Section,
+    tls::{SystemRoots, Upstream},
 };
 use crate::{
-    backend::{Endpoint, Host},
+    backend::{Host, Url},
     health::{InvalidStatuses, Patience, Statuses},
     identity::Source,
     pin::Keys,
@@ -84,13 +85,15 @@ pub(super) fn read(
     affinity: &Section<'_>,
     given: &[Given],
     keys: &Keys,
-    listen: &[SocketAddr],
+    listen: &[Listen],
     principal: Option<&Source>,
     world: &dyn World,
 ) -> Vec<Pool> {
+    let system = SystemRoots::new(world);
     let mut reader = Reader {
         report: root.report(),
         world,
+        system: &system,
         defaults: Affinity::read(affinity),
         keys,
         principal,
@@ -138,6 +141,7 @@ fn refuse_mixtures(root: &Section<'_>, single: &Section<'_>, given: &[Given]) {
 struct Reader<'a> {
     report: &'a Report<'a>,
     world: &'a dyn World,
+    system: &'a SystemRoots<'a>,
     defaults: Affinity,
     keys: &'a Keys,
     principal: Option<&'a Source>,
@@ -159,9 +163,11 @@ impl Reader<'_> {
             path: PathPrefix::root(),
         };
         let mut pool = self.options(&section, DEFAULT_POOL, everything);
+        let tls = Upstream::read(section.table("tls"), self.world, self.system);
         section.finish();
-        pool.backends = backends.read(listed.unwrap_or_default(), "[[backends]]");
-        pool.backends.extend(backends.given(given));
+        pool.backends = backends.read(listed.unwrap_or_default(), "[[backends]]", &tls);
+        pool.backends.extend(backends.given(given, &tls));
+        tls.finish();
         pool
     }
 
@@ -177,7 +183,9 @@ impl Reader<'_> {
                 "the pool has none; write [[pools.backends]] below it, with a url",
             );
         }
-        pool.backends = backends.read(listed.unwrap_or_default(), "[[pools.backends]]");
+        let tls = Upstream::read(section.table("tls"), self.world, self.system);
+        pool.backends = backends.read(listed.unwrap_or_default(), "[[pools.backends]]", &tls);
+        tls.finish();
         section.finish();
         pool
     }
@@ -340,7 +348,7 @@ fn canonical_host(host: &str) -> Option<String> {
     } else {
         format!("http://{host}")
     };
-    match url.parse::<Endpoint>().ok()?.host {
+    match url.parse::<Url>().ok()?.endpoint.host {
         Host::Dns(name) => Some(name.into()),
         Host::Ip(std::net::IpAddr::V4(address)) => Some(address.to_string()),
         Host::Ip(std::net::IpAddr::V6(address)) => Some(format!("[{address}]")),

@@ -9,13 +9,14 @@ use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use super::{
     Config, ConfigErrors, Fault, Overrides, Place,
     check::{self, World, check},
 };
-use crate::pin::Keys;
+use crate::{net, pin::Keys};
 
 /// A file, or none, and what flags and the environment gave beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -126,6 +127,21 @@ impl World for Process {
 
     fn cores(&self) -> NonZeroUsize {
         std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    }
+
+    fn now(&self) -> SystemTime {
+        net::time_of_day()
+    }
+
+    fn system_roots(&self) -> Vec<Vec<u8>> {
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::debug!(%error, "cannot read some of this machine's root certificates");
+        }
+        let certificates = found.certs.iter();
+        certificates
+            .map(|certificate| certificate.to_vec())
+            .collect()
     }
 }
 

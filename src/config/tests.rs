@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use super::{
@@ -23,6 +23,7 @@ mod documents;
 mod options;
 mod pools;
 mod secrets;
+mod tls;
 
 const BACKEND: &str = "[[backends]]\nurl = \"http://127.0.0.1:9001\"\n";
 
@@ -50,6 +51,14 @@ impl World for TestWorld {
 
     fn cores(&self) -> NonZeroUsize {
         NonZeroUsize::new(64).unwrap()
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000) // in September 2026
+    }
+
+    fn system_roots(&self) -> Vec<Vec<u8>> {
+        Vec::new()
     }
 }
 

@@ -8,11 +8,17 @@ use std::{
     time::Duration,
 };
 
-use crate::net::Deadline;
+use http::StatusCode;
+
+use crate::{limits::Limit, net::Deadline};
 
 /// An idle connection keeps its buffers for this long, in case that the next request is near. A burst of connections has
 /// theirs all at one time, and the allocator does not give all of it back: with a second, 5,000 cost 10 KiB each.
 const STAYS_READY: Duration = Duration::from_millis(200);
+
+/// The same after an error that came before the request's body had to end: its rest may be on its way, and is read for
+/// two seconds.
+const STAYS_READY_IN_DOUBT: Duration = Duration::from_secs(3);
 
 /// Bytes of an answer that wait to be written, from which on no more of it is asked for. Above it comes one frame.
 /// Small events that come together still leave together.
@@ -28,14 +34,22 @@ pub(super) struct Pace {
     deadline: Deadline,
     request_head: Duration,
     keep_alive: Duration,
+    /// The request under way has a body.
+    has_body: Cell<bool>,
+    /// How long the connection keeps its buffers when the request under way has ended.
+    stays_ready: Cell<Duration>,
     /// What is left of `keep_alive` when the deadline of an idle connection expires.
     idle_left: Cell<Duration>,
     /// The end of HTTP on the connection is to be no end of the connection.
     parking: Cell<bool>,
     /// Bytes of the answer that were taken and not written.
     unwritten: Cell<usize>,
+    /// The socket did not take all that was to be written.
+    blocked: Cell<bool>,
     /// Who wants to take more of the answer.
     held_back: RefCell<Option<Waker>>,
+    /// No request has come yet.
+    fresh: Cell<bool>,
     /// The answer under way has no end of its own but the connection's.
     close_delimited: Cell<bool>,
     must_reset: Cell<bool>,
@@ -66,6 +80,16 @@ pub(super) enum Expired {
     Head,
 }
 
+impl Expired {
+    /// The limit that was reached.
+    pub(super) fn limit(self) -> Limit {
+        match self {
+            Self::Resting | Self::Idle => Limit::KeepAlive,
+            Self::Silent | Self::Head => Limit::RequestHead,
+        }
+    }
+}
+
 impl Pace {
     /// The pace of a new connection, whose client is expected to speak at once.
     pub(super) fn new(deadline: Deadline, request_head: Duration, keep_alive: Duration) -> Self {
@@ -75,10 +99,14 @@ impl Pace {
             deadline,
             request_head,
             keep_alive,
+            has_body: Cell::new(false),
+            stays_ready: Cell::new(STAYS_READY),
             idle_left: Cell::new(Duration::ZERO),
             parking: Cell::new(false),
             unwritten: Cell::new(0),
+            blocked: Cell::new(false),
             held_back: RefCell::new(None),
+            fresh: Cell::new(true),
             close_delimited: Cell::new(false),
             must_reset: Cell::new(false),
         }
@@ -97,14 +125,22 @@ impl Pace {
     }
 
     /// A head is complete; the request ends when the guard is dropped.
-    pub(super) fn begin(this: &Rc<Self>) -> Busy {
+    pub(super) fn begin(this: &Rc<Self>, has_body: bool) -> Busy {
+        this.has_body.set(has_body);
         this.doing.set(Doing::Request);
+        this.fresh.set(false);
         this.deadline.clear();
         Busy(Rc::clone(this))
     }
 
     /// The answer begins.
-    pub(super) fn answer(&self, close_delimited: bool) {
+    pub(super) fn answer(&self, status: StatusCode, close_delimited: bool) {
+        let in_doubt = self.has_body.get() && !status.is_success();
+        self.stays_ready.set(if in_doubt {
+            STAYS_READY_IN_DOUBT
+        } else {
+            STAYS_READY
+        });
         self.close_delimited.set(close_delimited);
     }
 
@@ -112,6 +148,11 @@ impl Pace {
     /// answer's, that is shown by a reset: else the client would take it for complete.
     pub(super) fn cut(&self) {
         self.must_reset.set(self.close_delimited.get());
+    }
+
+    /// Whether no request has come yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh.get()
     }
 
     pub(super) fn must_reset(&self) -> bool {
@@ -166,8 +207,19 @@ impl Pace {
         }
     }
 
+    /// The socket takes nothing at the moment, and something is to be written.
+    pub(super) fn block(&self) {
+        self.blocked.set(true);
+    }
+
+    /// Whether something is to be written.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.get()
+    }
+
     /// Nothing is left to be written.
     pub(super) fn wrote_all(&self) {
+        self.blocked.set(false);
         self.wrote(usize::MAX);
     }
 
@@ -195,7 +247,7 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         let Self(pace) = self;
-        let ready = pace.keep_alive.min(STAYS_READY);
+        let ready = pace.keep_alive.min(pace.stays_ready.get());
         pace.doing.set(Doing::Idle);
         pace.idle_left.set(pace.keep_alive - ready);
         pace.deadline.set(ready);

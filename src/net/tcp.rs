@@ -28,16 +28,17 @@ const KEEP_ALIVE_PROBES: u32 = 3;
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 * 1024;
 
-/// Raises the soft limit of open files to the hard one, and gives it. Most systems start services with 1,024,
-/// and a stream needs two.
+/// Raises the soft limit of open files to the hard one, and gives what it is then. Most systems start services with
+/// 1,024, and a stream needs two.
 ///
 /// # Errors
 ///
-/// As the kernel says; the limit is then as before.
+/// When the limit cannot be read.
 pub fn raise_open_files() -> io::Result<u64> {
-    let (_, hard) = Resource::NOFILE.get()?;
-    Resource::NOFILE.set(hard, hard)?;
-    Ok(hard)
+    let (soft, hard) = Resource::NOFILE.get()?;
+    // No limit at all may be more than the kernel gives to anybody.
+    let raised = Resource::NOFILE.set(hard, hard);
+    Ok(if raised.is_ok() { hard } else { soft })
 }
 
 impl Liveness {

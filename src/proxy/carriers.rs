@@ -96,6 +96,11 @@ impl Carrying {
         Ok(Self { carries, body })
     }
 
+    /// Whether it is longer than what is read.
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(self.body, Body::Longer(_))
+    }
+
     /// Takes what the client is still sending off its hands.
     pub(super) fn discard(self) {
         match self.body {

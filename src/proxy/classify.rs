@@ -9,6 +9,7 @@ use hyper::body::Incoming;
 
 use super::{Asked, Proxy, carriers::Carrying, error::ProxyError, headers, route::pool_of};
 use crate::{
+    limits::Limit,
     mcp::{self, RequestKind},
     net::Deadline,
     observe::Exchange,
@@ -94,7 +95,14 @@ impl Proxy {
         modern.affinity = pool.and_then(|pool| affinity(pool, head, peer.ip()));
         let passing = || self.passing(table, body, (asked, head_deadline), exchange, None);
         let most = table.limits.body_bytes;
-        Ok(Carrying::of(modern, pool, &head.headers, most, passing).await?)
+        let carrying = Carrying::of(modern, pool, &head.headers, most, passing).await?;
+        if carrying
+            .as_ref()
+            .is_some_and(|carrying| carrying.is_unread())
+        {
+            self.reached.count(Limit::BodyBytes);
+        }
+        Ok(carrying)
     }
 }
 

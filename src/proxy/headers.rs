@@ -12,9 +12,10 @@ use http::{
     uri::PathAndQuery,
 };
 
-pub use self::inspect::{Ambiguous, MAX_TARGET, Scan, TooLarge, check_size, host_of, scan};
+pub use self::inspect::{Ambiguous, Scan, TooLarge, check_size, host_of, scan};
 use self::inspect::{is_plainly_framed, nominated, stops_here};
 use crate::{
+    backend::Scheme,
     config::{HostHeader, PathPrefix},
     mcp::{
         era,
@@ -28,11 +29,20 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 
+/// What a backend is told of the client's side.
+#[derive(Debug, Clone, Copy)]
+pub struct Forwarded<'a> {
+    /// The client's address.
+    pub client: &'a HeaderValue,
+    /// What the client speaks.
+    pub scheme: Scheme,
+}
+
 /// Makes the head of a request what the backend is to see, but for its Host: see [`set_host`].
 pub fn to_backend(
     head: &mut Parts,
     scan: &Scan,
-    forwarded_for: &HeaderValue,
+    forwarded: &Forwarded<'_>,
     strip: Option<&PathPrefix>,
     session: Option<ServerSessionId>,
 ) {
@@ -43,9 +53,9 @@ pub fn to_backend(
     for name in &scan.stop {
         head.headers.remove(name);
     }
-    head.headers.insert(FORWARDED_FOR, forwarded_for.clone());
-    head.headers
-        .insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    head.headers.insert(FORWARDED_FOR, forwarded.client.clone());
+    let scheme = HeaderValue::from_static(forwarded.scheme.as_str());
+    head.headers.insert(FORWARDED_PROTO, scheme);
     if let Some(host) = head.headers.get(header::HOST).cloned() {
         head.headers.insert(FORWARDED_HOST, host);
     }

@@ -7,16 +7,23 @@ use super::{
     classify::Arrival,
     error::ProxyError,
 };
-use crate::{observe::Outcome, upstream::Failure};
+use crate::{
+    limits::{Full, Reached},
+    observe::{Exchange, Outcome},
+    upstream::Failure,
+};
 
 impl Arrival {
     /// Refuses it, and takes what its client is still sending off its hands.
-    pub(super) fn refuse(self, error: &ProxyError) -> Response<Answer> {
+    pub(super) fn refuse(self, error: &ProxyError, reached: &Reached) -> Response<Answer> {
         if let Some(unread) = self.body.filter(|_| !self.waits_for_continue) {
             body::discard(unread);
         }
         let (peer, exchange) = (self.peer, self.exchange);
         let verdict = error.verdict();
+        if let Some(limit) = verdict.limit {
+            reached.count(limit);
+        }
         match error {
             // A client that leaves within its own request's body is its own affair.
             ProxyError::Upstream(Failure::RequestBody(_)) | ProxyError::RequestBody(_) => {}
@@ -27,7 +34,8 @@ impl Arrival {
                     "no usable answer from the backend"
                 );
             }
-            ProxyError::TooLarge(_)
+            ProxyError::Full(_)
+            | ProxyError::TooLarge(_)
             | ProxyError::Ambiguous(_)
             | ProxyError::Unclassifiable(_)
             | ProxyError::NoPool
@@ -47,6 +55,13 @@ impl Arrival {
             .response()
             .map(|body| Answer::Own(Some(body), exchange))
     }
+}
+
+/// The answer to a request of a connection for which there is no room. It has no line in the log: there may be many.
+#[must_use]
+pub fn turn_away(full: Full) -> Response<Answer> {
+    let answer = ProxyError::Full(full).response();
+    answer.map(|body| Answer::Own(Some(body), Exchange::default()))
 }
 
 /// An error with its causes, for one log line.

@@ -25,7 +25,7 @@ use super::{
     classify::Classified,
     deliver::{Delivered, Delivery},
     error::ProxyError,
-    headers::{self, Exchanged},
+    headers::{self, Exchanged, Forwarded},
 };
 use crate::{
     config::OnLoss,
@@ -117,7 +117,7 @@ impl<'a> Delivery<'a> {
         &self,
         head: &request::Parts,
         classified: &'a Classified,
-        forwarded_for: &HeaderValue,
+        forwarded: &Forwarded<'_>,
     ) -> Part<'a> {
         let Self {
             proxy,
@@ -142,7 +142,7 @@ impl<'a> Delivery<'a> {
             RequestKind::Session(id) if Pin::parse(Kind::Session, id.as_bytes()).is_some() => {
                 let mut rewritten = head.clone();
                 let strip = pool.options.strip_prefix.as_ref();
-                headers::to_backend(&mut rewritten, &classified.scan, forwarded_for, strip, None);
+                headers::to_backend(&mut rewritten, &classified.scan, forwarded, strip, None);
                 Part::Continues(Box::new(Renewal {
                     proxy,
                     table,

@@ -1,4 +1,4 @@
-//! Makes a connection to a backend: resolve, connect, handshake. Resolving has its own share of the time.
+//! Makes a connection to a backend: resolve, connect, TLS, handshake. Resolving has its own share of the time.
 
 use std::{
     io,
@@ -15,11 +15,15 @@ use hyper::{
     client::conn::http1::{self, SendRequest},
     rt::{Read, ReadBufCursor, Write},
 };
+use rustls::CertificateError;
 
 use super::{Options, names::Names};
 use crate::{
     backend::{Endpoint, Host},
-    net::{self, Liveness, Stream},
+    net::{
+        self, Liveness, Stream,
+        tls::{self, Socket},
+    },
 };
 
 /// hyper reads bodies into a buffer of up to this size.
@@ -77,6 +81,64 @@ pub enum ConnectError {
     /// The connection was lost in the handshake.
     #[error("the connection was lost at once")]
     Handshake(#[source] hyper::Error),
+    /// The backend's certificate is not believed.
+    #[error("the certificate of {name} is not believed: {why}")]
+    Certificate {
+        /// Whom it has to be for.
+        name: Box<str>,
+        /// What is wrong with it, and what to do about it.
+        why: Distrust,
+        /// What TLS said.
+        source: rustls::Error,
+    },
+    /// The TLS handshake came to nothing for another reason.
+    #[error("no TLS with {name}")]
+    Tls {
+        /// Who was to be there.
+        name: Box<str>,
+        /// What was said, or not.
+        source: io::Error,
+    },
+}
+
+/// Why a certificate is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// It is for others.
+    #[error(
+        "it is for other names; write server_name under tls of the pool if one of those is meant"
+    )]
+    Name,
+    /// Nobody who is believed has issued it.
+    #[error(
+        "its issuer is not among the roots that are believed; see `roots` under tls of the pool"
+    )]
+    Issuer,
+    /// Its time is over.
+    #[error("it has expired")]
+    Expired,
+    /// Its time has not begun.
+    #[error("it is not valid yet, or this machine's clock is wrong")]
+    NotYetValid,
+    /// Anything else.
+    #[error("it cannot be used")]
+    Other,
+}
+
+impl From<&CertificateError> for Distrust {
+    fn from(error: &CertificateError) -> Self {
+        match error {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Self::Name
+            }
+            CertificateError::UnknownIssuer => Self::Issuer,
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                Self::NotYetValid
+            }
+            _ => Self::Other,
+        }
+    }
 }
 
 impl ConnectError {
@@ -96,7 +158,12 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let began = net::now();
     let stream = open(endpoint, options.connect, options.liveness, names).await?;
+    let left = options
+        .connect
+        .saturating_sub(net::now().saturating_duration_since(began));
+    let socket = speak(stream, endpoint, left).await?;
     let handshake = http1::Builder::new()
         // Small messages leave in one plain write: CPU per request ×0.8 against writev.
         .writev(false)
@@ -104,7 +171,7 @@ where
         .max_header_size(options.header_bytes)
         // Else a client that does not read costs 400 KiB here alone.
         .max_buf_size(options.header_bytes.max(MIN_BUFFER))
-        .handshake(Patient(stream));
+        .handshake(Patient(socket));
     let (sender, connection) = handshake.await.map_err(ConnectError::Handshake)?;
     tokio::task::spawn_local(async move {
         // Its errors reach whoever waits for the answer or reads the body.
@@ -118,7 +185,7 @@ where
 /// A connection whose end is seen by reading alone. A server that refuses a request by its head answers
 /// and closes while the body is still on its way. That fails our write, and hyper would give up with the
 /// answer, such as 413, unread.
-struct Patient(Stream);
+struct Patient(Socket);
 
 impl Read for Patient {
     fn poll_read(
@@ -143,7 +210,11 @@ impl Write for Patient {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        match ready!(Pin::new(&mut self.0).poll_flush(cx)) {
+            // With TLS, what was written may be on its way until now.
+            Err(error) if is_closed_by_peer(&error) => Poll::Ready(Ok(())),
+            flushed => Poll::Ready(flushed),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -156,6 +227,41 @@ fn is_closed_by_peer(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
     )
+}
+
+/// Makes of a connection what is spoken with the backend, within `limit`: TLS, if its URL says so. Cancel safe.
+///
+/// # Errors
+///
+/// [`ConnectError::Certificate`] and [`ConnectError::Tls`].
+pub async fn speak(
+    stream: Stream,
+    endpoint: &Endpoint,
+    limit: Duration,
+) -> Result<Socket, ConnectError> {
+    let Some(settings) = &endpoint.tls else {
+        return Ok(Socket::clear(stream));
+    };
+    // In a box of its own: who speaks no TLS does not pay for it.
+    let connecting = Box::pin(tls::connect(stream, settings));
+    let connected = net::within(limit, connecting).await.unwrap_or_else(|| {
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "it did not finish the handshake in time; does it speak TLS?",
+        ))
+    });
+    connected.map_err(|source| {
+        let name = settings.name().to_str().into();
+        let inner = source.get_ref().and_then(|inner| inner.downcast_ref());
+        match inner {
+            Some(error @ rustls::Error::InvalidCertificate(problem)) => ConnectError::Certificate {
+                name,
+                why: Distrust::from(problem),
+                source: error.clone(),
+            },
+            Some(_) | None => ConnectError::Tls { name, source },
+        }
+    })
 }
 
 /// Opens a TCP connection to the backend's one address within `limit`. Cancel safe.

@@ -23,7 +23,10 @@ fn sent(lines: &[(&str, &str)], strip: Option<&str>, target: &str) -> Parts {
     to_backend(
         &mut head,
         &scan,
-        &HeaderValue::from_static("192.0.2.1"),
+        &Forwarded {
+            client: &HeaderValue::from_static("192.0.2.1"),
+            scheme: Scheme::Http,
+        },
         prefix.as_ref(),
         None,
     );
