@@ -42,7 +42,7 @@ pub struct Options {
     pub keep_alive: Duration,
     /// What the kernel watches for.
     pub liveness: Liveness,
-    /// Most bytes of a head.
+    /// Most bytes of a head, its first line among them.
     pub header_bytes: usize,
     /// Most header lines.
     pub headers: usize,
@@ -125,7 +125,7 @@ impl<H: Handler> Connection<H> {
         self: Rc<Self>,
         request: Request<Incoming>,
     ) -> Result<Response<Held<H::Body>>, Infallible> {
-        let busy = Pace::begin(&self.pace, !request.body().is_end_stream());
+        let busy = Pace::begin(&self.pace, &request.body().size_hint());
         let http_10 = request.version() == Version::HTTP_10;
         let handler = &self.server.handler;
         let mut response = match self.full {

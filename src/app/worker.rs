@@ -151,7 +151,7 @@ impl Handler for Traffic {
             request_head: table.timeouts.request_head,
             keep_alive: table.timeouts.keep_alive,
             liveness: proxy::client_liveness(&table),
-            header_bytes: table.limits.header_bytes,
+            header_bytes: table.limits.header_bytes + table.limits.target_bytes,
             headers: table.limits.headers,
             room: Room {
                 all: table.limits.connections,

@@ -9,12 +9,16 @@ use std::{
 };
 
 use http::StatusCode;
+use hyper::body::SizeHint;
 
 use crate::{limits::Limit, net::Deadline};
 
-/// An idle connection keeps its buffers for this long, in case that the next request is near. A burst of connections has
-/// theirs all at one time, and the allocator does not give all of it back: with a second, 5,000 cost 10 KiB each.
+/// An idle connection on which requests follow each other keeps its buffers for this long. One request alone lets go of
+/// them at once: a burst of many connections would have theirs all at one time, and the allocator gives little back.
 const STAYS_READY: Duration = Duration::from_millis(200);
+
+/// Bodies up to this come with their head, and have been read when the answer ends.
+const SHORT_BODY: u64 = 8 * 1024;
 
 /// The same after an error that came before the request's body had to end: its rest may be on its way, and is read for
 /// two seconds.
@@ -34,10 +38,16 @@ pub(super) struct Pace {
     deadline: Deadline,
     request_head: Duration,
     keep_alive: Duration,
-    /// The request under way has a body.
-    has_body: Cell<bool>,
+    /// The request under way has a body of which the rest may come after the answer.
+    has_long_body: Cell<bool>,
+    /// Another request has come since the connection had its buffers last.
+    is_hot: Cell<bool>,
+    /// It has them, and a request has come.
+    is_warm: Cell<bool>,
     /// How long the connection keeps its buffers when the request under way has ended.
     stays_ready: Cell<Duration>,
+    /// It is to let go of them now.
+    rests_now: Cell<bool>,
     /// What is left of `keep_alive` when the deadline of an idle connection expires.
     idle_left: Cell<Duration>,
     /// The end of HTTP on the connection is to be no end of the connection.
@@ -99,7 +109,10 @@ impl Pace {
             deadline,
             request_head,
             keep_alive,
-            has_body: Cell::new(false),
+            has_long_body: Cell::new(false),
+            is_hot: Cell::new(false),
+            is_warm: Cell::new(false),
+            rests_now: Cell::new(false),
             stays_ready: Cell::new(STAYS_READY),
             idle_left: Cell::new(Duration::ZERO),
             parking: Cell::new(false),
@@ -125,8 +138,11 @@ impl Pace {
     }
 
     /// A head is complete; the request ends when the guard is dropped.
-    pub(super) fn begin(this: &Rc<Self>, has_body: bool) -> Busy {
-        this.has_body.set(has_body);
+    pub(super) fn begin(this: &Rc<Self>, body: &SizeHint) -> Busy {
+        let is_short = body.upper().is_some_and(|most| most <= SHORT_BODY);
+        this.has_long_body.set(!is_short);
+        this.is_hot.set(this.is_warm.replace(true));
+        this.rests_now.set(false);
         this.doing.set(Doing::Request);
         this.fresh.set(false);
         this.deadline.clear();
@@ -135,12 +151,12 @@ impl Pace {
 
     /// The answer begins.
     pub(super) fn answer(&self, status: StatusCode, close_delimited: bool) {
-        let in_doubt = self.has_body.get() && !status.is_success();
-        self.stays_ready.set(if in_doubt {
-            STAYS_READY_IN_DOUBT
-        } else {
-            STAYS_READY
-        });
+        let stays_ready = match (self.has_long_body.get(), self.is_hot.get()) {
+            (true, _) if !status.is_success() => STAYS_READY_IN_DOUBT,
+            (true, _) | (false, true) => STAYS_READY,
+            (false, false) => Duration::ZERO,
+        };
+        self.stays_ready.set(stays_ready);
         self.close_delimited.set(close_delimited);
     }
 
@@ -161,6 +177,10 @@ impl Pace {
 
     /// Ready when the client has been waited for too long.
     pub(super) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<Expired> {
+        // What is still to be written goes first.
+        if self.rests_now.take() && self.is_idle() && !self.is_blocked() {
+            return Poll::Ready(Expired::Resting);
+        }
         self.deadline
             .poll_expired(cx)
             .map(|()| match self.doing.get() {
@@ -171,8 +191,9 @@ impl Pace {
             })
     }
 
-    /// Waits for the rest of the time that a connection may idle.
+    /// Waits for the rest of the time that a connection may idle, from now on without buffers.
     pub(super) fn rest(&self) {
+        self.is_warm.set(false);
         self.deadline.set(self.idle_left.take());
     }
 
@@ -247,7 +268,9 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         let Self(pace) = self;
-        let ready = pace.keep_alive.min(pace.stays_ready.get());
+        let stays_ready = pace.stays_ready.get();
+        pace.rests_now.set(stays_ready.is_zero());
+        let ready = pace.keep_alive.min(stays_ready.max(STAYS_READY));
         pace.doing.set(Doing::Idle);
         pace.idle_left.set(pace.keep_alive - ready);
         pace.deadline.set(ready);

@@ -94,7 +94,7 @@ fn each_limit_counts_what_it_has_refused() {
     let backend = Backend::stateful("a");
     let pinring = with_admin(
         &backend,
-        "[limits]\nsessions_per_backend = 1\nheader_bytes = \"8KiB\"\nbody_bytes = \"1KiB\"\n\
+        "[limits]\ntarget_bytes = \"1KiB\"\nsessions_per_backend = 1\nheader_bytes = \"8KiB\"\nbody_bytes = \"1KiB\"\n\
          [timeouts]\nrequest_head = \"300ms\"\nrequest_body_idle = \"300ms\"\nkeep_alive = \"500ms\"\n",
     );
     let once = |bytes: &str| {
@@ -192,15 +192,14 @@ fn connections_beyond_the_open_files_are_refused_at_start_and_the_default_is_low
     let allowed = ["prlimit", "--nofile=256:1000"];
     let pinring = Pinring::start_by(
         &allowed,
-        "backends = [\"http://127.0.0.1:9\"]\n[server]\nlisten = \"127.0.0.1:0\"\nthreads = 2\n",
+        "backends = [{ url = \"http://127.0.0.1:9\" }]\n[server]\nlisten = \"127.0.0.1:0\"\nthreads = 2\n",
     );
     assert_eq!(pinring.open_files_allowed(), (1000, 1000));
     pinring.wait_for_log("limits.connections is 428 instead of 20000");
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pinring.toml");
-    let toml =
-        "backends = [\"http://127.0.0.1:9\"]\n[server]\nthreads = 2\n[limits]\nconnections = 429\n";
+    let toml = "backends = [{ url = \"http://127.0.0.1:9\" }]\n[server]\nthreads = 2\n[limits]\nconnections = 429\n";
     std::fs::write(&file, toml).unwrap();
     let binary = env!("CARGO_BIN_EXE_pinring");
     let run = |how: &str| {
@@ -247,6 +246,10 @@ fn an_idle_connection_costs_less_than_8_kib() {
         eventually("each costs less than 8 KiB", || {
             pinring.share_of_memory() < before + 8 * CONNECTIONS
         });
+        eprintln!(
+            "{} KiB for {CONNECTIONS} connections that were used {uses} times",
+            pinring.share_of_memory() - before
+        );
         drop(idle);
     }
 }
@@ -400,11 +403,12 @@ fn a_client_that_does_not_read_costs_less_than_256_kib_and_100_of_them_32_mib() 
         drop(get_stuck(&pinring, kind)); // what is paid once
         settle(&written);
         let before = pinring.share_of_memory();
-        let mut stuck = vec![get_stuck(&pinring, kind)];
+        // The allocator's grain is coarser than one client.
+        let mut stuck: Vec<Client> = (0..8).map(|_| get_stuck(&pinring, kind)).collect();
         settle(&written);
-        let one = pinring.share_of_memory().saturating_sub(before);
+        let one = pinring.share_of_memory().saturating_sub(before) / stuck.len();
         assert!(one <= 256, "{name}: {one} KiB");
-        stuck.extend((1..100).map(|_| get_stuck(&pinring, kind)));
+        stuck.extend((stuck.len()..100).map(|_| get_stuck(&pinring, kind)));
         settle(&written);
         let all = pinring.share_of_memory().saturating_sub(before);
         assert!(all <= 32 * 1024, "{name}: {all} KiB for all");
