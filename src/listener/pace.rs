@@ -179,6 +179,7 @@ impl Pace {
     pub(super) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<Expired> {
         // What is still to be written goes first.
         if self.rests_now.take() && self.is_idle() && !self.is_blocked() {
+            self.idle_left.set(self.keep_alive);
             return Poll::Ready(Expired::Resting);
         }
         self.deadline
