@@ -74,6 +74,8 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// Every file that was read: a change of any of them is a reason to load again.
     pub files: Vec<PathBuf>,
+    /// The chains of certificates that were read, by their digests: of [`Config::tls`] and of pools.
+    pub chains: Vec<[u8; 32]>,
     /// What is no fault, and what an operator should know all the same: one sentence each.
     pub notes: Vec<String>,
 }

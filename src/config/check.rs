@@ -55,12 +55,19 @@ pub trait World {
 
     /// The root certificates that this machine believes, in DER; none where it has none.
     fn system_roots(&self) -> Vec<Vec<u8>>;
+
+    /// Whether the chain of certificates with this digest is shown already: that its time is over is then no reason to
+    /// refuse all else.
+    fn is_in_force(&self, _chain: &[u8; 32]) -> bool {
+        false
+    }
 }
 
-/// A world that remembers which files were read.
+/// A world that remembers which files were read, and which chains of certificates.
 struct Remembering<'a> {
     world: &'a dyn World,
     files: RefCell<Vec<PathBuf>>,
+    chains: RefCell<Vec<[u8; 32]>>,
 }
 
 impl World for Remembering<'_> {
@@ -90,6 +97,11 @@ impl World for Remembering<'_> {
 
     fn system_roots(&self) -> Vec<Vec<u8>> {
         self.world.system_roots()
+    }
+
+    fn is_in_force(&self, chain: &[u8; 32]) -> bool {
+        self.chains.borrow_mut().push(*chain);
+        self.world.is_in_force(chain)
     }
 }
 
@@ -149,6 +161,7 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
     let world = &Remembering {
         world,
         files: RefCell::default(),
+        chains: RefCell::default(),
     };
     let affinity = root.table("affinity");
     let secrets = secrets::read(&affinity, overrides.secret.as_ref(), world);
@@ -178,6 +191,7 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         keys: secrets.keys,
         secrets: secrets.list,
         files: world.files.take(),
+        chains: world.chains.take(),
         notes,
     };
     affinity.finish();

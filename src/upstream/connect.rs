@@ -142,10 +142,22 @@ impl From<&CertificateError> for Distrust {
 }
 
 impl ConnectError {
-    /// Whether to try again soon may help: the port was closed, as it is while a process restarts.
+    /// Whether to try again soon may help: the port was closed, as it is while a process restarts, or a connection was
+    /// lost that was just made.
     #[must_use]
-    pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Refused { .. })
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused { .. } => true,
+            Self::Tls { source, .. } => {
+                is_closed_by_peer(source) || source.kind() == io::ErrorKind::UnexpectedEof
+            }
+            Self::TimedOut { .. }
+            | Self::Failed { .. }
+            | Self::Unresolved { .. }
+            | Self::SeveralAddresses { .. }
+            | Self::Handshake(_)
+            | Self::Certificate { .. } => false,
+        }
     }
 }
 
