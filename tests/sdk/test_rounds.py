@@ -8,6 +8,7 @@ pytestmark = pytest.mark.proxy
 
 MODERN = "2026-07-28"
 KEY = "one key for all replicas, of 32 bytes or more"
+NO_BODIES = "[pool]\nread_bodies = false\n"
 
 both_servers = pytest.mark.parametrize("replicas", ["python-v2", "fastmcp"], ids=lambda name: f"{name}-server")
 
@@ -36,3 +37,9 @@ def test_every_round_reaches_the_replica_that_sealed_its_state(fleet_of, pinring
 def test_one_replica_understands_itself(fleet_of, replicas):
     """If it failed, what is above would say nothing of the way."""
     assert answers("node-v2", fleet_of(replicas).replicas[0].url) == ANSWERS
+
+
+@both_servers
+def test_without_pins_states_are_refused(fleet_of, pinring, replicas):
+    """If they were not, what is above would say nothing of pinring."""
+    assert answers("node-v2", pinring(fleet_of(replicas).three, extra=NO_BODIES).url) != ANSWERS
