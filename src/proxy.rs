@@ -12,6 +12,7 @@ mod deliver;
 pub mod error;
 mod gone;
 pub mod headers;
+mod message_id;
 mod reinitialize;
 mod room;
 mod unknown;
@@ -31,9 +32,10 @@ use self::{
     carriers::Carrying,
     deliver::Delivery,
     error::ProxyError,
+    message_id::MessageId,
     reinitialize::{Part, Recovered},
 };
-pub use self::{reinitialize::Renewals, unknown::Unknowns};
+pub use self::{body::Bodies, reinitialize::Renewals, unknown::Unknowns};
 use crate::{
     config::OnLoss,
     health::probe::Reporter,
@@ -63,6 +65,7 @@ pub struct Proxy {
     unknowns: Unknowns,
     sessions: Sessions,
     renewals: Renewals,
+    bodies: Bodies,
     reporter: Reporter,
     ticker: Ticker,
     watch: Watch,
@@ -78,7 +81,7 @@ impl Proxy {
         tables: Reader,
         unknowns: Unknowns,
         sessions: Sessions,
-        renewals: Renewals,
+        (renewals, bodies): (Renewals, Bodies),
         (reporter, names): (Reporter, Names),
         ticker: Ticker,
         watch: Watch,
@@ -89,6 +92,7 @@ impl Proxy {
             unknowns,
             sessions,
             renewals,
+            bodies,
             reporter,
             ticker,
             watch,
@@ -117,17 +121,18 @@ impl Proxy {
         let (head, body) = request.into_parts();
         // A client that waits for 100-continue sends nothing until the body is asked for.
         let waits = head.headers.contains_key(header::EXPECT);
-        let mut body = Some(body);
+        let mut message = (Some(body), MessageId::default());
         match self
-            .forward(head, &mut body, peer.ip(), forwarded_for, &exchange)
+            .forward(head, &mut message, peer.ip(), forwarded_for, &exchange)
             .await
         {
             Ok(response) => response,
             Err(error) => {
+                let (body, id) = message;
                 if let Some(unread) = body.filter(|_| !waits) {
                     body::discard(unread);
                 }
-                refuse(&error, peer, exchange)
+                refuse(&error, id, peer, exchange)
             }
         }
     }
@@ -135,7 +140,7 @@ impl Proxy {
     async fn forward(
         &self,
         mut head: request::Parts,
-        body: &mut Option<Incoming>,
+        (body, message_id): &mut (Option<Incoming>, MessageId),
         peer: IpAddr,
         forwarded_for: &HeaderValue,
         exchange: &Exchange,
@@ -159,14 +164,19 @@ impl Proxy {
             RequestKind::Modern(modern) => {
                 let pool = pool_of(&table, &head).ok(); // that there is none is refused when it is routed
                 modern.affinity = pool.and_then(|pool| affinity(pool, &head, peer));
-                let most = table.limits.body_bytes;
-                Carrying::of(modern, pool, &head.headers, most, || passing(body, None)).await?
+                let held = || self.bodies.hold(table.limits.body_bytes_total);
+                let room = (table.limits.body_bytes, held);
+                Carrying::of(modern, pool, &head.headers, room, || passing(body, None)).await?
             }
             RequestKind::Session(_)
             | RequestKind::Endpoint(_)
             | RequestKind::NewWork
             | RequestKind::Other => None,
         };
+
+        if let Some(carrying) = &carrying {
+            *message_id = carrying.message_id();
+        }
 
         // 2 route: a refusal says whether the session is gone or will be known.
         let routed = self.route(&mut table, &head, &kind, exchange).await;
@@ -180,6 +190,9 @@ impl Proxy {
                 self.part(&table, pool, &head, rewritten, &kind, exchange)
             }
         };
+        if let Some(kept) = part.keep() {
+            *message_id = MessageId::Kept(kept);
+        }
         let decision = match part.recover(routed).await {
             Ok(Recovered::At(decision)) => decision,
             Ok(Recovered::Denied(denied)) => {
@@ -267,7 +280,8 @@ impl Proxy {
             self.admit(&table, pool, &mut delivered, &asked, head)?;
         }
         if let Some(tasks) = minting {
-            Box::pin(carriers::pin(&table, pool, &mut delivered, tasks)).await?;
+            let held = self.bodies.hold(table.limits.body_bytes_total);
+            Box::pin(carriers::pin(&table, pool, &mut delivered, tasks, held)).await?;
         }
 
         // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.
@@ -420,7 +434,12 @@ fn liveness(table: &RoutingTable, silence: Duration) -> Liveness {
     Liveness::new(timeouts.tcp_keep_alive, timeouts.tcp_user_timeout, silence)
 }
 
-fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<Answer> {
+fn refuse(
+    error: &ProxyError,
+    message_id: MessageId,
+    peer: SocketAddr,
+    exchange: Exchange,
+) -> Response<Answer> {
     let verdict = error.verdict();
     match error {
         // A client that leaves within its own request's body is its own affair.
@@ -439,6 +458,7 @@ fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<
         | ProxyError::Refused(_)
         | ProxyError::StayedUnknown(_)
         | ProxyError::SessionForgotten
+        | ProxyError::BodiesFull
         | ProxyError::NotReinitialized
         | ProxyError::Drained => {
             tracing::debug!(%peer, reason = verdict.reason, error = chain(error), "refused");
@@ -449,7 +469,7 @@ fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<
     // With its head all of it is there. Nobody asks for the body of an answer to HEAD.
     exchange.end(Outcome::Complete);
     error
-        .response()
+        .response(message_id.known().as_ref())
         .map(|body| Answer::Own(Some(body), exchange))
 }
 

@@ -124,7 +124,8 @@ impl Proxy {
         kind: &'a RequestKind,
         exchange: &'a Exchange,
     ) -> Part<'a> {
-        let kept = Kept::up_to(table.limits.replay_bytes);
+        let held = self.bodies.hold(table.limits.body_bytes_total);
+        let kept = Kept::up_to(table.limits.replay_bytes, held);
         match kind {
             RequestKind::NewWork | RequestKind::Other if head.method == Method::POST => {
                 Part::Opens(Box::new(Opening {
