@@ -81,6 +81,24 @@ def test_a_client_from_before_has_sessions_at_a_server_of_both_eras(url_of, repl
         assert session["counts"] == [f"{session['where']}:{number}" for number in range(1, 6)]
 
 
+@by(*v2.CLIENTS)
+@at("node", "python")
+def test_a_client_of_the_newest_revision_hears_from_an_older_server_itself(fleet_of, url_of, replicas, caller):
+    """It takes the revision for granted, and the error that it reports is the one that the server has for it."""
+    errors = [
+        error_of(caller, MODERN, url).replace(url, "URL")
+        for url in (fleet_of(replicas).replicas[0].url, url_of(replicas))
+    ]
+    assert errors[0] == errors[1]
+
+
+def error_of(caller: str, mode: str, url: str) -> str:
+    with pytest.raises(RuntimeError) as failed:
+        v2.run(caller, "tour", mode, url)
+    lines = [line.strip(" |+-") for line in str(failed.value).splitlines()]
+    return next(line for line in lines if "Error" in line)
+
+
 def test_sessions_do_not_notice_that_some_servers_know_a_later_era_too(fleet_of, pinring):
     """As while a fleet is renewed. Clients that probe do: one replica answers that, and others get what follows."""
     old, dual = fleet_of("node").replicas, fleet_of("node-v2").replicas
