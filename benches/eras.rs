@@ -5,7 +5,8 @@
 //! cargo bench --bench eras -- 40 20000  # so many rounds of so many requests
 //! ```
 //!
-//! Only the ratios of one run mean anything: they compare medians of rounds that took turns. Linux alone counts this.
+//! PINRING_BIN names another binary than the one that is built for it. Only the ratios of one run mean anything: they
+//! compare medians of rounds that took turns. Linux alone counts this.
 
 use std::{
     fs,
@@ -88,7 +89,8 @@ fn proxy(backends: &[SocketAddr]) -> (Proxy, SocketAddr) {
         listed.join(", ")
     );
     fs::write(&file, text).expect("the folder is ours");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_pinring"))
+    let built = env!("CARGO_BIN_EXE_pinring").into();
+    let mut child = Command::new(std::env::var_os("PINRING_BIN").unwrap_or(built))
         .arg("--config")
         .arg(&file)
         .args(["--log-format", "json"])

@@ -23,7 +23,7 @@ pub use self::{
     carriers::{Carriers, Mint},
     endpoint::Endpoint,
     event_stream::{Ending, EventStream},
-    held::{Bodies, Held},
+    held::{Bodies, Budget, Held},
     kept::Kept,
     pieces::Pieces,
     request::{Collected, Passing, RequestBody, RequestBodyError},

@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, request};
 use hyper::body::Body as _;
 
 use super::{
-    body::{self, Collected, Held, Passing, RequestBody},
-    deliver::Delivered,
+    body::{self, Budget, Collected, Held, Passing, RequestBody},
+    deliver::{Delivered, Delivery},
     error::ProxyError,
     message_id::MessageId,
 };
@@ -28,7 +28,7 @@ use crate::{
     ring::Member,
     router::{
         carriers::{self, Says},
-        table::{Pool, RoutingTable, Snapshot},
+        table::{Pool, Snapshot},
     },
 };
 
@@ -53,7 +53,7 @@ pub(super) type Tasks = HashMap<Box<str>, [u8; PIN_LEN]>;
 
 impl Carrying {
     /// Reads a request, if it may hold carriers and its pool allows that. `body` begins its body, of which up to `most`
-    /// bytes are read, if `held` has room for them.
+    /// bytes are read, if `budget` has room for them.
     ///
     /// # Errors
     ///
@@ -62,15 +62,14 @@ impl Carrying {
         modern: &mut Modern,
         pool: Option<&Pool>,
         headers: &HeaderMap,
-        (most, held): (usize, impl FnOnce() -> Held),
+        (most, budget): (usize, Budget<'_>),
         body: impl FnOnce() -> Passing,
-    ) -> Result<Option<Self>, ProxyError> {
+    ) -> Result<Option<Box<Self>>, ProxyError> {
         let may_be_read = pool.is_some_and(|pool| pool.options.read_bodies);
         match modern.carries {
             Carries::InBody | Carries::InBodyAndName if may_be_read => {
-                Box::pin(Self::read(modern, headers, body(), most, held()))
-                    .await
-                    .map(Some)
+                let read = Box::pin(Self::read(modern, headers, body(), most, budget));
+                Ok(Some(Box::new(read.await?)))
             }
             Carries::Nothing | Carries::InBody | Carries::InBodyAndName => Ok(None),
         }
@@ -82,10 +81,10 @@ impl Carrying {
         headers: &HeaderMap,
         body: Passing,
         most: usize,
-        held: Held,
+        budget: Budget<'_>,
     ) -> Result<Self, ProxyError> {
         let carries = modern.carries;
-        let body = match body.collect(most, held).await? {
+        let body = match body.collect(most, budget).await? {
             Collected::NoRoom => return Err(ProxyError::BodiesFull),
             Collected::Longer(body) => Body::Longer(body),
             Collected::Whole(body, held) => {
@@ -117,24 +116,23 @@ impl Carrying {
         }
     }
 
-    /// Makes the request what the backend at `member` is to see.
+    /// Makes the request what the backend at `member` is to see. The tasks are for [`pin`].
     pub(super) fn strip(
         self,
-        table: &RoutingTable,
-        pool: &Pool,
+        delivery: &Delivery<'_>,
         member: Member,
         head: &mut request::Parts,
-    ) -> (RequestBody, Tasks) {
+    ) -> (RequestBody, Option<Tasks>) {
         // What is compressed cannot be pinned.
         let identity = HeaderValue::from_static("identity");
         head.headers.insert(header::ACCEPT_ENCODING, identity);
         let (read, held) = match self.body {
             Body::Read(read, held) => (read, held),
-            Body::Longer(body) => return (body, Tasks::new()),
+            Body::Longer(body) => return (body, Some(Tasks::new())),
         };
         let mut tasks = Tasks::new();
         let mut own_len = |carrier: Carrier, string: &str| {
-            let judged = carriers::judge(table, pool, carrier, string);
+            let judged = carriers::judge(delivery.table, delivery.pool, carrier, string);
             if carrier == Carrier::Task
                 && judged.says == Says::Here(member)
                 && let Some(pin) = string.as_bytes().last_chunk()
@@ -155,7 +153,7 @@ impl Carrying {
             head.headers
                 .insert(header::CONTENT_LENGTH, body.len().into());
         }
-        (RequestBody::Whole(held.until_dropped(body)), tasks)
+        (RequestBody::Whole(held.until_dropped(body)), Some(tasks))
     }
 }
 
@@ -173,7 +171,7 @@ fn named(carries: Carries, headers: &HeaderMap) -> Option<Carried> {
     }
 }
 
-/// Pins what the backend has made, as far as its answer is short and `held` has room for it; for the rest it is told
+/// Pins what the backend has made, as far as its answer is short and `budget` has room for it; for the rest it is told
 /// how.
 ///
 /// # Errors
@@ -184,7 +182,7 @@ pub(super) async fn pin(
     pool: &Pool,
     delivered: &mut Delivered,
     tasks: Tasks,
-    mut held: Held,
+    budget: Budget<'_>,
 ) -> Result<(), ProxyError> {
     let (status, headers) = (delivered.response.status(), delivered.response.headers());
     let body = delivered.response.body();
@@ -195,10 +193,11 @@ pub(super) async fn pin(
         return Ok(());
     }
     let length = body.size_hint().exact();
+    let mut held = Held::default();
     let mut carriers = body::Carriers::new(form, mint(table, pool, delivered.member, tasks));
     if length.is_some_and(|length| length <= MOST_COLLECTED as u64)
         && let Some(whole) = delivered
-            .read_whole(MOST_COLLECTED, |more| held.take(more))
+            .read_whole(MOST_COLLECTED, |more| held.take(more, budget))
             .await?
     {
         delivered.read = held.until_dropped(carriers.pass(whole));

@@ -4,10 +4,9 @@ use super::body::Kept;
 use crate::mcp::jsonrpc::Id;
 
 /// Where the id is to be found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) enum MessageId {
-    /// Nobody looks into the body.
-    #[default]
+    /// Nobody has looked into the body.
     Unread,
     /// It has been looked into.
     Read(Option<Id>),

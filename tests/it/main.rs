@@ -32,6 +32,7 @@ mod reinitialize;
 mod reload;
 mod sessions;
 mod shutdown;
+mod soak;
 mod stateless;
 mod streams;
 mod support;

@@ -193,7 +193,9 @@ fn an_id_that_nobody_made_passes_untouched() {
         assert_eq!(body["params"]["taskId"], bad);
     }
     // In revisions whose servers do not compare the header with the body, nobody looks at it.
-    let legacy = format!("mcp-protocol-version: 2025-11-25\r\nmcp-method: tasks/get\r\nmcp-name: {good}\r\n");
+    let legacy = format!(
+        "mcp-protocol-version: 2025-11-25\r\nmcp-method: tasks/get\r\nmcp-name: {good}\r\n"
+    );
     Client::once(pinring.address(), "POST", &legacy, "{}");
     assert_eq!(
         backend.received().pop().unwrap().header("mcp-name"),

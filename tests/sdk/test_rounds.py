@@ -3,6 +3,8 @@ joins them. By default the Python SDK and FastMCP seal it with a key that each p
 
 import pytest
 from rig import v2
+from rig.modern import META, Modern
+from rig.raw import result_text
 
 pytestmark = pytest.mark.proxy
 
@@ -31,6 +33,24 @@ def test_every_round_is_understood_where_the_replicas_share_a_key(own_fleet, pin
 @pytest.mark.parametrize("caller", list(v2.CLIENTS), ids=lambda name: f"{name}-client")
 def test_every_round_reaches_the_replica_that_sealed_its_state(fleet_of, pinring, replicas, caller):
     assert answers(caller, pinring(fleet_of(replicas).three).url) == ANSWERS
+
+
+def test_states_in_event_streams_come_home_too(fleet_of, pinring):
+    client = Modern(pinring(fleet_of("fastmcp").three).url)
+    said = {"inputResponses": {"answer": {"action": "accept", "content": {"answer": "so"}}}}
+    for _ in range(v2.COUNT):
+        first = streamed_round(client)
+        second = streamed_round(client, requestState=first["requestState"], **said)
+        last = streamed_round(client, requestState=second["requestState"], **said)
+        assert result_text({"result": last}).endswith(":so")
+
+
+def streamed_round(client: Modern, **params) -> dict:
+    meta = {"progressToken": "progress", f"{META}/clientCapabilities": {"elicitation": {"form": {}}}}
+    call = {"name": "ask_twice", "arguments": {"question": "why"}, "_meta": meta}
+    with client.stream("tools/call", **call, **params) as events:
+        assert events.response.headers["content-type"].startswith("text/event-stream")
+        return list(events)[-1]["result"]
 
 
 @both_servers

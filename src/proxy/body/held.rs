@@ -15,57 +15,53 @@ use bytes::Bytes;
 pub struct Bodies(Arc<AtomicUsize>);
 
 impl Bodies {
-    /// Nothing of a body yet, which will have as much room as the others leave of `most` bytes.
+    /// Room for all of them together.
     #[must_use]
-    pub fn hold(&self, most: usize) -> Held {
-        Held {
-            all: self.clone(),
-            most,
-            bytes: 0,
-        }
+    pub fn up_to(&self, most: usize) -> Budget<'_> {
+        Budget { all: self, most }
     }
 }
 
+/// How many bytes all bodies may have.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget<'a> {
+    pub(super) all: &'a Bodies,
+    pub(super) most: usize,
+}
+
 /// What is held of one body. Given back when it is dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Held {
-    all: Bodies,
-    most: usize,
+    /// Once there is something.
+    all: Option<Bodies>,
     bytes: usize,
 }
 
 impl Held {
-    /// Takes room for so many bytes more; `false` if there is none.
+    /// Takes so many bytes more of a budget, always the same; `false` if it is used up.
     #[must_use]
-    pub fn take(&mut self, bytes: usize) -> bool {
-        let Bodies(all) = &self.all;
+    pub fn take(&mut self, bytes: usize, budget: Budget<'_>) -> bool {
+        let Bodies(all) = self.all.get_or_insert_with(|| budget.all.clone());
         let before = all.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;
-        before + bytes <= self.most
+        before + bytes <= budget.most
     }
 
     /// The body itself: it counts until its last clone is dropped.
     #[must_use]
     pub fn until_dropped(self, body: Bytes) -> Bytes {
-        if self.bytes == 0 {
+        if self.all.is_none() {
             return body;
         }
         Bytes::from_owner(Counted { body, _held: self })
-    }
-
-    /// Holds nothing any longer.
-    pub fn give_back(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        if bytes > 0 {
-            let Bodies(all) = &self.all;
-            all.fetch_sub(bytes, Ordering::Relaxed);
-        }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.give_back();
+        if let Some(Bodies(all)) = &self.all {
+            all.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -87,23 +83,24 @@ mod tests {
     #[test]
     fn all_bodies_share_the_room_and_give_it_back() {
         let bodies = Bodies::default();
-        let (mut one, mut other) = (bodies.hold(10), bodies.hold(10));
-        assert!(one.take(6) && other.take(4));
-        assert!(!other.take(1), "it is full");
+        let budget = bodies.up_to(10);
+        let (mut one, mut other) = (Held::default(), Held::default());
+        assert!(one.take(6, budget) && other.take(4, budget));
+        assert!(!other.take(1, budget), "it is full");
         drop(other);
-        assert!(one.take(4));
+        assert!(one.take(4, budget));
         let body = one.until_dropped(Bytes::from_static(b"0123456789"));
         let part = body.slice(..1);
         drop(body);
-        assert!(!bodies.hold(10).take(1), "a part holds the whole");
+        assert!(!Held::default().take(1, budget), "a part holds the whole");
         drop(part);
-        assert!(bodies.hold(10).take(10));
+        assert!(Held::default().take(10, budget));
     }
 
     #[test]
     fn what_takes_no_room_is_the_body_as_it_came() {
         let body = Bytes::from(vec![b'x'; 100]);
-        let same = Bodies::default().hold(0).until_dropped(body.clone());
+        let same = Held::default().until_dropped(body.clone());
         assert_eq!(same.as_ptr(), body.as_ptr());
     }
 }

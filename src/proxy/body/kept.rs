@@ -9,7 +9,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
-use super::Held;
+use super::{Bodies, Budget, Held};
 
 /// What was kept of a body so far. Clones are of the same body.
 #[derive(Debug, Clone)]
@@ -25,6 +25,9 @@ struct Copy {
     room: usize,
     /// Counts what is joined.
     held: Held,
+    bodies: Bodies,
+    /// How many bytes all bodies may have.
+    most: usize,
     state: State,
     waiting: Option<Waker>,
 }
@@ -38,14 +41,16 @@ enum State {
 }
 
 impl Kept {
-    /// Nothing yet, and at most `limit` bytes, for which `held` has to have room.
+    /// Nothing yet, and at most `limit` bytes, for which `budget` has to have room.
     #[must_use]
-    pub fn up_to(limit: usize, held: Held) -> Self {
+    pub fn up_to(limit: usize, budget: Budget<'_>) -> Self {
         Self(Rc::new(RefCell::new(Copy {
             first: Bytes::new(),
             joined: BytesMut::new(),
             room: limit,
-            held,
+            held: Held::default(),
+            bodies: budget.all.clone(),
+            most: budget.most,
             state: State::Coming,
             waiting: None,
         })))
@@ -97,7 +102,8 @@ impl Copy {
             return true;
         }
         let first = std::mem::take(&mut self.first);
-        if !self.held.take(first.len() + chunk.len()) {
+        let budget = self.bodies.up_to(self.most);
+        if !self.held.take(first.len() + chunk.len(), budget) {
             return false;
         }
         self.joined.extend_from_slice(&first);
@@ -112,7 +118,7 @@ impl Copy {
             match state {
                 State::Lost => {
                     self.first = Bytes::new();
-                    self.held.give_back();
+                    self.held = Held::default();
                 }
                 State::Whole if !joined.is_empty() => self.first = joined.freeze(),
                 State::Whole | State::Coming => {}
@@ -149,21 +155,21 @@ mod tests {
     use super::{super::Bodies, *};
 
     fn up_to(limit: usize) -> Kept {
-        Kept::up_to(limit, Bodies::default().hold(usize::MAX))
+        Kept::up_to(limit, Bodies::default().up_to(usize::MAX))
     }
 
     #[test]
     fn a_body_that_others_leave_no_room_for_is_not_kept() {
         let bodies = Bodies::default();
-        let mut other = bodies.hold(10);
-        assert!(other.take(6));
-        let kept = Kept::up_to(10, bodies.hold(10));
+        let (mut other, budget) = (Held::default(), bodies.up_to(10));
+        assert!(other.take(6, budget));
+        let kept = Kept::up_to(10, budget);
         let keeping = Keeping(kept.clone());
         keeping.passes(&Bytes::from_static(b"one"));
         keeping.passes(&Bytes::from_static(b"two"));
         keeping.ends();
         assert_eq!(kept.whole(), None);
-        assert!(bodies.hold(10).take(4), "and takes none");
+        assert!(other.take(4, budget), "and takes none");
     }
 
     #[test]

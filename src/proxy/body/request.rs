@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::{
-    Held, discard,
+    Budget, Held, discard,
     kept::{Keeping, Kept},
     pieces::Pieces,
     read_on,
@@ -159,7 +159,7 @@ impl Passing {
         passing
     }
 
-    /// Reads the body, if it has no more than `most` bytes, and `held` has room for it.
+    /// Reads the body, if it has no more than `most` bytes, and `budget` has room for it.
     ///
     /// # Errors
     ///
@@ -167,18 +167,18 @@ impl Passing {
     pub async fn collect(
         mut self,
         most: usize,
-        mut held: Held,
+        budget: Budget<'_>,
     ) -> Result<Collected, RequestBodyError> {
         if self.incoming.size_hint().lower() > most as u64 {
             return Ok(Collected::Longer(RequestBody::Passing(self)));
         }
-        let mut read = Pieces::default();
+        let (mut read, mut held) = (Pieces::default(), Held::default());
         while let Some(frame) = poll_fn(|cx| self.poll(cx)).await {
             let Ok(data) = frame?.into_data() else {
                 continue;
             };
             let is_one_piece = read.is_empty() && self.incoming.is_end_stream();
-            let has_room = is_one_piece || held.take(data.len());
+            let has_room = is_one_piece || held.take(data.len(), budget);
             read.push(data);
             if read.len() > most {
                 let begun = held.until_dropped(read.into_bytes());

@@ -53,7 +53,9 @@ def asking(message: str, state: str) -> InputRequiredResult:
 
 @mcp.tool
 async def ask_twice(ctx: Context, question: str) -> str | InputRequiredResult:
-    """Each round is a request of its own, and needs what the earlier ones left in `requestState`. FastMCP seals it."""
+    """Each round is a request of its own, and needs what the earlier ones left in `requestState`. FastMCP seals it. Who
+    wants to hear of progress is answered by an event stream."""
+    await ctx.report_progress(1, 2)
     reply = (ctx.input_responses or {}).get("answer")
     if not reply:
         return asking(question, "first")
