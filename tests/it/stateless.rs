@@ -200,7 +200,8 @@ fn sessions_of_the_same_pool_do_not_notice_its_keys() {
         *held.entry(id.chars().next().unwrap()).or_default() += 1;
         let headers = format!("{headers}mcp-session-id: {id}\r\n");
         let answer = Client::once(pinring.address(), "POST", &headers, "{}");
-        assert_eq!((answer.status, answer.text()), (200, id[..1].to_owned()));
+        assert_eq!(answer.status, 200);
+        assert!(id.starts_with(&format!("{}-", answer.text())), "{id}");
     }
     assert!(
         held.len() == 3 && held.values().all(|count| (7..=13).contains(count)),
