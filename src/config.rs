@@ -22,6 +22,7 @@ mod pools;
 mod secrets;
 mod section;
 mod store;
+mod timeouts;
 mod units;
 
 use std::{
