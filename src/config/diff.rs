@@ -2,7 +2,9 @@
 //!
 //! Pure. The order of pools and of backends means nothing and is no change.
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32, time::Duration};
+mod text;
+
+use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
 use super::{
     Config, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store, Timeouts,
@@ -185,6 +187,7 @@ fn limits(limits: &Limits) -> Listing {
         sessions_per_principal,
         replay_bytes,
         body_bytes,
+        body_bytes_total,
     } = limits;
     let or_zero = |most: Option<NonZeroU32>| most.map_or(0, NonZeroU32::get).to_string();
     let per_principal = match sessions_per_principal {
@@ -202,6 +205,7 @@ fn limits(limits: &Limits) -> Listing {
         ("limits.sessions_per_principal", per_principal),
         ("limits.replay_bytes", format_size(*replay_bytes)),
         ("limits.body_bytes", format_size(*body_bytes)),
+        ("limits.body_bytes_total", format_size(*body_bytes_total)),
     ]
 }
 
@@ -356,59 +360,6 @@ fn backends(old: &Config, new: &Config, diff: &mut Diff) {
         }
     }
     diff.backends_removed.extend(old.into_keys());
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, old, new } = self;
-        write!(f, "{key} {old} → {new}")
-    }
-}
-
-impl fmt::Display for KeysChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |ids: &[KeyId]| {
-            let ids: Vec<String> = ids.iter().map(KeyId::to_string).collect();
-            ids.join(", ")
-        };
-        write!(f, "keys {} → {}", list(&self.old), list(&self.new))
-    }
-}
-
-/// One line: `pools added: b; backends removed: a; timeouts.drain 20s → 30s`, or `nothing`.
-impl fmt::Display for Diff {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = Vec::new();
-        let mut list = |what: &str, names: Vec<&str>| {
-            if !names.is_empty() {
-                parts.push(format!("{what}: {}", names.join(", ")));
-            }
-        };
-        list("needs a restart", self.restart.clone());
-        list(
-            "pools added",
-            self.pools_added.iter().map(String::as_str).collect(),
-        );
-        list(
-            "pools removed",
-            self.pools_removed.iter().map(String::as_str).collect(),
-        );
-        list(
-            "backends added",
-            self.backends_added.iter().map(Name::as_str).collect(),
-        );
-        list(
-            "backends removed",
-            self.backends_removed.iter().map(Name::as_str).collect(),
-        );
-        let changes = self.backends_changed.iter().chain(&self.options);
-        parts.extend(changes.map(Change::to_string));
-        parts.extend(self.keys.iter().map(KeysChange::to_string));
-        if parts.is_empty() {
-            return f.write_str("nothing");
-        }
-        f.write_str(&parts.join("; "))
-    }
 }
 
 #[cfg(test)]
