@@ -8,6 +8,7 @@ mod answer;
 mod asked;
 pub mod body;
 mod carriers;
+pub mod cors;
 mod deliver;
 pub mod error;
 mod gone;
@@ -29,6 +30,7 @@ use self::{
     asked::Asked,
     body::{Answer, Passing, RequestBody},
     carriers::Carrying,
+    cors::{ForeignOrigin, Page},
     deliver::Delivery,
     error::ProxyError,
     reinitialize::{Part, Recovered},
@@ -118,30 +120,38 @@ impl Proxy {
         // A client that waits for 100-continue sends nothing until the body is asked for.
         let waits = head.headers.contains_key(header::EXPECT);
         let mut body = Some(body);
-        match self
-            .forward(head, &mut body, peer.ip(), forwarded_for, &exchange)
-            .await
-        {
-            Ok(response) => response,
-            Err(error) => {
-                if let Some(unread) = body.filter(|_| !waits) {
-                    body::discard(unread);
-                }
-                refuse(&error, peer, exchange)
+        let table = self.tables.snapshot();
+        let page = table
+            .cors
+            .as_ref()
+            .map(|cors| Page::of(&head.headers, cors));
+        let answered = match greet(&table, page.as_ref(), &head, &exchange) {
+            Ok(Some(response)) => Ok(response),
+            Ok(None) => {
+                self.forward(table, head, &mut body, peer.ip(), forwarded_for, &exchange)
+                    .await
             }
+            Err(error) => Err(error.into()),
+        };
+        if let Some(unread) = body.filter(|_| !waits) {
+            body::discard(unread);
         }
+        let mut response = answered.unwrap_or_else(|error| refuse(&error, peer, exchange));
+        if let Some(page) = page {
+            page.admit(response.headers_mut());
+        }
+        response
     }
 
     async fn forward(
         &self,
+        mut table: Snapshot,
         mut head: request::Parts,
         body: &mut Option<Incoming>,
         peer: IpAddr,
         forwarded_for: &HeaderValue,
         exchange: &Exchange,
     ) -> Result<Response<Answer>, ProxyError> {
-        let mut table = self.tables.snapshot();
-
         // 1 classify: from here on a refusal says which header is at fault.
         headers::check_size(&head, &table.limits)?;
         let scan = headers::scan(&head)?;
@@ -352,6 +362,23 @@ impl Proxy {
     }
 }
 
+/// Sees pages off that may not ask, and answers browsers that ask what a page may send.
+fn greet(
+    table: &RoutingTable,
+    page: Option<&Page>,
+    head: &request::Parts,
+    exchange: &Exchange,
+) -> Result<Option<Response<Answer>>, ForeignOrigin> {
+    cors::check_origin(&head.headers, &table.allowed_origins)?;
+    let Some(page) = page else { return Ok(None) };
+    let preflight = page.preflight(head)?;
+    Ok(preflight.map(|response| {
+        exchange.answered(response.status(), "");
+        exchange.end(Outcome::Complete);
+        response.map(|()| Answer::Own(None, exchange.clone()))
+    }))
+}
+
 /// Where the session has moved to comes before where its pin says.
 fn decide(
     table: &RoutingTable,
@@ -435,6 +462,7 @@ fn refuse(error: &ProxyError, peer: SocketAddr, exchange: Exchange) -> Response<
         ProxyError::TooLarge(_)
         | ProxyError::Ambiguous(_)
         | ProxyError::Unclassifiable(_)
+        | ProxyError::ForeignOrigin(_)
         | ProxyError::NoPool
         | ProxyError::Refused(_)
         | ProxyError::StayedUnknown(_)

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::{
     backend::{Backend, BackendId, Name},
-    config::{self, Limits, Placement, Timeouts},
+    config::{self, Cors, Limits, Origins, Placement, Timeouts},
     health::Vital,
     pin::{KeyId, Keys},
     ring::{Coordinate, Member, Nodes, Ring, hash},
@@ -30,6 +30,10 @@ pub struct RoutingTable {
     pub timeouts: Timeouts,
     /// How large and how many things may be.
     pub limits: Limits,
+    /// Whose pages may ask.
+    pub allowed_origins: Origins,
+    /// What is told to pages of other origins, where that is not left to the backends.
+    pub cors: Option<Arc<Cors>>,
 }
 
 impl RoutingTable {

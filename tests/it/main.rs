@@ -23,6 +23,7 @@ mod limits;
 mod logs;
 mod misuse;
 mod names;
+mod pages;
 mod partitions;
 mod placement;
 mod pools;
