@@ -68,7 +68,7 @@ impl Origins {
 
     /// Whether the origin that a browser sent is meant.
     #[must_use]
-    pub fn contain(&self, origin: &[u8]) -> bool {
+    pub fn contains(&self, origin: &[u8]) -> bool {
         let text = std::str::from_utf8(origin).ok();
         let parts = text.and_then(split);
         self.0.iter().any(|pattern| match pattern {
@@ -255,7 +255,7 @@ mod tests {
         let list = ["https://App.Example.com", "http://h:5173", "https://h:443"];
         let list = origins(&list);
         for meant in ["https://app.example.com", "http://h:5173", "https://h"] {
-            assert!(list.contain(meant.as_bytes()), "{meant}");
+            assert!(list.contains(meant.as_bytes()), "{meant}");
         }
         for other in [
             "http://app.example.com",
@@ -271,9 +271,9 @@ mod tests {
             "app.example.com",
             "https://app.example.com, https://app.example.com",
         ] {
-            assert!(!list.contain(other.as_bytes()), "{other}");
+            assert!(!list.contains(other.as_bytes()), "{other}");
         }
-        assert!(!list.contain(b"https://\xff"));
+        assert!(!list.contains(b"https://\xff"));
     }
 
     #[test]
@@ -290,7 +290,7 @@ mod tests {
             "http://h:1",
             "vscode-webview://x1.vscode",
         ] {
-            assert!(list.contain(meant.as_bytes()), "{meant}");
+            assert!(list.contains(meant.as_bytes()), "{meant}");
         }
         for other in [
             "https://example.com",
@@ -299,10 +299,10 @@ mod tests {
             "https://a.example.com:1",
             "https://h",
         ] {
-            assert!(!list.contain(other.as_bytes()), "{other}");
+            assert!(!list.contains(other.as_bytes()), "{other}");
         }
         let all = origins(&["https://a", "*"]);
-        assert!(all.is_any() && all.contain(b"null") && all.contain(b"\xff"));
+        assert!(all.is_any() && all.contains(b"null") && all.contains(b"\xff"));
     }
 
     #[test]
@@ -316,7 +316,7 @@ mod tests {
             "http://127.1.2.3",
             "http://[::1]:3000",
         ] {
-            assert!(loopback.contain(meant.as_bytes()), "{meant}");
+            assert!(loopback.contains(meant.as_bytes()), "{meant}");
         }
         for other in [
             "http://localhost.evil.example",
@@ -327,7 +327,7 @@ mod tests {
             "ftp://localhost",
             "null",
         ] {
-            assert!(!loopback.contain(other.as_bytes()), "{other}");
+            assert!(!loopback.contains(other.as_bytes()), "{other}");
         }
     }
 

@@ -49,7 +49,7 @@ pub fn check_origin(headers: &HeaderMap, allowed: &Origins) -> Result<(), Foreig
         return Ok(());
     };
     let is_one = origins.next().is_none();
-    if allowed.is_any() || (is_one && allowed.contain(origin.as_bytes())) {
+    if allowed.is_any() || (is_one && allowed.contains(origin.as_bytes())) {
         Ok(())
     } else {
         Err(ForeignOrigin::of(origin))
@@ -69,7 +69,7 @@ impl Page {
     #[must_use]
     pub fn of(headers: &HeaderMap, cors: &Arc<Cors>) -> Self {
         let reader = headers.get(ORIGIN);
-        let reader = reader.filter(|origin| cors.origins.contain(origin.as_bytes()));
+        let reader = reader.filter(|origin| cors.origins.contains(origin.as_bytes()));
         Self {
             cors: Arc::clone(cors),
             reader: reader.cloned(),

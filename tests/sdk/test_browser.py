@@ -4,6 +4,7 @@ import json
 
 import pytest
 from rig import browser
+from rig.ports import free_port
 from rig.raw import BOTH_TYPES, INITIALIZE, RawSession
 
 pytestmark = pytest.mark.proxy
@@ -74,6 +75,18 @@ def test_a_page_reads_why_pinring_itself_refuses(fleet_of, pinring, page):
     assert len(opened["headers"]["mcp-session-id"]) == len(altered) - 1
     assert answer["status"] == 404
     assert json.loads(answer["body"])["error"]["data"]["reason"] == "tag_invalid"
+
+
+def test_a_page_finds_out_where_to_log_in(own_fleet, pinring, page):
+    """The server says of these documents, and of no other answer, that every page may read them."""
+    visitor, port = page("fetch"), free_port()
+    public = f"http://127.0.0.1:{port}"
+    proxy = pinring(own_fleet("oauth", arguments=(public,)).replicas, port=port, extra=cors(visitor.origin))
+    document = f"{public}/.well-known/oauth-protected-resource/mcp"
+    challenge, metadata = visitor.run([post(proxy.url), {"url": document}])
+    assert challenge["status"] == 401
+    assert document in challenge["headers"]["www-authenticate"]
+    assert json.loads(metadata["body"])["resource"] == proxy.url
 
 
 def test_a_page_of_an_origin_that_is_not_listed_is_refused(fleet_of, pinring, page):
