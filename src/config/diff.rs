@@ -6,8 +6,10 @@ mod text;
 
 use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, time::Duration};
 
+use http::HeaderValue;
+
 use super::{
-    Config, Limits, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store, Timeouts,
+    Config, Cors, Limits, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store, Timeouts,
     units::{format_duration, format_size},
 };
 use crate::{
@@ -74,13 +76,15 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         keys: keys(old, new),
         ..Diff::default()
     };
-    let before = timeouts(&old.timeouts)
-        .into_iter()
-        .chain(limits(&old.limits));
-    let after = timeouts(&new.timeouts)
-        .into_iter()
-        .chain(limits(&new.limits));
-    changes("", before, after, &mut diff.options);
+    let of_process = |config: &Config| {
+        let listings = [
+            timeouts(&config.timeouts),
+            limits(&config.limits),
+            pages(config),
+        ];
+        listings.into_iter().flatten()
+    };
+    changes("", of_process(old), of_process(new), &mut diff.options);
     pools(old, new, &mut diff);
     backends(old, new, &mut diff);
     diff
@@ -93,6 +97,7 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         admin,
         threads,
         watch,
+        allowed_origins: _, // needs none
     } = &old.server;
     let Log {
         format,
@@ -203,6 +208,30 @@ fn limits(limits: &Limits) -> Listing {
         ("limits.replay_bytes", format_size(*replay_bytes)),
         ("limits.body_bytes", format_size(*body_bytes)),
         ("limits.body_bytes_total", format_size(*body_bytes_total)),
+    ]
+}
+
+fn pages(config: &Config) -> Listing {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let described = config.cors.as_ref().map_or("off".to_owned(), |cors| {
+        let Cors {
+            origins,
+            methods,
+            headers,
+            exposed,
+            max_age,
+            credentials,
+            private_network,
+        } = &**cors;
+        let values = [methods, headers, exposed, max_age].map(text).join("; ");
+        format!("{origins}; {values}; credentials {credentials}; private network {private_network}")
+    });
+    vec![
+        (
+            "server.allowed_origins",
+            config.server.allowed_origins.to_string(),
+        ),
+        ("cors", described),
     ]
 }
 
