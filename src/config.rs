@@ -11,11 +11,13 @@ pub mod source;
 mod admin;
 mod affinity;
 mod backends;
+mod cors;
 mod fault;
 mod file;
 mod filter;
 mod local;
 mod notes;
+mod origins;
 mod overrides;
 mod path;
 mod pools;
@@ -32,15 +34,18 @@ use std::{
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
 pub use self::{
     admin::{InvalidAdmin, parse as parse_admin},
     affinity::AffinityKey,
+    cors::Cors,
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
     local::Local,
+    origins::{InvalidOrigin, Origins},
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
     units::{InvalidQuantity, format_duration, parse_duration},
@@ -66,6 +71,8 @@ pub struct Config {
     pub log: Log,
     /// Where handshakes are kept for sessions whose backend is lost.
     pub store: Store,
+    /// What is told to pages of other origins; `None`: the backends say it themselves.
+    pub cors: Option<Arc<Cors>>,
     /// The keys behind the pins' tags.
     pub keys: pin::Keys,
     /// The secrets as configured, the signing one first. Empty where none is: [`Config::keys`] then
@@ -92,6 +99,8 @@ pub struct Server {
     pub threads: NonZeroUsize,
     /// Whether a changed file is loaded without a signal.
     pub watch: bool,
+    /// Whose pages may ask, those of [`Config::cors`] included. All that a reload can change here.
+    pub allowed_origins: Origins,
 }
 
 /// Where clients come in. `Display` is as the file may have it.

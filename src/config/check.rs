@@ -12,16 +12,18 @@ use std::{
     num::{NonZeroU32, NonZeroUsize},
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigErrors, Limits, Listen, Log, LogFormat, Overrides, PrincipalLimit, Server, admin,
+    Config, ConfigErrors, Limits, Listen, Log, LogFormat, Origins, Overrides, PrincipalLimit,
+    Server, admin, cors,
     fault::Spot,
     file::{self, Report},
-    filter, notes, pools, secrets,
+    filter, notes, origins, pools, secrets,
     section::Section,
     store, timeouts, tls,
     units::format_size,
@@ -165,7 +167,11 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
     };
     let affinity = root.table("affinity");
     let secrets = secrets::read(&affinity, overrides.secret.as_ref(), world);
-    let server = server(root.table("server"), overrides, world);
+    let mut server = server(root.table("server"), overrides, world);
+    let cors = cors::read(root.table("cors"), &server.allowed_origins);
+    if let Some(cors) = &cors {
+        server.allowed_origins.extend(&cors.origins); // who may read what is answered may ask
+    }
     let tls = tls::read(root.table("tls"), &server.listen, world);
     let (limits, principal) = limits(root.table("limits"));
     let pools = pools::read(
@@ -187,6 +193,7 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         limits,
         log: log(root.table("log")),
         store: store::read(root.table("store")),
+        cors: cors.map(Arc::new),
         pools,
         keys: secrets.keys,
         secrets: secrets.list,
@@ -195,9 +202,7 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         notes,
     };
     affinity.finish();
-    for later in ["cors", "tracing"] {
-        root.not_yet(later, None);
-    }
+    root.not_yet("tracing", None);
     root.finish();
     config
 }
@@ -217,7 +222,10 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
     let threads = section
         .integer("threads", 1..=256)
         .and_then(|threads| NonZeroUsize::new(threads as usize));
+    let allowed_origins = origins::read(&section, "allowed_origins");
     let server = Server {
+        allowed_origins: allowed_origins
+            .unwrap_or_else(|| default_origins(section.report(), &listen)),
         listen,
         admin: admin::read(&section),
         threads: threads.unwrap_or_else(|| world.cores().min(MOST_DEFAULT_THREADS)),
@@ -227,11 +235,24 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
     section.not_yet("probes_drain", Some("false"));
     section.not_yet("admin_token", None);
     section.not_yet("trusted_proxies", Some("[]"));
-    section.not_yet("allowed_origins", Some("[]"));
     section.not_yet("health_path", Some("\"\""));
     section.not_yet("proxy_protocol", Some("false"));
     section.finish();
     server
+}
+
+/// Where only this machine can connect, a page of another host can only be one that had its name lead here (DNS
+/// rebinding). Elsewhere nothing tells it from those that are to ask.
+fn default_origins(report: &Report<'_>, listen: &[Listen]) -> Origins {
+    let is_loopback = |listen: &&Listen| listen.address.ip().to_canonical().is_loopback();
+    let Some(address) = listen.iter().find(|address| !is_loopback(address)) else {
+        return Origins::loopback();
+    };
+    report.note(format!(
+        "pages of every origin may ask, since others than this machine can connect to {address}: only the servers' own \
+         checks are left against DNS rebinding; see server.allowed_origins"
+    ));
+    Origins::any()
 }
 
 /// The listening addresses: those given outside the file, else the file's, else the default.

@@ -6,8 +6,11 @@ mod text;
 
 use std::{collections::BTreeMap, num::NonZeroU32, time::Duration};
 
+use http::HeaderValue;
+
 use super::{
-    Config, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store, Timeouts,
+    Config, Cors, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store,
+    Timeouts,
     tls::Tls,
     units::{format_duration, format_size},
 };
@@ -75,15 +78,16 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         keys: keys(old, new),
         ..Diff::default()
     };
-    let before = timeouts(&old.timeouts)
-        .into_iter()
-        .chain(limits(&old.limits))
-        .chain(tls(old.tls.as_ref()));
-    let after = timeouts(&new.timeouts)
-        .into_iter()
-        .chain(limits(&new.limits))
-        .chain(tls(new.tls.as_ref()));
-    changes("", before, after, &mut diff.options);
+    let of_process = |config: &Config| {
+        let listings = [
+            timeouts(&config.timeouts),
+            limits(&config.limits),
+            pages(config),
+            tls(config.tls.as_ref()),
+        ];
+        listings.into_iter().flatten()
+    };
+    changes("", of_process(old), of_process(new), &mut diff.options);
     pools(old, new, &mut diff);
     backends(old, new, &mut diff);
     diff
@@ -96,6 +100,7 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         admin,
         threads,
         watch,
+        allowed_origins: _, // needs none
     } = &old.server;
     let Log {
         format,
@@ -224,6 +229,30 @@ fn tls(tls: Option<&Tls>) -> Listing {
             "tls.client_certificates",
             clients.map_or("none".to_owned(), ToString::to_string),
         ),
+    ]
+}
+
+fn pages(config: &Config) -> Listing {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let described = config.cors.as_ref().map_or("off".to_owned(), |cors| {
+        let Cors {
+            origins,
+            methods,
+            headers,
+            exposed,
+            max_age,
+            credentials,
+            private_network,
+        } = &**cors;
+        let values = [methods, headers, exposed, max_age].map(text).join("; ");
+        format!("{origins}; {values}; credentials {credentials}; private network {private_network}")
+    });
+    vec![
+        (
+            "server.allowed_origins",
+            config.server.allowed_origins.to_string(),
+        ),
+        ("cors", described),
     ]
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 pub use self::pool::{Entry, Pool, Standing};
 use crate::{
-    config::{Limits, Timeouts},
+    config::{Cors, Limits, Origins, Timeouts},
     pin::{KeyId, Keys},
 };
 
@@ -29,6 +29,10 @@ pub struct RoutingTable {
     pub timeouts: Timeouts,
     /// How large and how many things may be.
     pub limits: Limits,
+    /// Whose pages may ask.
+    pub allowed_origins: Origins,
+    /// What is told to pages of other origins, where that is not left to the backends.
+    pub cors: Option<Arc<Cors>>,
 }
 
 impl RoutingTable {
