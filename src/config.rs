@@ -12,17 +12,20 @@ mod admin;
 mod affinity;
 mod backends;
 mod connections;
+mod cors;
 mod fault;
 mod file;
 mod filter;
 mod local;
 mod notes;
+mod origins;
 mod overrides;
 mod path;
 mod pools;
 mod secrets;
 mod section;
 mod store;
+mod timeouts;
 pub mod tls;
 mod units;
 
@@ -32,15 +35,18 @@ use std::{
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
 pub use self::{
     admin::{InvalidAdmin, parse as parse_admin},
     affinity::AffinityKey,
+    cors::Cors,
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
     local::Local,
+    origins::{InvalidOrigin, Origins},
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
     units::{InvalidQuantity, format_duration, parse_duration},
@@ -66,6 +72,8 @@ pub struct Config {
     pub log: Log,
     /// Where handshakes are kept for sessions whose backend is lost.
     pub store: Store,
+    /// What is told to pages of other origins; `None`: the backends say it themselves.
+    pub cors: Option<Arc<Cors>>,
     /// The keys behind the pins' tags.
     pub keys: pin::Keys,
     /// The secrets as configured, the signing one first. Empty where none is: [`Config::keys`] then
@@ -75,6 +83,8 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// Every file that was read: a change of any of them is a reason to load again.
     pub files: Vec<PathBuf>,
+    /// The chains of certificates that were read, by their digests: of [`Config::tls`] and of pools.
+    pub chains: Vec<[u8; 32]>,
     /// What is no fault, and what an operator should know all the same: one sentence each.
     pub notes: Vec<String>,
 }
@@ -90,6 +100,8 @@ pub struct Server {
     pub threads: NonZeroUsize,
     /// Whether a changed file is loaded without a signal.
     pub watch: bool,
+    /// Whose pages may ask, those of [`Config::cors`] included. All that a reload can change here.
+    pub allowed_origins: Origins,
 }
 
 /// Where clients come in. `Display` is as the file may have it.
@@ -177,6 +189,8 @@ pub struct Limits {
     pub replay_bytes: usize,
     /// Bytes of a request that is looked into for carriers; a longer one passes unread.
     pub body_bytes: usize,
+    /// Bytes of all bodies that are looked into at one time, over all threads.
+    pub body_bytes_total: usize,
 }
 
 /// How many live sessions one principal may have.

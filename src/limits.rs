@@ -39,6 +39,8 @@ pub enum Limit {
     KeepAlive,
     /// Bytes of a request that was to be looked into, and passed unread.
     BodyBytes,
+    /// Bytes of all bodies that are looked into.
+    BodyBytesTotal,
     /// Sessions of one backend.
     SessionsPerBackend,
     /// Sessions of one principal.
@@ -47,7 +49,7 @@ pub enum Limit {
 
 impl Limit {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::OpenFiles,
@@ -58,6 +60,7 @@ impl Limit {
         Self::RequestBodyIdle,
         Self::KeepAlive,
         Self::BodyBytes,
+        Self::BodyBytesTotal,
         Self::SessionsPerBackend,
         Self::SessionsPerPrincipal,
     ];
@@ -76,6 +79,7 @@ impl Limit {
             Self::RequestBodyIdle => "timeouts.request_body_idle",
             Self::KeepAlive => "timeouts.keep_alive",
             Self::BodyBytes => "limits.body_bytes",
+            Self::BodyBytesTotal => "limits.body_bytes_total",
             Self::SessionsPerBackend => "limits.sessions_per_backend",
             Self::SessionsPerPrincipal => "limits.sessions_per_principal",
         }

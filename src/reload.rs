@@ -152,8 +152,9 @@ impl Reload {
             if loading.is_none()
                 && let Some(reason) = wanted.take()
             {
-                let source = self.source.clone();
-                loading = Some((reason, net::blocking(move || source.load())));
+                let (source, chains) = (self.source.clone(), self.config.chains.clone());
+                let load = net::blocking(move || source.load_again(&chains));
+                loading = Some((reason, load));
             }
             tokio::select! {
                 biased; // what was seen comes before what follows from the time

@@ -21,6 +21,7 @@ use crate::{
 
 mod documents;
 mod options;
+mod pages;
 mod pools;
 mod secrets;
 mod tls;
@@ -32,6 +33,7 @@ struct TestWorld {
     env: HashMap<&'static str, String>,
     files: HashMap<&'static str, Vec<u8>>,
     hosts: HashMap<&'static str, Vec<&'static str>>,
+    chains_in_force: bool,
 }
 
 impl World for TestWorld {
@@ -59,6 +61,10 @@ impl World for TestWorld {
 
     fn system_roots(&self) -> Vec<Vec<u8>> {
         Vec::new()
+    }
+
+    fn is_in_force(&self, _chain: &[u8; 32]) -> bool {
+        self.chains_in_force
     }
 }
 

@@ -179,7 +179,10 @@ pub enum HandshakeError {
     /// The client speaks HTTP without TLS, and was told so.
     #[error("the client speaks HTTP without TLS")]
     NotTls,
-    /// The client was silent, or slow.
+    /// The client left without a word, as those do that only look whether somebody listens.
+    #[error("the client said nothing")]
+    Silent,
+    /// The client was slow.
     #[error("the TLS handshake took longer than {0:?}")]
     TimedOut(Duration),
     /// Anything else: the client has left, wants what is not spoken here, or does not believe the certificate.
@@ -266,8 +269,13 @@ impl Acceptor {
     pub async fn accept(&self, stream: Stream, limit: Duration) -> Result<Socket, HandshakeError> {
         let accepted = super::within(limit, self.try_accept(stream)).await;
         let accepted = accepted.unwrap_or(Err(HandshakeError::TimedOut(limit)));
-        if accepted.is_err() {
-            self.0.failed.fetch_add(1, Ordering::Relaxed);
+        match accepted {
+            Ok(_) | Err(HandshakeError::Silent) => {}
+            Err(
+                HandshakeError::NotTls | HandshakeError::TimedOut(_) | HandshakeError::Failed(_),
+            ) => {
+                self.0.failed.fetch_add(1, Ordering::Relaxed);
+            }
         }
         accepted
     }
@@ -281,6 +289,7 @@ impl Acceptor {
         let accepting = TlsAcceptor::from(config).accept(transport).into_fallible();
         match accepting.await {
             Ok(stream) => Ok(Socket::secured(stream)),
+            Err((_, transport)) if transport.inner().is_silent() => Err(HandshakeError::Silent),
             Err((_, transport)) if transport.inner().is_http() => {
                 let mut stream = TokioIo::new(transport.into_inner().into_stream());
                 let told = async {

@@ -19,7 +19,7 @@ impl Arrival {
         if let Some(unread) = self.body.filter(|_| !self.waits_for_continue) {
             body::discard(unread);
         }
-        let (peer, exchange) = (self.peer, self.exchange);
+        let (peer, exchange, id) = (self.peer, self.exchange, self.message_id.known());
         let verdict = error.verdict();
         if let Some(limit) = verdict.limit {
             reached.count(limit);
@@ -38,10 +38,12 @@ impl Arrival {
             | ProxyError::TooLarge(_)
             | ProxyError::Ambiguous(_)
             | ProxyError::Unclassifiable(_)
+            | ProxyError::ForeignOrigin(_)
             | ProxyError::NoPool
             | ProxyError::Refused(_)
             | ProxyError::StayedUnknown(_)
             | ProxyError::SessionForgotten
+            | ProxyError::BodiesFull
             | ProxyError::NotReinitialized
             | ProxyError::Drained => {
                 tracing::debug!(%peer, reason = verdict.reason, error = chain(error), "refused");
@@ -52,7 +54,7 @@ impl Arrival {
         // With its head all of it is there. Nobody asks for the body of an answer to HEAD.
         exchange.end(Outcome::Complete);
         error
-            .response()
+            .response(id.as_ref())
             .map(|body| Answer::Own(Some(body), exchange))
     }
 }
@@ -60,7 +62,7 @@ impl Arrival {
 /// The answer to a request of a connection for which there is no room. It has no line in the log: there may be many.
 #[must_use]
 pub fn turn_away(full: Full) -> Response<Answer> {
-    let answer = ProxyError::Full(full).response();
+    let answer = ProxyError::Full(full).response(None);
     answer.map(|body| Answer::Own(Some(body), Exchange::default()))
 }
 

@@ -88,8 +88,8 @@ pub enum ConnectError {
         name: Box<str>,
         /// What is wrong with it, and what to do about it.
         why: Distrust,
-        /// What TLS said.
-        source: rustls::Error,
+        /// What TLS said. In a box: each open connection has room for an error.
+        source: Box<rustls::Error>,
     },
     /// The TLS handshake came to nothing for another reason.
     #[error("no TLS with {name}")]
@@ -142,10 +142,22 @@ impl From<&CertificateError> for Distrust {
 }
 
 impl ConnectError {
-    /// Whether to try again soon may help: the port was closed, as it is while a process restarts.
+    /// Whether to try again soon may help: the port was closed, as it is while a process restarts, or a connection was
+    /// lost that was just made.
     #[must_use]
-    pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Refused { .. })
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused { .. } => true,
+            Self::Tls { source, .. } => {
+                is_closed_by_peer(source) || source.kind() == io::ErrorKind::UnexpectedEof
+            }
+            Self::TimedOut { .. }
+            | Self::Failed { .. }
+            | Self::Unresolved { .. }
+            | Self::SeveralAddresses { .. }
+            | Self::Handshake(_)
+            | Self::Certificate { .. } => false,
+        }
     }
 }
 
@@ -242,8 +254,7 @@ pub async fn speak(
     let Some(settings) = &endpoint.tls else {
         return Ok(Socket::clear(stream));
     };
-    // In a box of its own: who speaks no TLS does not pay for it.
-    let connecting = Box::pin(tls::connect(stream, settings));
+    let connecting = tls::connect(stream, settings);
     let connected = net::within(limit, connecting).await.unwrap_or_else(|| {
         Err(io::Error::new(
             io::ErrorKind::TimedOut,
@@ -257,7 +268,7 @@ pub async fn speak(
             Some(error @ rustls::Error::InvalidCertificate(problem)) => ConnectError::Certificate {
                 name,
                 why: Distrust::from(problem),
-                source: error.clone(),
+                source: Box::new(error.clone()),
             },
             Some(_) | None => ConnectError::Tls { name, source },
         }

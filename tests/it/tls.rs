@@ -425,6 +425,7 @@ fn http_without_tls_is_told_so_and_garbage_is_not_noisy() {
             .unwrap();
         assert!(!client.fill() || !client.take_buffered().starts_with(b"HTTP"));
     }
+    edge.pinring.wait_for_log("the client said nothing");
     assert_eq!(edge.curl("a.test", &[]).body, "hello");
     let loud = edge
         .pinring

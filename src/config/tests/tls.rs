@@ -168,6 +168,24 @@ fn a_certificate_whose_time_is_not_now_is_a_fault() {
         fault.contains("certificate 1 in c.pem expired at 2026-01-02"),
         "{fault}"
     );
+    let world = TestWorld {
+        files: [
+            ("c.pem", expired.pem().into()),
+            ("k.pem", key.serialize_pem().into()),
+        ]
+        .into(),
+        chains_in_force: true,
+        ..TestWorld::default()
+    };
+    let config = check(&format!("{TLS}{BACKEND}"), &Overrides::default(), &world).unwrap();
+    assert!(
+        config
+            .notes
+            .iter()
+            .any(|note| note.contains("c.pem expired at")),
+        "{:?}",
+        config.notes
+    );
     let (early, key) = own("host.test", |params| {
         params.not_before = date_time_ymd(2030, 1, 2)
     });

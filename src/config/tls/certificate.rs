@@ -82,19 +82,19 @@ pub(super) fn read(section: &Section<'_>, world: &dyn World) -> Option<Certifica
             .map(|key| (key, found))
     });
     let ((chain, chain_found), (key, key_found)) = (chain?, key?);
-    for note in chain.notes() {
-        report.note(format!(
-            "{}: {} {note}",
-            chain_found.spot.reference(),
-            chain_found.value
-        ));
+    for note in chain
+        .overdue
+        .iter()
+        .chain(&chain.incomplete(chain_found.value))
+    {
+        report.note(format!("{}: {note}", chain_found.spot.reference()));
     }
     let key = chain.with(key, chain_found.value, key_found.value);
     let key = key.map_err(|message| refuse(&key_found, message)).ok()?;
     Some(Certificate {
         names: chain.names(),
         key: Arc::new(key),
-        digest: digest(chain.encoded.iter().map(|certificate| &**certificate)),
+        digest: chain.digest(),
         expires: chain
             .first()
             .tbs_certificate()
@@ -108,6 +108,8 @@ pub(super) fn read(section: &Section<'_>, world: &dyn World) -> Option<Certifica
 struct Chain {
     encoded: Vec<CertificateDer<'static>>,
     parsed: Vec<X509>,
+    /// What there is to say of one that is in force and whose time is over.
+    overdue: Option<String>,
 }
 
 impl Chain {
@@ -118,10 +120,22 @@ impl Chain {
                 .map_err(|error| format!("certificate {number} in {file} cannot be read: {error}"))
         });
         let parsed = parsed.collect::<Result<Vec<_>, _>>()?;
-        let chain = Self { encoded, parsed };
+        let mut chain = Self {
+            encoded,
+            parsed,
+            overdue: None,
+        };
         chain.check_order(file)?;
-        chain.check_time(file, world.now())?;
+        let is_in_force = world.is_in_force(&chain.digest());
+        match chain.check_time(file, world.now()) {
+            Err(message) if is_in_force => chain.overdue = Some(message),
+            checked => checked?,
+        }
         Ok(chain)
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        digest(self.encoded.iter().map(|certificate| &**certificate))
     }
 
     fn first(&self) -> &X509 {
@@ -172,28 +186,22 @@ impl Chain {
         Ok(())
     }
 
-    /// What clients may say about it, though not all do.
-    fn notes(&self) -> Vec<String> {
+    /// What there is to say where clients may miss the certificate of its issuer.
+    fn incomplete(&self, file: &str) -> Option<String> {
         let own = self.first().tbs_certificate();
-        let mut notes = Vec::new();
         let is_self_signed = own.issuer() == own.subject();
         // Where to get the issuer's certificate: who issues with an intermediate one says so.
-        let issuers = own
-            .get_extension::<AuthorityInfoAccessSyntax>()
-            .ok()
-            .flatten();
-        let names_issuer = issuers.is_some_and(|(_, list)| {
-            list.0
-                .iter()
-                .any(|access| access.access_method == ID_AD_CA_ISSUERS)
+        let issuers = own.get_extension::<AuthorityInfoAccessSyntax>();
+        let names_issuer = issuers.ok().flatten().is_some_and(|(_, list)| {
+            let mut ways = list.0.iter();
+            ways.any(|access| access.access_method == ID_AD_CA_ISSUERS)
         });
-        if self.parsed.len() == 1 && !is_self_signed && names_issuer {
-            notes.push(format!(
-                "may be incomplete: it holds the first certificate alone, and most clients do not know its issuer, {}; append that certificate (CAs offer a \"fullchain\")",
+        (self.parsed.len() == 1 && !is_self_signed && names_issuer).then(|| {
+            format!(
+                "{file} may be incomplete: it holds the first certificate alone, and most clients do not know its issuer, {}; append that certificate (CAs offer a \"fullchain\")",
                 own.issuer()
-            ));
-        }
-        notes
+            )
+        })
     }
 
     /// The host names in it, in lower case.

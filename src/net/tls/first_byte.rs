@@ -42,6 +42,11 @@ impl FirstByte {
         self.stream
     }
 
+    /// Whether nothing has come.
+    pub(super) fn is_silent(&self) -> bool {
+        self.first.is_none()
+    }
+
     /// Whether it began as a request does: with the first letter of a method.
     pub(super) fn is_http(&self) -> bool {
         self.first.is_some_and(|first| first.is_ascii_uppercase())

@@ -101,6 +101,39 @@ fn a_broken_pair_keeps_the_one_before_and_is_told() {
 }
 
 #[test]
+fn a_certificate_that_expires_in_use_keeps_nothing_else_from_being_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Test CA");
+    let soon = |params: &mut rcgen::CertificateParams| {
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap();
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + Duration::from_secs(4);
+    };
+    authority
+        .issue_with(&["a.test"], soon)
+        .write(folder.path(), "a");
+    let edge = Edge::in_folder(folder, authority, &settings(&["a"], ""));
+    let file = edge.pinring.file();
+    eventually("a new process would not start with it", || {
+        let check = Command::new(env!("CARGO_BIN_EXE_pinring"))
+            .arg("check")
+            .arg(&file)
+            .output();
+        check.unwrap().status.code() == Some(64)
+    });
+    let more = "[timeouts]\ndrain = \"7s\"\n";
+    let toml = settings(&["a"], "");
+    edge.pinring.reload(&format!(
+        "{}\n{more}{toml}",
+        Pinring::backends(&[&edge.backend])
+    ));
+    edge.pinring.wait_for_log("timeouts.drain 20s → 7s");
+    edge.pinring
+        .wait_for_log("certificate 1 in a.pem expired at");
+}
+
+#[test]
 fn sessions_outlive_certificates_but_not_who_is_asked_for_what() {
     let edge = Edge::new("");
     for version in ["-tls1_2", "-tls1_3"] {

@@ -173,6 +173,30 @@ fn a_backend_without_tls_is_told_from_one_with_a_bad_certificate() {
 }
 
 #[test]
+fn a_backend_that_restarts_within_the_handshake_is_tried_again() {
+    let behind = Behind::new(right);
+    let (at, target) = (behind.relay.address(), behind.backend.address());
+    let server = right(&behind.authority).server(None);
+    drop(behind.relay);
+    let mut listener = None;
+    eventually("its port is free", || {
+        listener = std::net::TcpListener::bind(at).ok();
+        listener.is_some()
+    });
+    let restart = std::thread::spawn(move || {
+        let first = listener.unwrap();
+        drop(first.accept().unwrap()); // its client has begun to speak: a reset
+        drop(first);
+        Relay::before_at(at, target, server)
+    });
+    let toml =
+        format!("backends = [{{ name = \"a\", url = \"https://{at}\" }}]\n[pool.tls]\n{ROOTS}");
+    let pinring = Pinring::start_in(behind.folder, &toml, &[]);
+    assert!(Client::initialize(pinring.address()).starts_with("a-"));
+    drop(restart.join().unwrap());
+}
+
+#[test]
 fn new_work_goes_to_a_backend_that_can_be_believed() {
     let past = |authority: &Authority| {
         authority.issue_with(&["backend.test"], |params| {
