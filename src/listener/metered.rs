@@ -32,7 +32,9 @@ impl Metered {
 
     /// The same, with `read` to be read once more before what follows.
     pub(super) fn rewound(mut self, read: Bytes) -> Self {
-        self.again = read;
+        if !read.is_empty() {
+            self.again = read; // an empty one may hold its buffer all the same
+        }
         self
     }
 
