@@ -38,8 +38,8 @@ pub(super) struct Pace {
     deadline: Deadline,
     request_head: Duration,
     keep_alive: Duration,
-    /// The request under way has a body of which the rest may come after the answer.
-    has_long_body: Cell<bool>,
+    /// The body of the request under way, of which the rest may come after the answer.
+    body: Cell<Length>,
     /// Another request has come since the connection had its buffers last.
     is_hot: Cell<bool>,
     /// It has them, and a request has come.
@@ -77,6 +77,14 @@ enum Doing {
     Request,
 }
 
+/// How long a request's body is said to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Length {
+    None,
+    Short,
+    Long,
+}
+
 /// What a client has been waited for in vain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expired {
@@ -109,7 +117,7 @@ impl Pace {
             deadline,
             request_head,
             keep_alive,
-            has_long_body: Cell::new(false),
+            body: Cell::new(Length::None),
             is_hot: Cell::new(false),
             is_warm: Cell::new(false),
             rests_now: Cell::new(false),
@@ -139,8 +147,11 @@ impl Pace {
 
     /// A head is complete; the request ends when the guard is dropped.
     pub(super) fn begin(this: &Rc<Self>, body: &SizeHint) -> Busy {
-        let is_short = body.upper().is_some_and(|most| most <= SHORT_BODY);
-        this.has_long_body.set(!is_short);
+        this.body.set(match body.upper() {
+            Some(0) => Length::None,
+            Some(1..=SHORT_BODY) => Length::Short,
+            Some(_) | None => Length::Long,
+        });
         this.is_hot.set(this.is_warm.replace(true));
         this.rests_now.set(false);
         this.doing.set(Doing::Request);
@@ -151,10 +162,10 @@ impl Pace {
 
     /// The answer begins.
     pub(super) fn answer(&self, status: StatusCode, close_delimited: bool) {
-        let stays_ready = match (self.has_long_body.get(), self.is_hot.get()) {
-            (true, _) if !status.is_success() => STAYS_READY_IN_DOUBT,
-            (true, _) | (false, true) => STAYS_READY,
-            (false, false) => Duration::ZERO,
+        let stays_ready = match (self.body.get(), self.is_hot.get()) {
+            (Length::Short | Length::Long, _) if !status.is_success() => STAYS_READY_IN_DOUBT,
+            (Length::Long, _) | (_, true) => STAYS_READY,
+            (Length::None | Length::Short, false) => Duration::ZERO,
         };
         self.stays_ready.set(stays_ready);
         self.close_delimited.set(close_delimited);
@@ -175,12 +186,17 @@ impl Pace {
         self.must_reset.get()
     }
 
-    /// Ready when the client has been waited for too long.
-    pub(super) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<Expired> {
+    /// Ready when the client has been waited for too long, or buffers are to go at once: not before HTTP was polled once
+    /// more than for the end of the answer, for which it has to have been idle before.
+    pub(super) fn poll_expired(&self, cx: &mut Context<'_>, was_idle: bool) -> Poll<Expired> {
         // What is still to be written goes first.
-        if self.rests_now.take() && self.is_idle() && !self.is_blocked() {
-            self.idle_left.set(self.keep_alive);
-            return Poll::Ready(Expired::Resting);
+        if self.rests_now.get() && self.is_idle() && !self.is_blocked() {
+            if was_idle {
+                self.rests_now.set(false);
+                self.idle_left.set(self.keep_alive);
+                return Poll::Ready(Expired::Resting);
+            }
+            cx.waker().wake_by_ref();
         }
         self.deadline
             .poll_expired(cx)

@@ -91,7 +91,7 @@ impl<H: Handler> Server<H> {
             if self.closes(false, &mut linger, cx) {
                 return Poll::Ready(false);
             }
-            let expired = ready!(bytes.pace().poll_expired(cx));
+            let expired = ready!(bytes.pace().poll_expired(cx, true));
             self.reached.count(expired.limit());
             Poll::Ready(false)
         })
@@ -126,6 +126,7 @@ impl<H: Handler> Server<H> {
                 pace.cut();
                 return Poll::Ready(End::Over);
             }
+            let was_idle = pace.is_idle();
             let mut polled = Pin::new(&mut http).poll(cx);
             let is_awaited = is_secure && pace.is_fresh();
             if polled.is_pending() && !closing && self.closes(is_awaited, &mut linger, cx) {
@@ -145,7 +146,7 @@ impl<H: Handler> Server<H> {
                 }
                 Poll::Pending => {}
             }
-            let expired = ready!(pace.poll_expired(cx));
+            let expired = ready!(pace.poll_expired(cx, was_idle));
             // Nothing is under way then: closing it loses nothing.
             match expired {
                 Expired::Resting => {}
@@ -160,9 +161,11 @@ impl<H: Handler> Server<H> {
             }
             pace.rest();
             if closing {
-                return pace.poll_expired(cx).map(|_| End::Over);
+                return pace.poll_expired(cx, was_idle).map(|_| End::Over);
             }
-            // hyper itself says whether it owes anything to anybody. If it does, it takes no further request.
+            // hyper itself says whether it owes anything to anybody. If it does, it takes no further request. What it
+            // had to find out about the last one, above all that its body was not read and the rest must not be taken
+            // for a request, it has found out above: nothing of that request was left before.
             closing = true;
             pace.set_parking(true);
             Pin::new(&mut http).graceful_shutdown();
@@ -171,7 +174,7 @@ impl<H: Handler> Server<H> {
             match polled {
                 Poll::Ready(Ok(())) if pace.is_idle() => Poll::Ready(End::Idle),
                 Poll::Ready(_) => Poll::Ready(End::Over),
-                Poll::Pending => pace.poll_expired(cx).map(|_| End::Over),
+                Poll::Pending => pace.poll_expired(cx, was_idle).map(|_| End::Over),
             }
         })
         .await;

@@ -503,7 +503,9 @@ fn the_limit_of_open_files_is_raised_and_one_that_is_too_low_is_told() {
             .find(|line| line.starts_with("Max open files"))
             .unwrap()
             .to_owned();
-        let told = before.iter().any(|line| line.contains("fewer open files"));
+        let told = before
+            .iter()
+            .any(|line| line.contains("limits.connections is"));
         pinring.kill().unwrap();
         pinring.wait().unwrap();
         (files, told)

@@ -420,5 +420,6 @@ fn clients_that_do_not_read_cost_less_than_256_kib_each() {
             .status,
             200
         );
+        drop(stuck);
     }
 }

@@ -342,3 +342,31 @@ fn a_body_smuggled_behind_a_request_is_a_request_of_its_own_or_none() {
         "{seen:?}"
     );
 }
+
+#[test]
+fn the_rest_of_a_body_is_no_request_however_late_it_comes() {
+    let backend = Backend::answering(ok("", "a"));
+    let pinring = Pinring::before(&[&backend], "[affinity]\nunpinned = \"reject\"\n");
+    let inner = request("POST", "x-inner: 1\r\n", "");
+    let outer = request("POST", "mcp-session-id: x\r\n", &inner);
+    let head = outer.len() - inner.len();
+    for (silence, of_body) in [(0, 0), (300, 0), (300, 10), (1000, 10), (4000, 10)] {
+        let mut client = Client::connect(pinring.address());
+        client.send(&outer[..head + of_body]);
+        assert_eq!(client.answer().reason(), "unpinned");
+        client.is_quiet_for(Duration::from_millis(silence));
+        // The connection may have been closed meanwhile.
+        client.send_what_is_taken(&outer[head + of_body..]);
+        client.send_what_is_taken(request("POST", "x-outer: 1\r\n", ""));
+        while client.fill() && !client.take_buffered().is_empty() {
+            if !backend.received().is_empty() {
+                break;
+            }
+        }
+        let seen = backend.received();
+        assert!(
+            seen.iter().all(|seen| seen.header("x-inner").is_none()),
+            "{silence} ms"
+        );
+    }
+}
