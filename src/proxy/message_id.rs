@@ -15,6 +15,11 @@ pub(super) enum MessageId {
 }
 
 impl MessageId {
+    /// Whether the body is kept so that its session can go on elsewhere.
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept(_))
+    }
+
     /// The id, if it is known by now.
     pub(super) fn known(self) -> Option<Id> {
         match self {
