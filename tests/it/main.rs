@@ -25,6 +25,7 @@ mod logs;
 mod message_ids;
 mod misuse;
 mod names;
+mod pages;
 mod partitions;
 mod placement;
 mod pools;
