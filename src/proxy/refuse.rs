@@ -15,7 +15,11 @@ impl Arrival {
         if let Some(unread) = self.body.filter(|_| !self.waits_for_continue) {
             body::discard(unread);
         }
-        let (peer, exchange, id) = (self.peer, self.exchange, self.message_id.known());
+        let (peer, exchange, id) = (
+            self.peer,
+            self.exchange,
+            self.message_id.and_then(|id| id.known()),
+        );
         let verdict = error.verdict();
         match error {
             // A client that leaves within its own request's body is its own affair.
