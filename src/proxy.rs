@@ -128,7 +128,7 @@ impl Proxy {
             waits_for_continue: head.headers.contains_key(header::EXPECT),
             head,
             body: Some(body),
-            message_id: MessageId::Unread,
+            message_id: None,
             page: None,
             peer,
             exchange,
@@ -175,7 +175,7 @@ impl Proxy {
         };
         let part = delivery.part(&arrival.head, &classified, forwarded_for);
         if let Some(kept) = part.keep() {
-            arrival.message_id = MessageId::Kept(kept);
+            arrival.message_id = Some(Box::new(MessageId::Kept(kept)));
         }
         let decision = match part.recover(routed).await {
             Ok(Recovered::At(decision)) => decision,

@@ -16,7 +16,8 @@ impl Arrival {
             body::discard(unread);
         }
         let (peer, exchange) = (self.peer, self.exchange);
-        let (goes_on, id) = (self.message_id.is_kept(), self.message_id.known());
+        let goes_on = self.message_id.as_ref().is_some_and(|id| id.is_kept());
+        let id = self.message_id.and_then(|id| id.known());
         let verdict = error.verdict();
         match error {
             // A client that leaves within its own request's body is its own affair.
