@@ -376,7 +376,5 @@ fn streams_of_changes_are_merged_where_bodies_may_be_read() {
         "2: pool.listen_streams: merges streams message by message, which read_bodies = false forbids; remove that, \
          or write listen_streams = \"one\""
     );
-    assert!(
-        fault("[pool]\nlisten_streams = \"all\"").ends_with("write \"one\" or \"fan-out\"")
-    );
+    assert!(fault("[pool]\nlisten_streams = \"all\"").ends_with("write \"one\" or \"fan-out\""));
 }
