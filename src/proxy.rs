@@ -12,6 +12,7 @@ mod deliver;
 pub mod error;
 mod gone;
 pub mod headers;
+mod listen;
 mod reinitialize;
 mod room;
 mod unknown;
@@ -228,6 +229,18 @@ impl Proxy {
             decision.session.clone(),
         );
         part.prepare(&mut head, &decision);
+        if let Some(request) = listen::of(pool, carrying.as_ref()) {
+            let delivery = Delivery {
+                proxy: self,
+                table: &table,
+                pool,
+                asked: &asked,
+                exchange,
+                head: head_deadline,
+                waits_for_loss: None,
+            };
+            return Box::pin(self.listen(&table, &delivery, head, request, decision)).await;
+        }
         let unannounced = room::unannounced(&table, &kind, &head, &decision);
         let (body, minting) = match carrying {
             Some(carrying) => {

@@ -21,11 +21,11 @@ use hyper::body::{Body, SizeHint};
 pub use self::{
     carriers::{Carriers, Mint},
     endpoint::Endpoint,
-    event_stream::{Ending, EventStream},
+    event_stream::{Ending, EventStream, Silence},
     kept::Kept,
     pieces::Pieces,
     request::{Collected, Passing, RequestBody, RequestBodyError},
-    response::{Answer, BrokenOff, Departure, Relay, Work},
+    response::{Answer, BrokenOff, Departure, Merged, Relay, Work},
 };
 use crate::net;
 

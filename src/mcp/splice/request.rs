@@ -79,8 +79,8 @@ impl Request {
 
     /// The body as it came.
     #[must_use]
-    pub fn into_body(self) -> Bytes {
-        self.body
+    pub fn body(&self) -> &Bytes {
+        &self.body
     }
 
     /// The body with carriers cut short. For each, `own_len` gives how many bytes of its string are the

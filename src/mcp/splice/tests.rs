@@ -214,7 +214,7 @@ fn requests_name_their_method_and_carriers() {
             request.method().is_none() && request.found().is_empty(),
             "{nothing}"
         );
-        assert_eq!(request.into_body(), nothing);
+        assert_eq!(request.body(), nothing);
     }
 }
 
