@@ -20,6 +20,7 @@ mod forwarding;
 mod health;
 mod knowing;
 mod limits;
+mod listen;
 mod logs;
 mod misuse;
 mod names;

@@ -33,8 +33,9 @@ use crate::{
     shutdown::{Phase, Watch},
 };
 
-/// From the first word of one backend on, how long the others may take for theirs: the client waits for it.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// From the first word of one backend on, how long the others may take for theirs: the client waits for it. SDK
+/// servers acknowledge within milliseconds, and clients wait for a minute.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The word for the log.
 pub(super) const ROUTE: &str = "fan-out";
@@ -105,10 +106,17 @@ impl Stream {
         &self.members
     }
 
-    /// Waits for the first answer that is a stream; if there is none, until everybody has answered or failed.
+    /// Waits for the first answer that is a stream; if there is none, until everybody has answered or failed, or has
+    /// had the time for it since the first refusal.
     pub(super) fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<First> {
         while self.head.is_none() && self.members.all().iter().any(Member::is_opening) {
-            let (index, step) = ready!(self.members.poll(cx, Member::is_opening));
+            let Poll::Ready((index, step)) = self.members.poll(cx, Member::is_opening) else {
+                match &self.patience {
+                    Some(patience) if self.refusal.is_some() => ready!(patience.poll_expired(cx)),
+                    Some(_) | None => return Poll::Pending,
+                }
+                break;
+            };
             if let Step::Failed(failure) = &step {
                 let name = self.members.all()[index].name.as_str();
                 let reason = error::upstream(failure).reason;
@@ -130,6 +138,7 @@ impl Stream {
         match (self.head.take(), self.refusal.take()) {
             (Some(head), _) => {
                 self.has_begun = true;
+                self.patience = None;
                 First::Stream(head)
             }
             (None, Some(refusal)) => First::Refusal(refusal),
@@ -151,6 +160,7 @@ impl Stream {
                 self.members.answered(index);
                 self.members.refused(index, opened.response.status());
                 if !self.has_begun {
+                    self.run_patience();
                     self.refusal.get_or_insert(opened);
                 }
             }
@@ -162,10 +172,8 @@ impl Stream {
     }
 
     fn hear(&mut self, index: usize, event: Event) {
-        if self.merge.is_gathering() && self.patience.is_none() {
-            let deadline = self.client.ticker.deadline();
-            deadline.set(PATIENCE);
-            self.patience = Some(deadline);
+        if self.merge.is_gathering() {
+            self.run_patience();
         }
         self.members.spoke(index);
         match self.merge.hear(event) {
@@ -174,6 +182,14 @@ impl Stream {
             Heard::Last { is_error: true } => self.members.refused(index, StatusCode::OK),
             Heard::Last { is_error: false } => self.members.ended(index),
         }
+    }
+
+    fn run_patience(&mut self) {
+        self.patience.get_or_insert_with(|| {
+            let deadline = self.client.ticker.deadline();
+            deadline.set(PATIENCE);
+            deadline
+        });
     }
 
     /// Takes newer tables over, for as long as there are any.
