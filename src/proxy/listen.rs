@@ -13,7 +13,7 @@ mod opener;
 mod stream;
 mod wanted;
 
-use std::{future::poll_fn, rc::Rc, time::Duration};
+use std::{future::poll_fn, pin::Pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode, header, request};
@@ -26,56 +26,60 @@ use self::{
     wanted::Wanted,
 };
 use super::{
-    Proxy,
     body::{Answer, Ending, EventStream, Merged},
     carriers::{self, Carrying, Tasks},
     deliver::{Delivered, Delivery},
     error::ProxyError,
     headers,
     room::Room,
+    taken,
 };
 use crate::{
     config::ListenStreams,
     mcp::{era, listen},
-    router::{
-        Decision,
-        table::{Pool, Snapshot},
-    },
+    router::Decision,
 };
 
-/// A request that is to hear all backends, if it is one.
-pub(super) fn of(pool: &Pool, carrying: Option<&Carrying>) -> Option<listen::Request> {
-    match pool.options.listen_streams {
-        ListenStreams::One => None,
-        ListenStreams::FanOut => listen::Request::read(carrying?.filter()?),
-    }
-}
+/// An answer on its way.
+type Answering<'a> = Pin<Box<dyn Future<Output = Result<Response<Answer>, ProxyError>> + 'a>>;
 
-impl Proxy {
-    /// Answers a `request` with this head by the streams of all backends. `decision` is where it would go alone.
-    pub(super) async fn listen(
+impl Delivery<'_> {
+    /// Answers a request that is to hear all backends, if it is one, by the streams of all: `carrying` is its body, and
+    /// `decision` where it would go alone. Its head is taken.
+    pub(super) fn fan_out(
         &self,
-        table: &Snapshot,
-        delivery: &Delivery<'_>,
-        head: request::Parts,
-        request: listen::Request,
+        carrying: Option<&Carrying>,
+        head: &mut request::Parts,
+        decision: &Decision,
+    ) -> Option<Answering<'_>> {
+        match self.pool.options.listen_streams {
+            ListenStreams::One => None,
+            ListenStreams::FanOut => {
+                let request = listen::Request::read(carrying?.filter()?)?;
+                let stream = self.open_streams(taken(head), request, decision);
+                Some(Box::pin(self.listen(stream, decision.clone())))
+            }
+        }
+    }
+
+    async fn listen(
+        &self,
+        mut stream: Stream,
         decision: Decision,
     ) -> Result<Response<Answer>, ProxyError> {
-        let pool = delivery.pool;
-        let mut stream = self.open_streams(table, delivery, head, request, &decision);
         let mut first = poll_fn(|cx| stream.poll_first(cx)).await;
         if matches!(first, First::Nothing) {
             // It waits as any other does, and is answered so.
             let opener = stream.members().opener();
-            let request = opener.request(pool.entry(decision.member));
-            let delivered = delivery.run(decision, request).await?;
+            let mut request = Some(opener.request(self.pool.entry(decision.member)));
+            let delivered = self.run(decision, &mut request).await?;
             let member = delivered.member;
-            let opened = opener.opened(table, pool, member, delivered.in_flight);
-            first = stream.adopt(pool.entry(member), opened(delivered.response));
+            let opened = opener.opened(self.table, self.pool, member, delivered.in_flight);
+            first = stream.adopt(self.pool.entry(member), opened(delivered.response));
         }
         match first {
-            First::Stream((status, headers)) => begin(delivery, stream, status, headers),
-            First::Refusal(opened) => self.refuse_listen(table, delivery, *opened).await,
+            First::Stream((status, headers)) => self.begin(stream, status, headers),
+            First::Refusal(opened) => self.refuse_listen(*opened).await,
             First::Nothing => unreachable!("an answer is a stream or a refusal"),
         }
     }
@@ -83,50 +87,60 @@ impl Proxy {
     /// Asks every backend that is to be heard.
     fn open_streams(
         &self,
-        table: &Snapshot,
-        delivery: &Delivery<'_>,
         head: request::Parts,
         request: listen::Request,
         decision: &Decision,
     ) -> Stream {
-        let (pool, timeouts) = (delivery.pool, &table.timeouts);
+        let (proxy, table, pool) = (self.proxy, self.table, self.pool);
         let first = &pool.entry(decision.member).backend.name;
         let wanted = Wanted::split(request, first, table, pool);
         let own_host = headers::needs_host(&head.headers, pool.options.host);
-        let (client, ticker) = (self.client.clone(), self.ticker.clone());
-        let changes = self.tables.changes();
-        let members = Members::open(Parts {
+        let (client, ticker) = (proxy.client.clone(), proxy.ticker.clone());
+        let changes = proxy.tables.changes();
+        let mut members = Members::open(Parts {
             opener: Opener::new(client, ticker.clone(), head, own_host, wanted),
             table: Rc::clone(table),
             pool: pool.options.name.clone(),
-            reporter: self.reporter.clone(),
-            sessions: self.sessions.clone(),
+            reporter: proxy.reporter.clone(),
+            sessions: proxy.sessions.clone(),
             ticker: ticker.clone(),
-            random: fastrand::Rng::with_seed(self.random.borrow_mut().u64(..)),
+            random: fastrand::Rng::with_seed(proxy.random.borrow_mut().u64(..)),
         });
+        members.follow(changes.seen()); // it may be newer than what the request is routed by
         let deadline = |time: Duration| (time, ticker.deadline());
-        let ending = Ending::new(ticker.clone(), self.random.borrow_mut().f32());
-        let comments = timeouts.stream_comment.map(deadline);
+        let ending = Ending::new(ticker.clone(), proxy.random.borrow_mut().f32());
+        let comments = table.timeouts.stream_comment.map(deadline);
         let client = Client {
-            exchange: delivery.exchange.clone(),
+            exchange: self.exchange.clone(),
             events: EventStream::new(comments, Some(ending)),
-            idle: timeouts.stream_idle.map(deadline),
-            watch: self.watch.clone(),
+            idle: table.timeouts.stream_idle.map(deadline),
+            watch: proxy.watch.clone(),
             ticker: ticker.clone(),
         };
         Stream::new(members, changes, client)
     }
 
-    /// Nobody lets it listen: the first answer is the client's, as it would be without the others.
-    async fn refuse_listen(
+    /// The answer whose body is `stream`, with the head of the first of those that it is made of.
+    fn begin(
         &self,
-        table: &Snapshot,
-        delivery: &Delivery<'_>,
-        opened: Opened,
+        stream: Stream,
+        status: StatusCode,
+        mut headers: HeaderMap,
     ) -> Result<Response<Answer>, ProxyError> {
-        let (pool, exchange) = (delivery.pool, delivery.exchange);
-        let backend = &pool.entry(opened.place).backend;
-        exchange.routed(backend.name.as_str(), stream::ROUTE);
+        headers.remove(era::SESSION_ID); // it belongs to none
+        headers.remove(header::CONTENT_LENGTH);
+        headers::to_client(&mut headers, None, |id| id.clone().into_value())?;
+        self.exchange.answered(status, "");
+        let mut response = Response::new(Answer::Merged(Merged::new(stream)));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        Ok(response)
+    }
+
+    /// Nobody lets it listen: the first answer is the client's, as it would be without the others.
+    async fn refuse_listen(&self, opened: Opened) -> Result<Response<Answer>, ProxyError> {
+        let backend = &self.pool.entry(opened.place).backend;
+        self.exchange.routed(backend.name.as_str(), stream::ROUTE);
         let mut delivered = Delivered {
             member: opened.place,
             in_flight: opened.in_flight,
@@ -135,24 +149,7 @@ impl Proxy {
             read: Bytes::new(),
             carriers: None,
         };
-        carriers::pin(table, pool, &mut delivered, Tasks::new()).await?;
-        self.answer(table, pool, delivered, None, delivery.asked, exchange)
+        carriers::pin(self.table, self.pool, &mut delivered, Tasks::new()).await?;
+        self.answer(delivered, None)
     }
-}
-
-/// The answer whose body is `stream`, with the head of the first of those that it is made of.
-fn begin(
-    delivery: &Delivery<'_>,
-    stream: Stream,
-    status: StatusCode,
-    mut headers: HeaderMap,
-) -> Result<Response<Answer>, ProxyError> {
-    headers.remove(era::SESSION_ID); // it belongs to none
-    headers.remove(header::CONTENT_LENGTH);
-    headers::to_client(&mut headers, None, |id| id.clone().into_value())?;
-    delivery.exchange.answered(status, "");
-    let mut response = Response::new(Answer::Merged(Merged::new(stream)));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    Ok(response)
 }

@@ -426,7 +426,7 @@ fn replicas_that_join_are_heard_and_those_that_leave_are_let_go() {
     // The last one is not let go: nobody else would be left.
     let draining = listing(&[("a", a, ", draining = true")]);
     pinring.reload(&format!("{draining}{FAN_OUT}"));
-    assert!(at_d.asked.is_closed_within(SOON) == false);
+    assert!(!at_d.asked.is_closed_within(SOON));
     at_a.say(&news("a"));
     assert_eq!(heard(&mut client), event(&news("a")));
 }

@@ -89,8 +89,8 @@ impl Opener {
                 id,
                 endpoint: &endpoint,
             };
-            let answered = client.send(target, &mut request, options, (&deadline, limit));
-            let response = answered.await.map_err(|unanswered| unanswered.failure)?;
+            let answered = client.send(target, &mut request, &options, (&deadline, limit));
+            let response = answered.await?;
             Ok(opened(response))
         })
     }

@@ -8,7 +8,6 @@ use serde_json::Value;
 use crate::{
     backend::{Admission, Name},
     mcp::{listen::Request, splice::Carrier},
-    pin::PIN_LEN,
     proxy::carriers::Tasks,
     router::{
         carriers::{self, Says},
@@ -47,7 +46,7 @@ impl Wanted {
                     Says::Here(member) => {
                         let name = &pool.entry(member).backend.name;
                         let tasks = &mut shares.entry(name.clone()).or_default().tasks;
-                        if let Some(pin) = id.as_bytes().last_chunk::<PIN_LEN>() {
+                        if let Some(pin) = id.as_bytes().last_chunk() {
                             tasks.insert(judged.own.into(), *pin);
                         }
                         (name, Value::from(judged.own))
