@@ -639,6 +639,20 @@ fn a_silent_stream_gets_comments_of_pinring_s_own_alone() {
 }
 
 #[test]
+fn a_stream_that_is_silent_for_too_long_is_cut() {
+    let (pinring, _replicas, mut client, mut listens) = three("[timeouts]\nstream_idle = \"1s\"\n");
+    listens[0].say(&news("a"));
+    heard(&mut client);
+    assert_eq!(client.chunk(), Chunk::Truncated);
+    assert!(
+        listens
+            .iter_mut()
+            .all(|listen| listen.asked.is_closed_within(PATIENCE))
+    );
+    pinring.wait_for_log("\"end\":\"idle\"");
+}
+
+#[test]
 fn events_stay_whole_however_they_come() {
     let (_pinring, _replicas, mut client, [mut a, mut b, mut c]) = three("");
     a.asked.chunk("id: 1\r\nda").chunk("ta: {\"method\":\r\n");

@@ -14,11 +14,12 @@ use hyper::body::Body as _;
 use super::merge::Standing;
 use crate::{
     backend::{BackendId, Name},
-    mcp::sse::{self, Cutter, Event},
+    health::Vital,
+    mcp::sse::{self, Cutter, Event, TooLong},
     net::{self, Deadline, Instant},
     proxy::body::{Carriers, RequestBody},
     ring,
-    router::placement::InFlight,
+    router::{placement::InFlight, table::Entry},
     upstream::{self, Failure},
 };
 
@@ -95,30 +96,32 @@ pub(super) enum Step {
     Failed(Failure),
     /// The backend says something.
     Said(Event),
-    /// Its stream ended without a word, or is none.
-    BrokeOff(String),
+    /// Its stream ended without a word.
+    BrokeOff(Option<hyper::Error>),
+    /// Its stream cannot be read.
+    Spoiled(TooLong),
     /// It is time to open it again.
     Again,
 }
 
 impl Member {
     /// One that is opened now.
-    pub(super) fn opening(name: Name, id: BackendId, opening: Opening) -> Self {
-        Self::new(name, id, State::Opening(opening))
+    pub(super) fn opening(entry: &Entry, opening: Opening) -> Self {
+        Self::new(entry, State::Opening(opening))
     }
 
     /// One that is opened soon.
-    pub(super) fn joining(name: Name, id: BackendId, again: Deadline, random: f32) -> Self {
+    pub(super) fn joining(entry: &Entry, again: Deadline, random: f32) -> Self {
         again.set(pause(0, random));
         let standing = Standing::Wanted;
-        Self::new(name, id, State::Waiting { again, standing })
+        Self::new(entry, State::Waiting { again, standing })
     }
 
-    fn new(name: Name, id: BackendId, state: State) -> Self {
+    fn new(entry: &Entry, state: State) -> Self {
         Self {
-            name,
-            id,
-            was_healthy: true,
+            name: entry.backend.name.clone(),
+            id: entry.id,
+            was_healthy: entry.vital == Vital::Healthy,
             has_spoken: false,
             was_refused: false,
             state,
@@ -227,7 +230,7 @@ impl Stream {
                     continue;
                 }
                 Ok(None) => {}
-                Err(error) => return Poll::Ready(Step::BrokeOff(error.to_string())),
+                Err(error) => return Poll::Ready(Step::Spoiled(error)),
             }
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
@@ -235,8 +238,8 @@ impl Stream {
                         self.chunk = self.carriers.pass(data);
                     }
                 }
-                Some(Err(error)) => return Poll::Ready(Step::BrokeOff(error.to_string())),
-                None => return Poll::Ready(Step::BrokeOff("the stream ended".to_owned())),
+                Some(Err(error)) => return Poll::Ready(Step::BrokeOff(Some(error))),
+                None => return Poll::Ready(Step::BrokeOff(None)),
             }
         }
     }

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     backend::Name,
     health::{Observation, Vital, probe::Reporter},
+    mcp::sse::TooLong,
     net::Ticker,
     proxy::deliver,
     ring,
@@ -185,10 +186,17 @@ impl Members {
     }
 
     /// The stream of this one broke off.
-    pub(super) fn broke_off(&mut self, index: usize, why: &str) {
+    pub(super) fn broke_off(&mut self, index: usize, error: Option<&hyper::Error>) {
         let backend = &self.all[index].name;
-        tracing::debug!(%backend, why, "a stream of changes broke off");
+        tracing::debug!(%backend, error = error.map(tracing::field::display), "a stream of changes broke off");
         self.doubt(index);
+        self.wait(index, Standing::Wanted);
+    }
+
+    /// What this one sends is of no use.
+    pub(super) fn spoiled(&mut self, index: usize, error: TooLong) {
+        let backend = &self.all[index].name;
+        tracing::warn!(%backend, %error, "closes a stream of changes: see limits.body_bytes");
         self.wait(index, Standing::Wanted);
     }
 
@@ -242,12 +250,11 @@ impl Parts {
     fn opening(&self, pool: &Pool, place: ring::Member) -> Member {
         let entry = pool.entry(place);
         let opening = self.opener.open(&self.table, pool, place);
-        Member::opening(entry.backend.name.clone(), entry.id, opening)
+        Member::opening(entry, opening)
     }
 
     fn joining(&self, entry: &Entry, random: f32) -> Member {
-        let again = self.ticker.deadline();
-        Member::joining(entry.backend.name.clone(), entry.id, again, random)
+        Member::joining(entry, self.ticker.deadline(), random)
     }
 }
 

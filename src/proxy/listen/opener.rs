@@ -22,7 +22,6 @@ use crate::{
 };
 
 /// See the module. It keeps the request as long as the client listens.
-#[derive(Debug)]
 pub(super) struct Opener {
     client: Client<RequestBody>,
     ticker: Ticker,

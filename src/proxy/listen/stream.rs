@@ -86,6 +86,7 @@ pub(super) enum First {
 impl Stream {
     /// Merges the streams of `members`, and follows `changes` from now on.
     pub(super) fn new(members: Members, changes: Changes, client: Client) -> Self {
+        client.rest();
         Self {
             members,
             merge: Merge::new(),
@@ -166,7 +167,8 @@ impl Stream {
             }
             Step::Failed(failure) => self.members.failed(index, &failure),
             Step::Said(event) => self.hear(index, event),
-            Step::BrokeOff(why) => self.members.broke_off(index, &why),
+            Step::BrokeOff(error) => self.members.broke_off(index, error.as_ref()),
+            Step::Spoiled(error) => self.members.spoiled(index, error),
             Step::Again => self.members.open_again(index),
         }
     }
@@ -257,6 +259,11 @@ impl Client {
     fn passes(&mut self, data: &Bytes) {
         self.exchange.sent(data.len());
         self.events.passed(data);
+        self.rest();
+    }
+
+    /// The time in which it may be silent begins anew.
+    fn rest(&self) {
         if let Some((limit, deadline)) = &self.idle {
             deadline.set(*limit);
         }

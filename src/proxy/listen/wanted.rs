@@ -16,7 +16,6 @@ use crate::{
 };
 
 /// A request, split by the backends that hold the tasks that it names.
-#[derive(Debug)]
 pub(super) struct Wanted {
     request: Request,
     /// Gets what names no backend, as it would without the others.
@@ -25,7 +24,7 @@ pub(super) struct Wanted {
 }
 
 /// What one backend alone is asked about.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Share {
     ids: Vec<Value>,
     /// Those of them that it holds, with the pins that the client knows them by.
