@@ -481,6 +481,26 @@ fn the_stream_ends_properly_when_all_replicas_have_ended_theirs() {
 }
 
 #[test]
+fn replicas_that_go_down_one_after_the_other_end_the_stream_properly_all_the_same() {
+    let (pinring, replicas, mut client, [mut a, mut b, mut c]) = three("");
+    for (name, listen, replica) in [("a", &mut a, &replicas[0]), ("b", &mut b, &replicas[1])] {
+        replica.backend.stop();
+        listen.end(&result(name));
+        eventually("it is tried again in vain", || {
+            let mut tried = pinring
+                .log()
+                .into_iter()
+                .filter(|line| line.contains("cannot be opened"));
+            tried.any(|line| line.contains(&format!("\"backend\":\"{name}\"")))
+        });
+    }
+    replicas[2].backend.stop();
+    c.end(&result("c"));
+    assert_eq!(heard(&mut client), event(&result("c")));
+    assert_eq!(client.chunk(), Chunk::Last);
+}
+
+#[test]
 fn a_server_that_ends_at_once_is_heard_to_the_end() {
     let replicas = ["a", "b"].map(Replica::new);
     let backends = replicas.each_ref().map(|replica| &replica.backend);

@@ -49,13 +49,16 @@ pub(super) struct Member {
     /// Whether its refusal has been told.
     pub(super) was_refused: bool,
     state: State,
+    /// [`Standing::Over`] from the end of its stream until another one is open, or has broken off.
+    standing: Standing,
     failures: u32,
 }
 
 enum State {
     Opening(Opening),
     Open(Box<Stream>),
-    Waiting { again: Deadline, standing: Standing },
+    /// To be opened again then.
+    Waiting(Deadline),
 }
 
 /// A request on its way.
@@ -113,8 +116,7 @@ impl Member {
     /// One that is opened soon.
     pub(super) fn joining(entry: &Entry, again: Deadline, random: f32) -> Self {
         again.set(pause(0, random));
-        let standing = Standing::Wanted;
-        Self::new(entry, State::Waiting { again, standing })
+        Self::new(entry, State::Waiting(again))
     }
 
     fn new(entry: &Entry, state: State) -> Self {
@@ -125,6 +127,7 @@ impl Member {
             has_spoken: false,
             was_refused: false,
             state,
+            standing: Standing::Wanted,
             failures: 0,
         }
     }
@@ -139,10 +142,7 @@ impl Member {
 
     /// How it stands to the client's stream.
     pub(super) fn standing(&self) -> Standing {
-        match &self.state {
-            State::Opening(_) | State::Open(_) => Standing::Wanted,
-            State::Waiting { standing, .. } => *standing,
-        }
+        self.standing
     }
 
     /// Whether it may still say its first word.
@@ -150,7 +150,7 @@ impl Member {
         match self.state {
             State::Opening(_) => true,
             State::Open(_) => !self.has_spoken,
-            State::Waiting { .. } => false,
+            State::Waiting(_) => false,
         }
     }
 
@@ -161,7 +161,6 @@ impl Member {
 
     /// Opens it anew.
     pub(super) fn open(&mut self, opening: Opening) {
-        self.has_spoken = false;
         self.state = State::Opening(opening);
     }
 
@@ -172,6 +171,7 @@ impl Member {
         }
         let (head, body) = opened.response.into_parts();
         self.has_spoken = false;
+        self.standing = Standing::Wanted;
         self.state = State::Open(Box::new(Stream {
             body,
             carriers: opened.carriers,
@@ -183,8 +183,13 @@ impl Member {
         Step::Accepted(Box::new((head.status, head.headers)))
     }
 
+    /// Its stream has ended, or was refused.
+    pub(super) fn end(&mut self) {
+        self.standing = Standing::Over;
+    }
+
     /// Closes it, to be opened again after a while, which grows with each time.
-    pub(super) fn wait(&mut self, again: Deadline, standing: Standing, random: f32) {
+    pub(super) fn wait(&mut self, again: Deadline, random: f32) {
         if let State::Open(stream) = &self.state
             && net::now().saturating_duration_since(stream.since) >= PROVEN_AFTER
         {
@@ -192,13 +197,13 @@ impl Member {
         }
         again.set(pause(self.failures, random));
         self.failures = self.failures.saturating_add(1);
-        self.state = State::Waiting { again, standing };
+        self.state = State::Waiting(again);
     }
 
     /// It is well again: opens it soon, if it waits.
     pub(super) fn hurry(&mut self, random: f32) {
         self.failures = 0;
-        if let State::Waiting { again, .. } = &self.state {
+        if let State::Waiting(again) = &self.state {
             again.set(pause(0, random));
         }
     }
@@ -211,7 +216,7 @@ impl Member {
                 Err(failure) => Poll::Ready(Step::Failed(failure)),
             },
             State::Open(stream) => stream.poll(cx),
-            State::Waiting { again, .. } => {
+            State::Waiting(again) => {
                 ready!(again.poll_expired(cx));
                 Poll::Ready(Step::Again)
             }

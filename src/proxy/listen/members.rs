@@ -9,7 +9,6 @@ use http::StatusCode;
 
 use super::{
     member::{Member, Opened, Step},
-    merge::Standing,
     opener::Opener,
 };
 use crate::{
@@ -124,10 +123,10 @@ impl Members {
         let mut known = self.all.iter_mut();
         match known.find(|member| member.name == entry.backend.name) {
             Some(member) if member.id == entry.id => {
-                if is_healthy && !std::mem::replace(&mut member.was_healthy, is_healthy) {
+                let was_healthy = std::mem::replace(&mut member.was_healthy, is_healthy);
+                if is_healthy && !was_healthy {
                     member.hurry(random);
                 }
-                member.was_healthy = is_healthy;
             }
             Some(member) => *member = self.parts.joining(entry, random),
             None => self.all.push(self.parts.joining(entry, random)),
@@ -177,7 +176,7 @@ impl Members {
             self.parts.reporter.report(member.id, seen);
         }
         self.doubt(index);
-        self.wait(index, Standing::Wanted);
+        self.wait(index);
     }
 
     /// This one has said something.
@@ -190,14 +189,14 @@ impl Members {
         let backend = &self.all[index].name;
         tracing::debug!(%backend, error = error.map(tracing::field::display), "a stream of changes broke off");
         self.doubt(index);
-        self.wait(index, Standing::Wanted);
+        self.wait(index);
     }
 
     /// What this one sends is of no use.
     pub(super) fn spoiled(&mut self, index: usize, error: TooLong) {
         let backend = &self.all[index].name;
         tracing::warn!(%backend, %error, "closes a stream of changes: see limits.body_bytes");
-        self.wait(index, Standing::Wanted);
+        self.wait(index);
     }
 
     /// This one does not let anybody listen.
@@ -207,17 +206,19 @@ impl Members {
             let (backend, status) = (&member.name, status.as_u16());
             tracing::warn!(%backend, status, "refuses a stream of changes that is to hear all backends");
         }
-        self.wait(index, Standing::Over);
+        self.all[index].end();
+        self.wait(index);
     }
 
     /// This one has ended its stream.
     pub(super) fn ended(&mut self, index: usize) {
-        self.wait(index, Standing::Over);
+        self.all[index].end();
+        self.wait(index);
     }
 
-    fn wait(&mut self, index: usize, standing: Standing) {
+    fn wait(&mut self, index: usize) {
         let (again, random) = (self.parts.ticker.deadline(), self.parts.random.f32());
-        self.all[index].wait(again, standing, random);
+        self.all[index].wait(again, random);
     }
 
     fn doubt(&self, index: usize) {

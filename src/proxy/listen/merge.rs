@@ -219,7 +219,7 @@ mod tests {
         assert_eq!(merge.settle(), [first.bytes, news(1).bytes]);
         assert_eq!(merge.hear(same), Heard::Kept, "swallowed");
         assert_eq!(merge.hear(news(2)), Heard::Leaves(news(2).bytes));
-        assert_eq!(merge.settle(), [Bytes::new(); 0]);
+        assert!(merge.settle().is_empty());
     }
 
     #[test]
