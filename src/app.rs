@@ -27,7 +27,7 @@ use crate::{
     health::probe,
     listener::Connections,
     net,
-    proxy::{Renewals, Unknowns},
+    proxy::{Bodies, Renewals, Unknowns},
     reload::{
         Inputs, Reason, Reload,
         command::{self, Commander},
@@ -320,6 +320,7 @@ impl Process {
             unknowns,
             sessions,
             renewals,
+            bodies: Bodies::default(),
             reporter,
             names,
             watcher,

@@ -137,6 +137,8 @@ pub struct Limits {
     pub replay_bytes: usize,
     /// Bytes of a request that is looked into for carriers; a longer one passes unread.
     pub body_bytes: usize,
+    /// Bytes of all bodies that are looked into at one time, over all threads.
+    pub body_bytes_total: usize,
 }
 
 /// How many live sessions one principal may have.

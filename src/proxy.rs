@@ -15,6 +15,7 @@ mod gone;
 pub mod headers;
 mod listen;
 mod liveness;
+mod message_id;
 mod refuse;
 mod reinitialize;
 mod rewrite;
@@ -38,10 +39,13 @@ use self::{
     deliver::Delivery,
     error::ProxyError,
     liveness::options,
+    message_id::MessageId,
     reinitialize::Recovered,
     route::pool_of,
 };
-pub use self::{liveness::client_liveness, reinitialize::Renewals, unknown::Unknowns};
+pub use self::{
+    body::Bodies, liveness::client_liveness, reinitialize::Renewals, unknown::Unknowns,
+};
 use crate::{
     health::probe::Reporter,
     mcp,
@@ -64,6 +68,7 @@ pub struct Proxy {
     unknowns: Unknowns,
     sessions: Sessions,
     renewals: Renewals,
+    bodies: Bodies,
     reporter: Reporter,
     ticker: Ticker,
     watch: Watch,
@@ -79,7 +84,7 @@ impl Proxy {
         tables: Reader,
         unknowns: Unknowns,
         sessions: Sessions,
-        renewals: Renewals,
+        (renewals, bodies): (Renewals, Bodies),
         (reporter, names): (Reporter, Names),
         ticker: Ticker,
         watch: Watch,
@@ -90,6 +95,7 @@ impl Proxy {
             unknowns,
             sessions,
             renewals,
+            bodies,
             reporter,
             ticker,
             watch,
@@ -121,6 +127,7 @@ impl Proxy {
             waits_for_continue: head.headers.contains_key(header::EXPECT),
             head,
             body: Some(body),
+            message_id: MessageId::Unread,
             peer,
             exchange,
         };
@@ -142,7 +149,7 @@ impl Proxy {
 
         // 1 classify: from here on a refusal says which header is at fault.
         let mut classified = self.classify(&table, arrival)?;
-        let carrying = self.read(&table, arrival, &mut classified).await?;
+        let mut carrying = self.read(&table, arrival, &mut classified).await?;
 
         // 2 route: a refusal says whether the session is gone or will be known.
         let routed = self.route(&mut table, arrival, &classified.kind).await;
@@ -157,6 +164,9 @@ impl Proxy {
             waits_for_loss: None,
         };
         let part = delivery.part(&arrival.head, &classified, forwarded_for);
+        if let Some(kept) = part.keep() {
+            arrival.message_id = MessageId::Kept(kept);
+        }
         let decision = match part.recover(routed).await {
             Ok(Recovered::At(decision)) => decision,
             Ok(Recovered::Denied(denied)) => return delivery.answer(*denied, None),
@@ -175,7 +185,7 @@ impl Proxy {
         classified.note_decision(&table, &decision, &arrival.exchange);
         classified.rewrite(pool, &mut arrival.head, &decision, forwarded_for);
         part.prepare(&mut arrival.head, &decision);
-        if let Some(merged) = delivery.fan_out(carrying.as_deref(), &mut arrival.head, &decision) {
+        if let Some(merged) = delivery.fan_out(&mut carrying, &mut arrival.head, &decision) {
             return merged.await;
         }
         let unannounced = room::unannounced(&table, &classified.kind, &arrival.head, &decision);
@@ -194,7 +204,8 @@ impl Proxy {
             delivery.admit(&mut delivered, head)?;
         }
         if let Some(tasks) = minting {
-            Box::pin(carriers::pin(&table, pool, &mut delivered, tasks)).await?;
+            let budget = self.bodies.up_to(table.limits.body_bytes_total);
+            Box::pin(carriers::pin(&table, pool, &mut delivered, tasks, budget)).await?;
         }
 
         // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.

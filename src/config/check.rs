@@ -24,6 +24,7 @@ use super::{
     filter, notes, pools, secrets,
     section::Section,
     store,
+    units::format_size,
 };
 use crate::{identity, pin::Keys};
 
@@ -294,6 +295,9 @@ const REPLAY_BYTES: RangeInclusive<usize> = 1024..=16 * 1024 * 1024;
 /// Four times what SDK servers accept (TypeScript, Ruby: 4 MiB), for those who raised it.
 const DEFAULT_BODY_BYTES: usize = 16 * 1024 * 1024;
 const BODY_BYTES: RangeInclusive<usize> = 1024..=1024 * 1024 * 1024;
+/// Sixteen of the longest; ordinary calls are not counted.
+const DEFAULT_BODY_BYTES_TOTAL: usize = 256 * 1024 * 1024;
+const BODY_BYTES_TOTAL: RangeInclusive<usize> = 1024..=1024 * 1024 * 1024 * 1024;
 
 /// The limits, and what makes a principal, be they counted or not.
 fn limits(section: Section<'_>) -> (Limits, Option<identity::Source>) {
@@ -302,6 +306,8 @@ fn limits(section: Section<'_>) -> (Limits, Option<identity::Source>) {
         found.map_or(default, |count| count as usize)
     };
     let principal = principal(&section);
+    let body_bytes = section.size("body_bytes", BODY_BYTES);
+    let body_bytes = body_bytes.unwrap_or(DEFAULT_BODY_BYTES);
     let limits = Limits {
         header_bytes: section
             .size("header_bytes", HEADER_BYTES)
@@ -313,12 +319,26 @@ fn limits(section: Section<'_>) -> (Limits, Option<identity::Source>) {
         replay_bytes: section
             .size("replay_bytes", REPLAY_BYTES)
             .unwrap_or(DEFAULT_REPLAY_BYTES),
-        body_bytes: section
-            .size("body_bytes", BODY_BYTES)
-            .unwrap_or(DEFAULT_BODY_BYTES),
+        body_bytes,
+        body_bytes_total: body_bytes_total(&section, body_bytes),
     };
     section.finish();
     (limits, principal)
+}
+
+/// What all bodies together may have: at least as much as one.
+fn body_bytes_total(section: &Section<'_>, of_one: usize) -> usize {
+    const KEY: &str = "body_bytes_total";
+    let default = DEFAULT_BODY_BYTES_TOTAL.max(of_one);
+    let total = section.size(KEY, BODY_BYTES_TOTAL).unwrap_or(default);
+    if total < of_one {
+        let of_one = format_size(of_one);
+        let message = format!(
+            "is less than one request's body may have; write \"{of_one}\" or more, or a smaller limits.body_bytes"
+        );
+        section.refuse(KEY, &message);
+    }
+    total
 }
 
 /// A number of sessions, of which 0 is no limit.

@@ -182,6 +182,7 @@ fn limits(limits: &Limits) -> Listing {
         sessions_per_principal,
         replay_bytes,
         body_bytes,
+        body_bytes_total,
     } = limits;
     let or_zero = |most: Option<NonZeroU32>| most.map_or(0, NonZeroU32::get).to_string();
     let per_principal = match sessions_per_principal {
@@ -199,6 +200,7 @@ fn limits(limits: &Limits) -> Listing {
         ("limits.sessions_per_principal", per_principal),
         ("limits.replay_bytes", format_size(*replay_bytes)),
         ("limits.body_bytes", format_size(*body_bytes)),
+        ("limits.body_bytes_total", format_size(*body_bytes_total)),
     ]
 }
 

@@ -7,7 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use http::request;
 use hyper::body::Incoming;
 
-use super::{Asked, Proxy, carriers::Carrying, error::ProxyError, headers, route::pool_of};
+use super::{
+    Asked, MessageId, Proxy, carriers::Carrying, error::ProxyError, headers, route::pool_of,
+};
 use crate::{
     mcp::{self, RequestKind},
     net::Deadline,
@@ -24,6 +26,7 @@ pub(super) struct Arrival {
     pub(super) head: request::Parts,
     /// Until somebody reads it.
     pub(super) body: Option<Incoming>,
+    pub(super) message_id: MessageId,
     pub(super) peer: SocketAddr,
     pub(super) exchange: Exchange,
     /// The client sends nothing until the body is asked for.
@@ -67,7 +70,7 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// When its body breaks off.
+    /// When its body breaks off, or there is no room for it.
     pub(super) async fn read(
         &self,
         table: &RoutingTable,
@@ -86,6 +89,7 @@ impl Proxy {
         let Arrival {
             head,
             body,
+            message_id,
             peer,
             exchange,
             ..
@@ -93,8 +97,13 @@ impl Proxy {
         let pool = pool_of(table, head).ok(); // that there is none is refused when it is routed
         modern.affinity = pool.and_then(|pool| affinity(pool, head, peer.ip()));
         let passing = || self.passing(table, body, (asked, head_deadline), exchange, None);
-        let most = table.limits.body_bytes;
-        Ok(Carrying::of(modern, pool, &head.headers, most, passing).await?)
+        let budget = self.bodies.up_to(table.limits.body_bytes_total);
+        let limits = (table.limits.body_bytes, budget);
+        let carrying = Carrying::of(modern, pool, &head.headers, limits, passing).await?;
+        if let Some(carrying) = &carrying {
+            *message_id = carrying.message_id();
+        }
+        Ok(carrying)
     }
 }
 

@@ -72,13 +72,17 @@ pub(super) struct Delivered {
 const WHOLE_WITHIN: Duration = Duration::from_secs(1);
 
 impl Delivered {
-    /// Reads the body to its end, if that comes soon and within `most` bytes. Else what was read of it is put into
-    /// [`Delivered::read`].
+    /// Reads the body to its end, if that comes soon and within `most` bytes, and there `has_room` for each piece of
+    /// several. Else what was read of it is put into [`Delivered::read`].
     ///
     /// # Errors
     ///
     /// When it breaks off.
-    pub(super) async fn read_whole(&mut self, most: usize) -> Result<Option<Bytes>, Failure> {
+    pub(super) async fn read_whole(
+        &mut self,
+        most: usize,
+        mut has_room: impl FnMut(usize) -> bool,
+    ) -> Result<Option<Bytes>, Failure> {
         let mut read = Pieces::default();
         let body = self.response.body_mut();
         let reading = async {
@@ -86,8 +90,14 @@ impl Delivered {
                 let Some(frame) = body.frame().await else {
                     return Ok(true);
                 };
-                if let Ok(data) = frame.map_err(Failure::Closed)?.into_data() {
-                    read.push(data);
+                let Ok(data) = frame.map_err(Failure::Closed)?.into_data() else {
+                    continue;
+                };
+                let is_one_piece = read.is_empty() && body.is_end_stream();
+                let goes_on = is_one_piece || has_room(data.len());
+                read.push(data);
+                if !goes_on {
+                    break;
                 }
             }
             Ok(false)

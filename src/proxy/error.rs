@@ -12,7 +12,10 @@ use super::{
     headers::{Ambiguous, BrokenHead, TooLarge},
 };
 use crate::{
-    mcp::{Unclassifiable, jsonrpc},
+    mcp::{
+        Unclassifiable,
+        jsonrpc::{self, Id},
+    },
     router::Refusal,
     upstream::{Failure, connect::ConnectError},
 };
@@ -50,6 +53,9 @@ pub enum ProxyError {
     /// The request's body broke off while it was looked into.
     #[error(transparent)]
     RequestBody(#[from] RequestBodyError),
+    /// The request's body has to be looked into, and so many others are that there is no room for it.
+    #[error("too much of other requests' bodies is being read at the moment")]
+    BodiesFull,
     /// The backend says in words of its own that it does not know the session.
     #[error("the backend does not know the session")]
     SessionForgotten,
@@ -127,6 +133,7 @@ impl ProxyError {
             | Self::SessionForgotten
             | Self::Drained
             | Self::RequestBody(_)
+            | Self::BodiesFull
             | Self::Upstream(_)
             | Self::BrokenHead(_)
             | Self::Switched => false,
@@ -177,6 +184,7 @@ impl ProxyError {
             Self::StayedUnknown(refusal) => Verdict::gone(refused(*refusal).reason),
             Self::Upstream(failure) => upstream(failure),
             Self::RequestBody(error) => broken_off(Some(error)),
+            Self::BodiesFull => Verdict::for_now("bodies_full"),
             Self::SessionForgotten => Verdict::gone("backend_forgot_session"),
             Self::Drained => Verdict::of(StatusCode::BAD_GATEWAY, "backend_drained"),
             Self::BrokenHead(BrokenHead::SessionId(_)) => {
@@ -189,21 +197,23 @@ impl ProxyError {
         }
     }
 
-    /// The answer.
+    /// The answer to the request with this id, if that is known.
     #[must_use]
-    pub fn response(&self) -> Response<Bytes> {
+    pub fn response(&self, id: Option<&Id>) -> Response<Bytes> {
         let verdict = self.verdict();
         let body = if verdict.session_gone {
             jsonrpc::error_body(
                 jsonrpc::SESSION_NOT_FOUND,
                 "Session not found",
                 verdict.reason,
+                id,
             )
         } else {
             jsonrpc::error_body(
                 jsonrpc::code_of(verdict.status),
                 &self.to_string(),
                 verdict.reason,
+                id,
             )
         };
         let mut response = Response::new(body);
@@ -273,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_gone_session_is_told_in_the_words_that_clients_know() {
-        let response = ProxyError::Refused(Refusal::BackendRemoved).response();
+        let response = ProxyError::Refused(Refusal::BackendRemoved).response(None);
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(
@@ -285,7 +295,7 @@ mod tests {
 
     #[test]
     fn what_will_pass_may_be_tried_again() {
-        let unknown = ProxyError::Refused(Refusal::UnknownCoordinate).response();
+        let unknown = ProxyError::Refused(Refusal::UnknownCoordinate).response(None);
         assert_eq!(unknown.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(unknown.headers()[header::RETRY_AFTER], "1");
         let stayed = ProxyError::StayedUnknown(Refusal::UnknownCoordinate).verdict();
@@ -297,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_connection_in_doubt_is_closed() {
-        let response = ProxyError::Ambiguous(Ambiguous::SeveralHosts).response();
+        let response = ProxyError::Ambiguous(Ambiguous::SeveralHosts).response(None);
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         assert_eq!(response.headers()[header::CONNECTION], "close");
     }

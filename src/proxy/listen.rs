@@ -26,7 +26,7 @@ use self::{
     wanted::Wanted,
 };
 use super::{
-    body::{Answer, Ending, EventStream, Merged},
+    body::{Answer, Ending, EventStream, Held, Merged},
     carriers::{self, Carrying, Tasks},
     deliver::{Delivered, Delivery},
     error::ProxyError,
@@ -45,18 +45,19 @@ type Answering<'a> = Pin<Box<dyn Future<Output = Result<Response<Answer>, ProxyE
 
 impl Delivery<'_> {
     /// Answers a request that is to hear all backends, if it is one, by the streams of all: `carrying` is its body, and
-    /// `decision` where it would go alone. Its head is taken.
+    /// `decision` where it would go alone. Both the body and the head are taken then.
     pub(super) fn fan_out(
         &self,
-        carrying: Option<&Carrying>,
+        carrying: &mut Option<Box<Carrying>>,
         head: &mut request::Parts,
         decision: &Decision,
     ) -> Option<Answering<'_>> {
         match self.pool.options.listen_streams {
             ListenStreams::One => None,
             ListenStreams::FanOut => {
-                let request = listen::Request::read(carrying?.filter()?)?;
-                let stream = self.open_streams(taken(head), request, decision);
+                let request = listen::Request::read(carrying.as_ref()?.filter()?)?;
+                let held = carrying.take()?.into_held();
+                let stream = self.open_streams(taken(head), (request, held), decision);
                 Some(Box::pin(self.listen(stream, decision.clone())))
             }
         }
@@ -88,7 +89,7 @@ impl Delivery<'_> {
     fn open_streams(
         &self,
         head: request::Parts,
-        request: listen::Request,
+        (request, held): (listen::Request, Held),
         decision: &Decision,
     ) -> Stream {
         let (proxy, table, pool) = (self.proxy, self.table, self.pool);
@@ -98,7 +99,7 @@ impl Delivery<'_> {
         let (client, ticker) = (proxy.client.clone(), proxy.ticker.clone());
         let changes = proxy.tables.changes();
         let mut members = Members::open(Parts {
-            opener: Opener::new(client, ticker.clone(), head, own_host, wanted),
+            opener: Opener::new(client, ticker.clone(), head, own_host, (wanted, held)),
             table: Rc::clone(table),
             pool: pool.options.name.clone(),
             reporter: proxy.reporter.clone(),
@@ -149,7 +150,9 @@ impl Delivery<'_> {
             read: Bytes::new(),
             carriers: None,
         };
-        carriers::pin(self.table, self.pool, &mut delivered, Tasks::new()).await?;
+        let most = self.table.limits.body_bytes_total;
+        let budget = self.proxy.bodies.up_to(most);
+        carriers::pin(self.table, self.pool, &mut delivered, Tasks::new(), budget).await?;
         self.answer(delivered, None)
     }
 }

@@ -130,7 +130,8 @@ impl<'a> Delivery<'a> {
             OnLoss::NotFound | OnLoss::Successor => return Part::None,
             OnLoss::Reinitialize => {}
         }
-        let kept = Kept::up_to(table.limits.replay_bytes);
+        let budget = proxy.bodies.up_to(table.limits.body_bytes_total);
+        let kept = Kept::up_to(table.limits.replay_bytes, budget);
         match &classified.kind {
             RequestKind::NewWork | RequestKind::Other if head.method == Method::POST => {
                 Part::Opens(Box::new(Opening {

@@ -378,3 +378,16 @@ fn streams_of_changes_are_merged_where_bodies_may_be_read() {
     );
     assert!(fault("[pool]\nlisten_streams = \"all\"").ends_with("write \"one\" or \"fan-out\""));
 }
+
+#[test]
+fn all_bodies_together_have_room_for_one() {
+    let total = |text: &str| config(text).limits.body_bytes_total >> 20;
+    assert_eq!(total(""), 256);
+    assert_eq!(total("[limits]\nbody_bytes = \"512MiB\""), 512);
+    assert_eq!(total("[limits]\nbody_bytes_total = \"16MiB\""), 16);
+    assert_eq!(
+        fault("[limits]\nbody_bytes_total = \"8MiB\""),
+        "2: limits.body_bytes_total: is less than one request's body may have; write \"16MiB\" or more, or a smaller \
+         limits.body_bytes"
+    );
+}

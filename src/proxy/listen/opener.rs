@@ -10,7 +10,7 @@ use crate::{
     mcp::{era, splice},
     net::Ticker,
     proxy::{
-        body::{Carriers, RequestBody},
+        body::{Carriers, Held, RequestBody},
         carriers, headers, options,
     },
     ring::Member,
@@ -29,6 +29,8 @@ pub(super) struct Opener {
     /// Each backend gets its own Host.
     own_host: bool,
     wanted: Wanted,
+    /// The body counts as long as it may be sent again.
+    _held: Held,
 }
 
 impl Opener {
@@ -38,7 +40,7 @@ impl Opener {
         ticker: Ticker,
         mut head: request::Parts,
         own_host: bool,
-        wanted: Wanted,
+        (wanted, held): (Wanted, Held),
     ) -> Self {
         // What is compressed cannot be merged.
         let identity = HeaderValue::from_static("identity");
@@ -51,6 +53,7 @@ impl Opener {
             head,
             own_host,
             wanted,
+            _held: held,
         }
     }
 
