@@ -9,6 +9,7 @@ mod asked;
 pub mod body;
 mod carriers;
 mod classify;
+pub mod cors;
 mod deliver;
 pub mod error;
 mod gone;
@@ -36,6 +37,7 @@ use self::{
     asked::Asked,
     body::{Answer, RequestBody},
     classify::Arrival,
+    cors::Page,
     deliver::Delivery,
     error::ProxyError,
     liveness::options,
@@ -128,15 +130,19 @@ impl Proxy {
             head,
             body: Some(body),
             message_id: MessageId::Unread,
+            page: None,
             peer,
             exchange,
         };
         // An `async fn` would keep the place that the request was passed in, too.
         async move {
-            match self.forward(&mut arrival, forwarded_for).await {
-                Ok(response) => response,
-                Err(error) => arrival.refuse(&error),
+            let answered = self.forward(&mut arrival, forwarded_for).await;
+            let page = arrival.page.take();
+            let mut response = answered.unwrap_or_else(|error| arrival.refuse(&error));
+            if let Some(page) = page {
+                page.admit(response.headers_mut());
             }
+            response
         }
     }
 
@@ -146,9 +152,14 @@ impl Proxy {
         forwarded_for: &HeaderValue,
     ) -> Result<Response<Answer>, ProxyError> {
         let mut table = self.tables.snapshot();
+        let cors = table.cors.as_ref(); // every answer tells browsers of it, a refusal too
+        arrival.page = cors.map(|cors| Box::new(Page::of(&arrival.head.headers, cors)));
 
         // 1 classify: from here on a refusal says which header is at fault.
         let mut classified = self.classify(&table, arrival)?;
+        if let Some(answer) = arrival.preflight()? {
+            return Ok(answer);
+        }
         let mut carrying = self.read(&table, arrival, &mut classified).await?;
 
         // 2 route: a refusal says whether the session is gone or will be known.

@@ -4,16 +4,22 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::request;
+use http::{Response, request};
 use hyper::body::Incoming;
 
 use super::{
-    Asked, MessageId, Proxy, carriers::Carrying, error::ProxyError, headers, route::pool_of,
+    Asked, MessageId, Proxy,
+    body::{self, Answer},
+    carriers::Carrying,
+    cors::{self, ForeignOrigin, Page},
+    error::ProxyError,
+    headers,
+    route::pool_of,
 };
 use crate::{
     mcp::{self, RequestKind},
     net::Deadline,
-    observe::Exchange,
+    observe::{Exchange, Outcome},
     pin::{Kind, Pin},
     router::{
         self,
@@ -27,6 +33,8 @@ pub(super) struct Arrival {
     /// Until somebody reads it.
     pub(super) body: Option<Incoming>,
     pub(super) message_id: MessageId,
+    /// Where pages of other origins are told what they may. Boxed: mostly they are not.
+    pub(super) page: Option<Box<Page>>,
     pub(super) peer: SocketAddr,
     pub(super) exchange: Exchange,
     /// The client sends nothing until the body is asked for.
@@ -47,7 +55,7 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// When its head is too large, ambiguous, or contradicts itself.
+    /// When its head is too large, ambiguous, or contradicts itself, or it comes from a page that may not ask.
     pub(super) fn classify(
         &self,
         table: &RoutingTable,
@@ -56,6 +64,7 @@ impl Proxy {
         let head = &arrival.head;
         headers::check_size(head, &table.limits)?;
         let scan = headers::scan(head)?;
+        cors::check_origin(&head.headers, &table.allowed_origins)?;
         let kind = mcp::classify(head)?;
         Ok(Classified {
             asked: Asked::of(head, &kind, table, arrival.peer.ip()),
@@ -104,6 +113,29 @@ impl Proxy {
             *message_id = carrying.message_id();
         }
         Ok(carrying)
+    }
+}
+
+impl Arrival {
+    /// Answers a browser that asks what a page may send, unless that is left to the backends.
+    ///
+    /// # Errors
+    ///
+    /// When the page may not read answers.
+    pub(super) fn preflight(&mut self) -> Result<Option<Response<Answer>>, ForeignOrigin> {
+        let Some(page) = &self.page else {
+            return Ok(None);
+        };
+        let Some(response) = page.preflight(&self.head)? else {
+            return Ok(None);
+        };
+        if let Some(unread) = self.body.take() {
+            body::discard(unread);
+        }
+        let exchange = self.exchange.clone();
+        exchange.answered(response.status(), "");
+        exchange.end(Outcome::Complete);
+        Ok(Some(response.map(|()| Answer::Own(None, exchange))))
     }
 }
 

@@ -9,6 +9,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::{
     body::RequestBodyError,
+    cors::ForeignOrigin,
     headers::{Ambiguous, BrokenHead, TooLarge},
 };
 use crate::{
@@ -35,6 +36,9 @@ pub enum ProxyError {
     /// The headers that MCP routes by are unusable.
     #[error(transparent)]
     Unclassifiable(#[from] Unclassifiable),
+    /// It comes from a page that may not ask.
+    #[error(transparent)]
+    ForeignOrigin(#[from] ForeignOrigin),
     /// No pool serves this host and path.
     #[error("no pool is configured for this host and path")]
     NoPool,
@@ -128,6 +132,7 @@ impl ProxyError {
             Self::TooLarge(_)
             | Self::Ambiguous(_)
             | Self::Unclassifiable(_)
+            | Self::ForeignOrigin(_)
             | Self::NoPool
             | Self::NotReinitialized
             | Self::SessionForgotten
@@ -178,6 +183,7 @@ impl ProxyError {
             Self::Unclassifiable(Unclassifiable::SessionId(_)) => {
                 Verdict::gone("session_id_invalid")
             }
+            Self::ForeignOrigin(_) => Verdict::of(StatusCode::FORBIDDEN, "origin_not_allowed"),
             Self::NoPool => Verdict::of(StatusCode::NOT_FOUND, "no_pool"),
             Self::Refused(refusal) => refused(*refusal),
             Self::NotReinitialized => Verdict::for_now("not_reinitialized"),

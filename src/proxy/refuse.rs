@@ -30,6 +30,7 @@ impl Arrival {
             ProxyError::TooLarge(_)
             | ProxyError::Ambiguous(_)
             | ProxyError::Unclassifiable(_)
+            | ProxyError::ForeignOrigin(_)
             | ProxyError::NoPool
             | ProxyError::Refused(_)
             | ProxyError::StayedUnknown(_)

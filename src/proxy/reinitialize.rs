@@ -2,8 +2,10 @@
 //!
 //! Only in pools with `on_loss = "reinitialize"` (design, section 4). What the server had in memory is gone; the
 //! client keeps its id. [`Part`] is all that the phases of a request see of it, [`Opening`] records how sessions
-//! begin, [`Renewal`] decides whether a session is lost, and `handshake` speaks with the server.
+//! begin, [`Renewal`] decides whether a session is lost, `bring_back` finds it a new place, and `handshake` speaks with the
+//! server.
 
+mod bring_back;
 mod flights;
 mod handshake;
 mod renewal;

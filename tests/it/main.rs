@@ -26,6 +26,7 @@ mod logs;
 mod message_ids;
 mod misuse;
 mod names;
+mod pages;
 mod partitions;
 mod placement;
 mod pools;

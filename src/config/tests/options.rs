@@ -240,11 +240,11 @@ fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
     for (text, expected) in [
         (
             "[server]\nzzz = 1",
-            "2: server.zzz: unknown key; known here: admin, listen, threads, watch",
+            "2: server.zzz: unknown key; known here: admin, allowed_origins, listen, threads, watch",
         ),
         (
             "zzz = 1",
-            "1: zzz: unknown key; known here: affinity, backends, limits, log, pool, pools, server, store, timeouts",
+            "1: zzz: unknown key; known here: affinity, backends, cors, limits, log, pool, pools, server, store, timeouts",
         ),
         (
             "[server]\nadmn = 1",
@@ -299,7 +299,6 @@ fn what_comes_later_is_refused_by_name() {
         "[affinity]\nbind = \"jwt:sub\"",
         "[pool]\nhttp2 = true",
         "\n[tls]",
-        "\n[cors]",
         "\n[tracing]",
     ] {
         let fault = fault(text);
