@@ -14,6 +14,7 @@ mod deliver;
 pub mod error;
 mod gone;
 pub mod headers;
+mod listen;
 mod liveness;
 mod message_id;
 mod refuse;
@@ -159,7 +160,7 @@ impl Proxy {
         if let Some(answer) = arrival.preflight()? {
             return Ok(answer);
         }
-        let carrying = self.read(&table, arrival, &mut classified).await?;
+        let mut carrying = self.read(&table, arrival, &mut classified).await?;
 
         // 2 route: a refusal says whether the session is gone or will be known.
         let routed = self.route(&mut table, arrival, &classified.kind).await;
@@ -195,6 +196,9 @@ impl Proxy {
         classified.note_decision(&table, &decision, &arrival.exchange);
         classified.rewrite(pool, &mut arrival.head, &decision, forwarded_for);
         part.prepare(&mut arrival.head, &decision);
+        if let Some(merged) = delivery.fan_out(&mut carrying, &mut arrival.head, &decision) {
+            return merged.await;
+        }
         let unannounced = room::unannounced(&table, &classified.kind, &arrival.head, &decision);
         let (body, minting) = match carrying {
             Some(carrying) => carrying.strip(&delivery, decision.member, &mut arrival.head),

@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, rc::Rc};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request};
 use hyper::body::Body as _;
 
@@ -67,11 +68,13 @@ impl Carrying {
     ) -> Result<Option<Box<Self>>, ProxyError> {
         let may_be_read = pool.is_some_and(|pool| pool.options.read_bodies);
         match modern.carries {
-            Carries::InBody | Carries::InBodyAndName if may_be_read => {
+            Carries::InBody | Carries::InFilter | Carries::InBodyAndName if may_be_read => {
                 let read = Box::pin(Self::read(modern, headers, body(), most, budget));
                 Ok(Some(Box::new(read.await?)))
             }
-            Carries::Nothing | Carries::InBody | Carries::InBodyAndName => Ok(None),
+            Carries::Nothing | Carries::InBody | Carries::InFilter | Carries::InBodyAndName => {
+                Ok(None)
+            }
         }
     }
 
@@ -98,6 +101,23 @@ impl Carrying {
             }
         };
         Ok(Self { carries, body })
+    }
+
+    /// The body of a `subscriptions/listen`, if it was read.
+    pub(super) fn filter(&self) -> Option<&Bytes> {
+        match (self.carries, &self.body) {
+            (Carries::InFilter, Body::Read(read, _)) => Some(read.body()),
+            (Carries::InFilter, Body::Longer(_))
+            | (Carries::Nothing | Carries::InBody | Carries::InBodyAndName, _) => None,
+        }
+    }
+
+    /// What is held of the body, for those who keep it.
+    pub(super) fn into_held(self) -> Held {
+        match self.body {
+            Body::Read(_, held) => held,
+            Body::Longer(_) => Held::default(),
+        }
     }
 
     /// The id of the request, if it has been read and has one.
@@ -163,7 +183,7 @@ impl Carrying {
 /// The task that `Mcp-Name` names.
 fn named(carries: Carries, headers: &HeaderMap) -> Option<Carried> {
     match carries {
-        Carries::Nothing | Carries::InBody => None,
+        Carries::Nothing | Carries::InBody | Carries::InFilter => None,
         Carries::InBodyAndName => {
             let name = sentinel::decode(headers.get(era::NAME)?.as_bytes())?;
             Some(Carried {
@@ -236,7 +256,7 @@ fn form(headers: &HeaderMap) -> Option<splice::Answer> {
 }
 
 /// What pins the strings of this backend.
-fn mint(table: &Snapshot, pool: &Pool, member: Member, tasks: Tasks) -> body::Mint {
+pub(super) fn mint(table: &Snapshot, pool: &Pool, member: Member, tasks: Tasks) -> body::Mint {
     let (index, table) = (table.index_of(pool), Rc::clone(table));
     Box::new(move |carrier, own| {
         if carrier == Carrier::Task

@@ -21,6 +21,7 @@ mod forwarding;
 mod health;
 mod knowing;
 mod limits;
+mod listen;
 mod logs;
 mod message_ids;
 mod misuse;
