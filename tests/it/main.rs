@@ -12,6 +12,7 @@ mod admin;
 mod bodies;
 mod carriers;
 mod commands;
+mod desync;
 mod drain;
 mod endpoint;
 mod failures;
