@@ -20,7 +20,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use self::{
@@ -247,9 +247,9 @@ fn failure_of(error: hyper::Error) -> Failure {
     }
 }
 
-/// Whether the backend may send more than hyper will read of this answer: it says two things of its body, or there is
-/// none by the rules (RFC 9112, section 6.3) and it speaks of one. Some servers then send it, and the next answer
-/// would begin with it.
+/// Whether the connection is better not used again. The backend may send more than hyper will read of this answer: it
+/// says two things of its body, or there is none by the rules (RFC 9112, section 6.3) and it speaks of one. Some
+/// servers then send it, and the next answer would begin with it.
 fn is_in_doubt<T>(response: &Response<T>, of_head: bool) -> bool {
     let headers = response.headers();
     let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
@@ -260,7 +260,8 @@ fn is_in_doubt<T>(response: &Response<T>, of_head: bool) -> bool {
     if bare {
         is_coded || length.is_some_and(|length| length.as_bytes() != b"0")
     } else {
-        is_coded && length.is_some()
+        // To one that speaks HTTP/1.0, hyper would send the next request so too: without its body, if that is in chunks.
+        (is_coded && length.is_some()) || response.version() == Version::HTTP_10
     }
 }
 
@@ -316,6 +317,10 @@ impl<B> HttpBody for Body<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         match &frame {
+            // Something stands behind the last chunk that hyper has skipped, and that is no trailer.
+            Some(Ok(frame)) if frame.trailers_ref().is_some_and(HeaderMap::is_empty) => {
+                self.lease = None;
+            }
             Some(Ok(_)) => self.give_back_at_the_end(),
             Some(Err(_)) => self.lease = None,
             None => {

@@ -268,7 +268,9 @@ fn broken_off(error: Option<&RequestBodyError>) -> Verdict {
             close: true,
             ..Verdict::of(StatusCode::REQUEST_TIMEOUT, "request_body_timeout")
         },
-        Some(RequestBodyError::Broken(_) | RequestBodyError::Unended) | None => Verdict::bad_request("request_body_invalid"),
+        Some(RequestBodyError::Broken(_) | RequestBodyError::Unended) | None => {
+            Verdict::bad_request("request_body_invalid")
+        }
     }
 }
 

@@ -50,12 +50,7 @@ impl<B> Pool<B> {
         None
     }
 
-    pub(super) fn give_back(
-        &self,
-        id: BackendId,
-        connection: Connection<B>,
-        keep_alive: Duration,
-    ) {
+    pub(super) fn give_back(&self, id: BackendId, connection: Connection<B>, keep_alive: Duration) {
         let until = net::now() + keep_alive;
         self.0
             .borrow_mut()

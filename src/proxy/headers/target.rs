@@ -22,7 +22,9 @@ pub(super) fn is_plain(head: &Parts) -> bool {
     // hyper lets bytes beyond ASCII through; the query may hold a backslash.
     let query = uri.query().unwrap_or_default();
     path.starts_with('/')
-        && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+        && path
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'\\')
         && query.bytes().all(|byte| byte.is_ascii_graphic())
         && !has_dot_segment(path)
 }
@@ -54,17 +56,44 @@ mod tests {
 
     #[test]
     fn a_path_that_servers_would_resolve_is_not_plain() {
-        for target in ["/..", "/a/../b", "/./a", "/a/.", "/a/%2E./b", "/a%2f..%2Fb", "/a%5c..", "/a/..;x=y/b"] {
+        for target in [
+            "/..",
+            "/a/../b",
+            "/./a",
+            "/a/.",
+            "/a/%2E./b",
+            "/a%2f..%2Fb",
+            "/a%5c..",
+            "/a/..;x=y/b",
+        ] {
             assert!(!is_plain_get(target), "{target}");
         }
-        for target in ["/", "/mcp", "/...", "/.well-known/x", "/a.b/c..d/..e", "/a?/../b", "/%2e%2e%2e", "//a", "/a;b"] {
+        for target in [
+            "/",
+            "/mcp",
+            "/...",
+            "/.well-known/x",
+            "/a.b/c..d/..e",
+            "/a?/../b",
+            "/%2e%2e%2e",
+            "//a",
+            "/a;b",
+        ] {
             assert!(is_plain_get(target), "{target}");
         }
     }
 
     #[test]
     fn only_paths_of_http_servers_are_plain() {
-        for target in ["a", "a:80", "*", "ftp://a/b", "/\u{e4}", "/a\\b", "/?\u{e4}"] {
+        for target in [
+            "a",
+            "a:80",
+            "*",
+            "ftp://a/b",
+            "/\u{e4}",
+            "/a\\b",
+            "/?\u{e4}",
+        ] {
             assert!(!is_plain_get(target), "{target}");
         }
         for target in ["http://a/b", "https://a", "/a?b\\c"] {

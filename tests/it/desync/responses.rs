@@ -1,19 +1,30 @@
 //! Answers that are broken, or that two readers could take for different ones.
 
 use std::{
-    io::Write as _,
+    fmt,
+    io::{Read as _, Write as _},
     net::{Shutdown, TcpStream},
     sync::{
-        Mutex,
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{self, Receiver, Sender},
     },
+    time::{Duration, Instant},
 };
 
-use super::site::{Ledger, Reader, echo};
-use crate::support::{Backend, ONE_THREAD, Pinring, eventually, reset_on_close};
+use super::{
+    site::{Ledger, Next, Reader, echo},
+    strict,
+};
+use crate::support::{
+    Backend, ONE_THREAD, Pinring, anywhere, eventually, reset_on_close, uninterrupted,
+};
+
+/// For how long a connection is waited for that is to be closed: less than idle ones are kept.
+const CLOSED_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a backend does to a request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Step {
     /// Sends bytes as they are.
     Send(Vec<u8>),
@@ -39,7 +50,6 @@ enum Then {
 use Then::{Closed, Kept};
 
 /// A request, what the backend does, what the client is told, and what becomes of the backend's connection.
-#[derive(Debug)]
 struct Case {
     method: &'static str,
     headers: &'static str,
@@ -73,6 +83,21 @@ impl Case {
     fn modern(mut self) -> Self {
         self.headers = "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\n";
         self
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let first = self.steps.first();
+        let said = match first {
+            Some(Step::Send(bytes)) => String::from_utf8_lossy(&bytes[..bytes.len().min(200)]),
+            _ => "nothing at once".into(),
+        };
+        write!(
+            f,
+            "{} answered {said:?}: {}, {:?}",
+            self.method, self.told, self.then
+        )
     }
 }
 
@@ -125,10 +150,26 @@ fn status_lines() -> Vec<Case> {
         bad("GET / HTTP/1.1"),
         bad("<html>no HTTP at all</html>"),
         bad("\x15\x03\x03\0\x02\x02\x46"),
-        Case::new("HTTP/1.1 200\r\ncontent-length: 5\r\n\r\nhello", "200 hello", Kept),
-        Case::new("HTTP/1.1 200 \r\ncontent-length: 5\r\n\r\nhello", "200 hello", Kept),
-        Case::new("HTTP/1.1 299 Own words\r\ncontent-length: 5\r\n\r\nhello", "299 hello", Kept),
-        Case::new("HTTP/1.1 200 OK\ncontent-length: 5\n\nhello", "200 hello", Kept),
+        Case::new(
+            "HTTP/1.1 200\r\ncontent-length: 5\r\n\r\nhello",
+            "200 hello",
+            Kept,
+        ),
+        Case::new(
+            "HTTP/1.1 200 \r\ncontent-length: 5\r\n\r\nhello",
+            "200 hello",
+            Kept,
+        ),
+        Case::new(
+            "HTTP/1.1 299 Own words\r\ncontent-length: 5\r\n\r\nhello",
+            "299 hello",
+            Kept,
+        ),
+        Case::new(
+            "HTTP/1.1 200 OK\ncontent-length: 5\n\nhello",
+            "200 hello",
+            Kept,
+        ),
     ]
 }
 
@@ -150,14 +191,22 @@ fn header_lines() -> Vec<Case> {
         bad(&"x: y\r\n".repeat(101)),
         bad(&format!("x: {}", "y".repeat(70_000))),
         bad(&format!("x: {}", "y".repeat(1_000_000))),
-        Case::new(format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(1_000_000)), INVALID, Closed),
+        Case::new(
+            format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(1_000_000)),
+            INVALID,
+            Closed,
+        ),
         bad(&"x".repeat(100_000)),
     ]
 }
 
 fn lengths() -> Vec<Case> {
     let bad = |value: &str| {
-        Case::new(ok(&format!("content-length: {value}\r\n"), "hello"), INVALID, Closed)
+        Case::new(
+            ok(&format!("content-length: {value}\r\n"), "hello"),
+            INVALID,
+            Closed,
+        )
     };
     let twice = |one: &str, other: &str, told, then| {
         let headers = format!("content-length: {one}\r\ncontent-length: {other}\r\n");
@@ -183,25 +232,63 @@ fn lengths() -> Vec<Case> {
         Case::new(ok("content-length: 5, 5\r\n", "hello"), "200 hello", Kept),
         Case::new(ok("content-length: 005\r\n", "hello"), "200 hello", Kept),
         // Too little, and too much.
-        Case::new(ok("content-length: 9\r\n", "hello"), "cut 200 hello", Closed).then(Step::Close),
-        Case::new(ok("content-length: 9\r\n", "hello"), "cut 200 hello", Closed).then(Step::Reset),
+        Case::new(
+            ok("content-length: 9\r\n", "hello"),
+            "cut 200 hello",
+            Closed,
+        )
+        .then(Step::Close),
+        Case::new(
+            ok("content-length: 9\r\n", "hello"),
+            "cut 200 hello",
+            Closed,
+        )
+        .then(Step::Reset),
         Case::new(ok("content-length: 9\r\n", ""), "cut 200", Closed).then(Step::Close),
         Case::new(ok("content-length: 3\r\n", "hello"), "200 hel", Closed),
         Case::new(ok("content-length: 0\r\n", "hello"), "200", Closed),
         Case::new(ok("content-length: 0\r\n", "\r\n"), "200", Closed),
         Case::new(ok("content-length: 0\r\n", UNASKED), "200", Closed),
-        Case::new(ok("content-length: 5\r\n", &format!("hello{UNASKED}")), "200 hello", Closed),
-        Case::new(ok("content-length: 5\r\n", &format!("hello{}", UNASKED.repeat(10_000))), "200 hello", Closed),
+        Case::new(
+            ok("content-length: 5\r\n", &format!("hello{UNASKED}")),
+            "200 hello",
+            Closed,
+        ),
+        Case::new(
+            ok(
+                "content-length: 5\r\n",
+                &format!("hello{}", UNASKED.repeat(10_000)),
+            ),
+            "200 hello",
+            Closed,
+        ),
         // None: until the connection ends, if it ends in order.
         Case::new(ok("", "hello"), "200 hello", Closed).then(Step::Close),
         Case::new(ok("", ""), "200", Closed).then(Step::Close),
         Case::new(ok("", "hello"), "cut 200 hello", Closed).then(Step::Reset),
         Case::new("HTTP/1.0 200 OK\r\n\r\nhello", "200 hello", Closed).then(Step::Close),
-        Case::new("HTTP/1.0 200 OK\r\ncontent-length: 9\r\n\r\nhello", "cut 200 hello", Closed).then(Step::Close),
-        Case::new("HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello", "200 hello", Closed),
-        Case::new("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\nhello", "200 hello", Kept),
+        Case::new(
+            "HTTP/1.0 200 OK\r\ncontent-length: 9\r\n\r\nhello",
+            "cut 200 hello",
+            Closed,
+        )
+        .then(Step::Close),
+        Case::new(
+            "HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+            "200 hello",
+            Closed,
+        ),
+        Case::new(
+            "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 5\r\n\r\nhello",
+            "200 hello",
+            Closed,
+        ),
         Case::new(hello("connection: close\r\n"), "200 hello", Closed),
-        Case::new(hello("connection: keep-alive\r\nconnection: close\r\n"), "200 hello", Closed),
+        Case::new(
+            hello("connection: keep-alive\r\nconnection: close\r\n"),
+            "200 hello",
+            Closed,
+        ),
     ]
 }
 
@@ -217,28 +304,45 @@ fn without_body() -> Vec<Case> {
         Case::new(answer("204", coded), "204", Closed),
         Case::new(after(answer("204", five), "hello"), "204", Closed),
         Case::new(after(answer("204", ""), "hello"), "204", Closed),
-        Case::new(after(answer("204", coded), "5\r\nhello\r\n0\r\n\r\n"), "204", Closed),
+        Case::new(
+            after(answer("204", coded), "5\r\nhello\r\n0\r\n\r\n"),
+            "204",
+            Closed,
+        ),
         Case::new(after(answer("204", ""), UNASKED), "204", Closed),
         Case::new(answer("304", five), "304", Closed).to("GET"),
         Case::new(after(answer("304", five), "hello"), "304", Closed).to("GET"),
         Case::new(answer("304", "content-length: x\r\n"), INVALID, Closed).to("GET"),
-        Case::new(answer("204", "content-length: 1\r\ncontent-length: 2\r\n"), INVALID, Closed),
+        Case::new(
+            answer("204", "content-length: 1\r\ncontent-length: 2\r\n"),
+            INVALID,
+            Closed,
+        ),
         Case::new(answer("200", ""), "200", Kept).to("HEAD"),
         Case::new(answer("200", five), "200", Closed).to("HEAD"),
         Case::new(answer("200", coded), "200", Closed).to("HEAD"),
         Case::new(after(answer("200", five), "hello"), "200", Closed).to("HEAD"),
         Case::new(after(answer("200", five), UNASKED), "200", Closed).to("HEAD"),
-        Case::new(answer("200", "content-length: 5\r\ncontent-length: 5\r\n"), "200", Closed).to("HEAD"),
-        Case::new(answer("200", "content-length: 5, 6\r\n"), INVALID, Closed).to("HEAD"),
-        Case::new(answer("200", "content-length: x\r\n"), INVALID, Closed).to("HEAD"),
-        Case::new(answer("200", "transfer-encoding: gzip\r\n"), INVALID, Closed).to("HEAD"),
+        Case::new(
+            answer("200", "content-length: 5\r\ncontent-length: 5\r\n"),
+            "200",
+            Closed,
+        )
+        .to("HEAD"),
+        Case::new(answer("200", "content-length: 5, 6\r\n"), "502", Closed).to("HEAD"),
+        Case::new(answer("200", "content-length: x\r\n"), "502", Closed).to("HEAD"),
+        Case::new(answer("200", "transfer-encoding: gzip\r\n"), "502", Closed).to("HEAD"),
     ]
 }
 
 fn codings() -> Vec<Case> {
     let body = "5\r\nhello\r\n0\r\n\r\n";
     let coded = |value: &str| {
-        Case::new(ok(&format!("transfer-encoding: {value}\r\n"), body), INVALID, Closed)
+        Case::new(
+            ok(&format!("transfer-encoding: {value}\r\n"), body),
+            INVALID,
+            Closed,
+        )
     };
     let both = |headers: &str| Case::new(ok(headers, body), "200 hello", Closed);
     vec![
@@ -266,7 +370,13 @@ fn codings() -> Vec<Case> {
 }
 
 fn chunks() -> Vec<Case> {
-    let cut = |rest: &str| Case::new(chunked(&format!("5\r\nhello\r\n{rest}")), "cut 200 hello", Closed);
+    let cut = |rest: &str| {
+        Case::new(
+            chunked(&format!("5\r\nhello\r\n{rest}")),
+            "cut 200 hello",
+            Closed,
+        )
+    };
     let long = "x".repeat(20_000);
     vec![
         cut("x\r\n"),
@@ -280,7 +390,11 @@ fn chunks() -> Vec<Case> {
         cut("10000000000000005\r\nhello\r\n0\r\n\r\n"),
         cut(&format!("5;{long}\r\nhello\r\n0\r\n\r\n")),
         cut("0\n\r\n"),
-        cut("0\r\n\n"),
+        Case::new(
+            chunked(&format!("5\r\nhello\r\n0\r\n\n{UNASKED}")),
+            "200 hello",
+            Closed,
+        ),
         cut("0\r\nx\r\n\r\n"),
         cut("0\r\nx: \0\r\n\r\n"),
         cut(&format!("0\r\nx: {}\r\n\r\n", "y".repeat(100_000))),
@@ -295,27 +409,60 @@ fn chunks() -> Vec<Case> {
         cut("0\r\nx: y\r\n").then(Step::Close),
         cut("0\r\n").then(Step::Reset),
         Case::new(chunked("9\r\nhello"), "cut 200 hello", Closed).then(Step::Close),
-        Case::new(chunked("5\r\nhelloworld\r\n0\r\n\r\n"), "cut 200 hello", Closed),
+        Case::new(
+            chunked("5\r\nhelloworld\r\n0\r\n\r\n"),
+            "cut 200 hello",
+            Closed,
+        ),
         Case::new(chunked(""), "cut 200", Closed).then(Step::Close),
-        Case::new(chunked("5;x=\"y\"\r\nhello\r\n0;z\r\n\r\n"), "200 hello", Kept),
+        Case::new(
+            chunked("5;x=\"y\"\r\nhello\r\n0;z\r\n\r\n"),
+            "200 hello",
+            Kept,
+        ),
         Case::new(chunked("005\r\nhello\r\n000\r\n\r\n"), "200 hello", Kept),
-        Case::new(chunked("5\r\nhello\r\n0\r\nmcp-session-id: x\r\nset-cookie: y\r\n\r\n"), "200 hello", Kept),
-        Case::new(chunked(&format!("5\r\nhello\r\n0\r\n\r\n{UNASKED}")), "200 hello", Closed),
+        Case::new(
+            chunked("5\r\nhello\r\n0\r\nmcp-session-id: x\r\nset-cookie: y\r\n\r\n"),
+            "200 hello",
+            Kept,
+        ),
+        Case::new(
+            chunked(&format!("5\r\nhello\r\n0\r\n\r\n{UNASKED}")),
+            "200 hello",
+            Closed,
+        ),
         Case::new(chunked("5\r\nhello\r\n0\r\n\r\n\r\n"), "200 hello", Closed),
-        Case::new(chunked("5\r\nhello\r\n0\r\n\r\n0\r\n\r\n"), "200 hello", Closed),
+        Case::new(
+            chunked("5\r\nhello\r\n0\r\n\r\n0\r\n\r\n"),
+            "200 hello",
+            Closed,
+        ),
     ]
 }
 
 fn interim() -> Vec<Case> {
     let early = "HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
     let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-    let switched = "HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n";
+    let switched =
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n";
     vec![
         Case::new([go_on, &hello("")].concat(), "200 hello", Kept),
-        Case::new([early, early, go_on, &hello("")].concat(), "200 hello", Kept),
+        Case::new(
+            [early, early, go_on, &hello("")].concat(),
+            "200 hello",
+            Kept,
+        ),
         Case::new([go_on, go_on, "garbage\r\n\r\n"].concat(), INVALID, Closed),
-        Case::new(["HTTP/1.1 199 x\r\ncontent-length: 5\r\n\r\n", &hello("")].concat(), "200 hello", Kept),
-        Case::new(["HTTP/1.1 102 x\r\nmcp-session-id: x\r\n\r\n", &hello("")].concat(), "200 hello", Kept),
+        Case::new(
+            ["HTTP/1.1 199 x\r\ncontent-length: 5\r\n\r\n", &hello("")].concat(),
+            "200 hello",
+            Kept,
+        ),
+        Case::new(
+            ["HTTP/1.1 102 x\r\nmcp-session-id: x\r\n\r\n", &hello("")].concat(),
+            "200 hello",
+            Kept,
+        ),
         Case::new([go_on, switched].concat(), INVALID, Closed),
         Case::new(switched, INVALID, Closed),
         Case::new([switched, UNASKED].concat(), INVALID, Closed),
@@ -331,10 +478,17 @@ fn early_ends() -> Vec<Case> {
     let gone = |bytes: &str| {
         [Step::Close, Step::Reset].map(|end| Case::new(bytes, GONE, Closed).then(end))
     };
-    ["", "HTTP", "HTTP/1.1 200 OK", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n", "\r\n"]
-        .into_iter()
-        .flat_map(gone)
-        .collect()
+    [
+        "",
+        "HTTP",
+        "HTTP/1.1 200 OK",
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n",
+        "\r\n",
+    ]
+    .into_iter()
+    .flat_map(gone)
+    .collect()
 }
 
 fn ids() -> Vec<Case> {
@@ -345,7 +499,11 @@ fn ids() -> Vec<Case> {
         issued(&id(&"x".repeat(4096)), "200 id:4129 hello", Kept),
         issued(&[id("x"), id("x")].concat(), "200 id:34 hello", Kept),
         issued(&[id("x"), id("y")].concat(), BAD_ID, Closed),
-        issued(&[id("x"), "MCP-SESSION-ID: y\r\n".into()].concat(), BAD_ID, Closed),
+        issued(
+            &[id("x"), "MCP-SESSION-ID: y\r\n".into()].concat(),
+            BAD_ID,
+            Closed,
+        ),
         issued(&[id("x"), id("")].concat(), BAD_ID, Closed),
         issued(&id(&"x".repeat(4097)), BAD_ID, Closed),
         issued(&id(""), BAD_ID, Closed),
@@ -355,12 +513,20 @@ fn ids() -> Vec<Case> {
         issued(&id("\u{e4}"), BAD_ID, Closed),
         issued(&id("x\0"), INVALID, Closed),
         issued(&id("x\x7f"), INVALID, Closed),
-        Case::new("HTTP/1.1 404 No\r\nmcp-session-id: x\r\nmcp-session-id: y\r\ncontent-length: 0\r\n\r\n", BAD_ID, Closed),
+        Case::new(
+            "HTTP/1.1 404 No\r\nmcp-session-id: x\r\nmcp-session-id: y\r\ncontent-length: 0\r\n\r\n",
+            BAD_ID,
+            Kept,
+        ),
     ]
 }
 
 fn idle() -> Vec<Case> {
-    let later = |bytes: &str| Case::new(hello(""), "200 hello", Closed).then(Step::Heard).then(Step::Send(bytes.into()));
+    let later = |bytes: &str| {
+        Case::new(hello(""), "200 hello", Closed)
+            .then(Step::Heard)
+            .then(Step::Send(bytes.into()))
+    };
     vec![
         later(UNASKED),
         later("HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n"),
@@ -368,8 +534,12 @@ fn idle() -> Vec<Case> {
         later("\r\n"),
         later("x"),
         later(&UNASKED.repeat(10_000)),
-        Case::new(hello(""), "200 hello", Closed).then(Step::Heard).then(Step::Close),
-        Case::new(hello(""), "200 hello", Closed).then(Step::Heard).then(Step::Reset),
+        Case::new(hello(""), "200 hello", Closed)
+            .then(Step::Heard)
+            .then(Step::Close),
+        Case::new(hello(""), "200 hello", Closed)
+            .then(Step::Heard)
+            .then(Step::Reset),
     ]
 }
 
@@ -380,11 +550,33 @@ fn looked_into() -> Vec<Case> {
     let of_length = |length| ok(&format!("{json}content-length: {length}\r\n"), body);
     vec![
         Case::new(of_length(body.len()), format!("200 {body}"), Kept).modern(),
-        Case::new(of_length(body.len() + 9), GONE, Closed).then(Step::Close).modern(),
-        Case::new(of_length(body.len() - 1), format!("200 {}", &body[..body.len() - 1]), Closed).modern(),
-        Case::new(ok(&format!("{json}transfer-encoding: chunked\r\n"), "5\r\n{\"a\":\r\nx"), "cut 200 {\"a\":", Closed).modern(),
-        Case::new(ok(events, "8\r\ndata: x\n\r\n"), "cut 200 data: x", Closed).then(Step::Close).modern(),
-        Case::new(ok(&format!("{json}content-length: 5, 6\r\n"), "hello"), INVALID, Closed).modern(),
+        Case::new(of_length(body.len() + 9), GONE, Closed)
+            .then(Step::Close)
+            .modern(),
+        Case::new(
+            of_length(body.len() - 1),
+            format!("200 {}", &body[..body.len() - 1]),
+            Closed,
+        )
+        .modern(),
+        Case::new(
+            ok(
+                &format!("{json}transfer-encoding: chunked\r\n"),
+                "5\r\n{\"a\":\r\nx",
+            ),
+            "cut 200 {\"a\":",
+            Closed,
+        )
+        .modern(),
+        Case::new(ok(events, "8\r\ndata: x\n\r\n"), "cut 200 data: x", Closed)
+            .then(Step::Close)
+            .modern(),
+        Case::new(
+            ok(&format!("{json}content-length: 5, 6\r\n"), "hello"),
+            INVALID,
+            Closed,
+        )
+        .modern(),
     ]
 }
 
@@ -409,18 +601,26 @@ fn all() -> Vec<Case> {
 
 /// A backend that does to `/case/<number>` what the case says, and answers anything else.
 fn scripted(ledger: &Ledger, heard: Receiver<()>) -> Backend {
-    let cases: Vec<(Vec<Step>, Then)> = all().into_iter().map(|case| (case.steps, case.then)).collect();
+    let cases: Vec<(Vec<Step>, Then)> = all()
+        .into_iter()
+        .map(|case| (case.steps, case.then))
+        .collect();
     let heard = Mutex::new(heard);
     ledger.backend("other", move |message, stream| {
         let number = message.asked.split("/case/").nth(1);
         let Some(number) = number.map(|number| number.parse::<usize>().unwrap()) else {
-            return stream.write_all(&echo("other", message)).is_ok();
+            let _gone = stream.write_all(&echo("other", message));
+            return Next::Serve;
         };
         let (steps, then) = &cases[number];
         for step in steps {
             take(step, stream, &heard);
         }
-        *then == Kept
+        match then {
+            Kept => Next::Serve,
+            Closed if matches!(steps.last(), Some(Step::Reset)) => Next::Leave,
+            Closed => Next::Listen,
+        }
     })
 }
 
@@ -434,10 +634,7 @@ fn take(step: &Step, stream: &mut TcpStream, heard: &Mutex<Receiver<()>>) {
         Step::Close => {
             let _gone = stream.shutdown(Shutdown::Write);
         }
-        Step::Reset => {
-            reset_on_close(stream);
-            let _gone = stream.shutdown(Shutdown::Both);
-        }
+        Step::Reset => reset_on_close(stream),
     }
 }
 
@@ -484,10 +681,12 @@ fn faults(
     }
     if case.then == Closed {
         let case = format!("/case/{number}");
-        eventually("the backend's connection is closed", || {
-            ledger.of(&case).ended
-        });
+        let deadline = Instant::now() + CLOSED_WITHIN;
+        while !ledger.of(&case).ended && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let arrived = ledger.of(&case);
+        hold(arrived.ended, "the connection stays open".into());
         let last = arrived.messages.last();
         let is_last = last.is_some_and(|last| last.asked.ends_with(&case));
         hold(
@@ -495,7 +694,10 @@ fn faults(
             "the connection was used again".into(),
         );
         let told = other.get(&target);
-        hold(told == answered, format!("another client, later: {told:.200}"));
+        hold(
+            told == answered,
+            format!("another client, later: {told:.200}"),
+        );
     }
     faults
 }
@@ -505,17 +707,91 @@ fn a_broken_answer_is_never_taken_for_a_whole_one_and_reaches_nobody_else() {
     let ledger = Ledger::default();
     let (sender, receiver) = mpsc::channel();
     let backend = scripted(&ledger, receiver);
-    let pinring = Pinring::before(&[&backend], ONE_THREAD);
+    let toml = format!("{ONE_THREAD}[timeouts]\nupstream_keep_alive = \"1m\"\n");
+    let pinring = Pinring::before(&[&backend], &toml);
     let mut failures = Vec::new();
     let cases = all();
     for (number, case) in cases.iter().enumerate() {
         let faults = faults(&pinring, &ledger, &sender, (number, case));
         if !faults.is_empty() {
-            let case = format!("{case:?}");
-            failures.push(format!("{case:.300}\n    {}", faults.join("\n    ")));
+            failures.push(format!("{case:?}\n    {}", faults.join("\n    ")));
         }
     }
-    let faults = ledger.connections().into_iter().filter_map(|arrived| arrived.fault);
+    let faults = ledger
+        .connections()
+        .into_iter()
+        .filter_map(|arrived| arrived.fault);
     failures.extend(faults);
-    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), cases.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {}:\n{}",
+        failures.len(),
+        cases.len(),
+        failures.join("\n")
+    );
+}
+
+/// A backend that answers `/early` as soon as it has its head, and gives the number of its connections that have ended.
+fn hasty() -> (Backend, Arc<AtomicUsize>) {
+    let ended: Arc<AtomicUsize> = Arc::default();
+    let noted = Arc::clone(&ended);
+    let backend = Backend::raw(anywhere(), move |mut stream, _| {
+        let (mut unread, mut answered) = (Vec::new(), false);
+        let mut bytes = [0; 4096];
+        while let Ok(length @ 1..) = uninterrupted(|| stream.read(&mut bytes)) {
+            unread.extend_from_slice(&bytes[..length]);
+            if unread.starts_with(b"POST /early ") && !answered {
+                answered = stream.write_all(hello("").as_bytes()).is_ok();
+            }
+            while let Some((message, length)) = strict::read(&unread).unwrap() {
+                unread.drain(..length);
+                if !std::mem::take(&mut answered) {
+                    let _gone = stream.write_all(&echo("other", &message));
+                }
+            }
+        }
+        noted.fetch_add(1, Ordering::SeqCst);
+    });
+    (backend, ended)
+}
+
+#[test]
+fn an_answer_before_the_end_of_its_request_leaves_no_doubt() {
+    // What follows the answer, and whether the backend's connection may be used again.
+    let cases = [
+        ("content-length: 4\r\n\r\nab", "cd", true),
+        (
+            "transfer-encoding: chunked\r\n\r\n2\r\nab\r\n",
+            "0\r\n\r\n",
+            true,
+        ),
+        ("content-length: 4\r\n\r\nab", "", false),
+        ("transfer-encoding: chunked\r\n\r\n2\r\nab\r\n", "", false),
+        (
+            "transfer-encoding: chunked\r\n\r\n2\r\nab\r\n",
+            "x\r\n",
+            false,
+        ),
+    ];
+    for (begun, rest, is_whole) in cases {
+        let (backend, ended) = hasty();
+        let pinring = Pinring::before(&[&backend], ONE_THREAD);
+        let mut client = Reader::connect(pinring.address());
+        client.send(format!("POST /early HTTP/1.1\r\nhost: a\r\n{begun}"));
+        assert_eq!(client.next(false), "200 hello", "{begun:?}");
+        let mut other = Reader::connect(pinring.address());
+        // The connection is still taken by the rest of the request.
+        assert_eq!(other.get("/other"), "200 other GET /other", "{begun:?}");
+        client.send(rest);
+        if is_whole {
+            assert_eq!(client.get("/next"), "200 other GET /next", "{begun:?}");
+            assert_eq!(ended.load(Ordering::SeqCst), 0, "{begun:?}");
+        } else {
+            drop(client);
+            eventually("the backend's connection has ended", || {
+                ended.load(Ordering::SeqCst) == 1
+            });
+        }
+        assert_eq!(other.get("/later"), "200 other GET /later", "{begun:?}");
+    }
 }

@@ -12,8 +12,19 @@ use std::{
 use super::strict::{self, Message};
 use crate::support::{Backend, anywhere, reset_on_close, uninterrupted};
 
-/// For how long nothing comes where nothing is to come.
-const QUIET: Duration = Duration::from_secs(1);
+/// For how long an answer is waited for.
+const QUIET: Duration = Duration::from_secs(20);
+
+/// What a backend does after it has dealt with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Serves the connection on.
+    Serve,
+    /// Reads on, and answers nothing.
+    Listen,
+    /// Is gone.
+    Leave,
+}
 
 /// What one connection has brought to a backend.
 #[derive(Debug, Default, Clone)]
@@ -51,11 +62,11 @@ impl Ledger {
         self.lock().values().find(brought).cloned().unwrap()
     }
 
-    /// A backend whose connections are noted here. It calls `answer` for each request, until that says no.
+    /// A backend whose connections are noted here. It calls `answer` for each request.
     pub(super) fn backend(
         &self,
         name: &'static str,
-        answer: impl Fn(&Message, &mut TcpStream) -> bool + Send + Sync + 'static,
+        answer: impl Fn(&Message, &mut TcpStream) -> Next + Send + Sync + 'static,
     ) -> Backend {
         let ledger = self.clone();
         Backend::raw(anywhere(), move |mut stream, number| {
@@ -64,27 +75,29 @@ impl Ledger {
             };
             let mut bytes = vec![0; 64 * 1024];
             let mut unread = Vec::new();
-            let mut answers = true;
+            let mut next = Next::Serve;
             note(&mut |_| {});
             while let Ok(length @ 1..) = uninterrupted(|| stream.read(&mut bytes)) {
                 unread.extend_from_slice(&bytes[..length]);
-                while answers {
+                while next == Next::Serve {
                     match strict::read(&unread) {
                         Ok(Some((message, length))) => {
                             unread.drain(..length);
                             note(&mut |arrived| arrived.messages.push(message.clone()));
-                            answers = answer(&message, &mut stream);
+                            next = answer(&message, &mut stream);
                         }
                         Ok(None) => break,
                         Err(fault) => {
                             let fault = format!("{fault} in {}", String::from_utf8_lossy(&unread));
                             note(&mut |arrived| arrived.fault = Some(fault.clone()));
-                            answers = false;
-                            let _gone = stream.shutdown(Shutdown::Both);
+                            next = Next::Leave;
                         }
                     }
                 }
                 note(&mut |arrived| arrived.rest.clone_from(&unread));
+                if next == Next::Leave {
+                    break;
+                }
             }
             note(&mut |arrived| arrived.ended = true);
         })

@@ -264,7 +264,8 @@ fn the_strict_reader_refuses_what_is_in_doubt() {
     for from in 0..good.len() {
         assert!(read(&good.as_bytes()[..from]).unwrap().is_none(), "{from}");
     }
-    let chunked = "POST / HTTP/1.1\r\nhost: [::1]\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+    let chunked =
+        "POST / HTTP/1.1\r\nhost: [::1]\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
     assert_eq!(
         read(chunked.as_bytes()).unwrap().unwrap().0.echo(),
         "POST / ab"
