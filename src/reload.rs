@@ -175,24 +175,26 @@ impl Reload {
 
     fn observe(&mut self, report: Report, outlet: &Outlet) {
         let random = fastrand::f64();
-        match self
+        let Some(changed) = self
             .membership
             .observe(report.id, report.seen, net::now(), random)
-        {
-            None => return,
-            Some(None) => {}
-            Some(Some((backend, Vital::Healthy))) => tracing::info!(%backend, "healthy again"),
-            Some(Some((backend, Vital::Suspect))) => {
+        else {
+            return;
+        };
+        self.publish(outlet); // before it is told: who reads the log may ask at once
+        match changed {
+            None => {}
+            Some((backend, Vital::Healthy)) => tracing::info!(%backend, "healthy again"),
+            Some((backend, Vital::Suspect)) => {
                 tracing::warn!(%backend, seen = ?report.seen, "suspect: gets no new work while others are healthy");
             }
-            Some(Some((backend, Vital::Lost))) => {
-                tracing::error!(%backend, "down for too long: its sessions are lost until it is back");
+            Some((backend, Vital::Lost)) => {
                 for load in self.membership.loads(report.id) {
                     self.sessions.forget(load);
                 }
+                tracing::error!(%backend, "down for too long: its sessions are lost until it is back");
             }
         }
-        self.publish(outlet);
     }
 
     fn publish(&self, outlet: &Outlet) {

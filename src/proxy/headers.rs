@@ -32,13 +32,13 @@ const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix
 /// Makes the head of a request what the backend is to see, but for its Host: see [`set_host`].
 pub fn to_backend(
     head: &mut Parts,
-    scan: Scan,
+    scan: &Scan,
     forwarded_for: &HeaderValue,
     strip: Option<&PathPrefix>,
     session: Option<ServerSessionId>,
 ) {
     let is_chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
-    for name in scan.stop {
+    for name in &scan.stop {
         head.headers.remove(name);
     }
     if is_chunked {

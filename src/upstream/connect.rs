@@ -96,7 +96,7 @@ pub(super) struct Connection<B> {
 
 pub(super) async fn connect<B>(
     endpoint: &Endpoint,
-    options: Options,
+    options: &Options,
     names: &Names,
 ) -> Result<Connection<B>, ConnectError>
 where

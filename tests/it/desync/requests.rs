@@ -300,7 +300,7 @@ fn chunks() -> Vec<Case> {
         chunked("3;name=\"quoted; value\"\r\nabc\r\n0\r\n\r\n", SERVED_ABC),
         chunked("3 \t;x\r\nabc\r\n0 \r\n\r\n", SERVED_ABC),
         chunked(
-            &format!("A\r\n0123456789\r\n0\r\n\r\n"),
+            "A\r\n0123456789\r\n0\r\n\r\n",
             &["200 root POST /mcp 0123456789", "open"],
         ),
         sized("+3", BAD_BODY),
