@@ -234,12 +234,13 @@ fn is_in_doubt<T>(response: &Response<T>, of_head: bool) -> bool {
     let bare = of_head
         || response.status() == StatusCode::NO_CONTENT
         || response.status() == StatusCode::NOT_MODIFIED;
-    if bare {
+    let says_too_much = if bare {
         is_coded || length.is_some_and(|length| length.as_bytes() != b"0")
     } else {
-        // To one that speaks HTTP/1.0, hyper would send the next request so too: without its body, if that is in chunks.
-        (is_coded && length.is_some()) || response.version() == Version::HTTP_10
-    }
+        is_coded && length.is_some()
+    };
+    // To one that speaks HTTP/1.0, hyper would send the next request so too: without its body, if that is in chunks.
+    says_too_much || response.version() == Version::HTTP_10
 }
 
 /// A connection in use, which goes back to the pool when both messages have ended.
@@ -323,3 +324,6 @@ impl<B> fmt::Debug for Body<B> {
         f.debug_tuple("Body").field(&self.incoming).finish()
     }
 }
+
+#[cfg(all(test, not(feature = "simulation")))]
+mod tests;

@@ -17,7 +17,11 @@ use hyper::{
     rt::{Read, ReadBuf, ReadBufCursor, Write},
 };
 
-use super::{Options, intake::Intake, names::Names};
+use super::{
+    Options,
+    intake::{Intake, Reading},
+    names::Names,
+};
 use crate::{
     backend::{Endpoint, Host},
     net::{self, Liveness, Stream},
@@ -104,8 +108,6 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let stream = open(endpoint, options.connect, options.liveness, names).await?;
-    // Else a client that does not read costs 400 KiB here alone.
-    let buffer = options.header_bytes.max(MIN_BUFFER);
     let intake: Rc<Intake> = Rc::default();
     let stream = Patient {
         stream,
@@ -116,7 +118,8 @@ where
         .writev(false)
         .max_headers(options.headers)
         .max_header_size(options.header_bytes)
-        .max_buf_size(buffer)
+        // Else a client that does not read costs 400 KiB here alone.
+        .max_buf_size(options.header_bytes.max(MIN_BUFFER))
         .handshake(stream);
     let (sender, connection) = handshake.await.map_err(ConnectError::Handshake)?;
     tokio::task::spawn_local(async move {
@@ -132,7 +135,7 @@ where
 /// and closes while the body is still on its way. That fails our write, and hyper would give up with the
 /// answer, such as 413, unread.
 ///
-/// What it reads before an answer's head is counted.
+/// What it reads until an answer's head is there is watched over: see [`Intake`].
 struct Patient {
     stream: Stream,
     intake: Rc<Intake>,
@@ -144,12 +147,19 @@ impl Read for Patient {
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.intake.is_counted()? {
-            let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-            if polled.is_ready() {
-                self.intake.read(0);
+        match self.intake.next()? {
+            Reading::Counted => {}
+            Reading::Quiet if !self.stream.is_quiet() => {
+                // The request has not left: it goes out on another connection.
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
-            return polled;
+            Reading::Quiet | Reading::Free => {
+                let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+                if polled.is_ready() {
+                    self.intake.read(0);
+                }
+                return polled;
+            }
         }
         let mut piece = [0; 4096];
         let room = piece.len().min(buffer.remaining());
