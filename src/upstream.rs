@@ -166,8 +166,9 @@ where
         options: &Options,
         (deadline, limit): (&Deadline, Duration),
     ) -> Result<Response<Body<B>>, Failure> {
+        let asked = request.as_ref().map(Request::method);
+        let of_head = asked.is_some_and(|method| *method == Method::HEAD);
         let taken = request.take().expect("a request is sent once");
-        let of_head = taken.method() == Method::HEAD;
         connection.intake.begin();
         let answered = {
             let mut answer = pin!(connection.sender.try_send_request(taken));
