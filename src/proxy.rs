@@ -9,11 +9,13 @@ mod asked;
 pub mod body;
 mod carriers;
 mod classify;
+pub mod cors;
 mod deliver;
 pub mod error;
 mod gone;
 pub mod headers;
 mod liveness;
+mod message_id;
 mod refuse;
 mod reinitialize;
 mod rewrite;
@@ -34,13 +36,17 @@ use self::{
     asked::Asked,
     body::{Answer, RequestBody},
     classify::Arrival,
+    cors::Page,
     deliver::Delivery,
     error::ProxyError,
     liveness::options,
+    message_id::MessageId,
     reinitialize::Recovered,
     route::pool_of,
 };
-pub use self::{liveness::client_liveness, reinitialize::Renewals, unknown::Unknowns};
+pub use self::{
+    body::Bodies, liveness::client_liveness, reinitialize::Renewals, unknown::Unknowns,
+};
 use crate::{
     health::probe::Reporter,
     mcp,
@@ -63,6 +69,7 @@ pub struct Proxy {
     unknowns: Unknowns,
     sessions: Sessions,
     renewals: Renewals,
+    bodies: Bodies,
     reporter: Reporter,
     ticker: Ticker,
     watch: Watch,
@@ -78,7 +85,7 @@ impl Proxy {
         tables: Reader,
         unknowns: Unknowns,
         sessions: Sessions,
-        renewals: Renewals,
+        (renewals, bodies): (Renewals, Bodies),
         (reporter, names): (Reporter, Names),
         ticker: Ticker,
         watch: Watch,
@@ -89,6 +96,7 @@ impl Proxy {
             unknowns,
             sessions,
             renewals,
+            bodies,
             reporter,
             ticker,
             watch,
@@ -120,15 +128,20 @@ impl Proxy {
             waits_for_continue: head.headers.contains_key(header::EXPECT),
             head,
             body: Some(body),
+            message_id: MessageId::Unread,
+            page: None,
             peer,
             exchange,
         };
         // An `async fn` would keep the place that the request was passed in, too.
         async move {
-            match self.forward(&mut arrival, forwarded_for).await {
-                Ok(response) => response,
-                Err(error) => arrival.refuse(&error),
+            let answered = self.forward(&mut arrival, forwarded_for).await;
+            let page = arrival.page.take();
+            let mut response = answered.unwrap_or_else(|error| arrival.refuse(&error));
+            if let Some(page) = page {
+                page.admit(response.headers_mut());
             }
+            response
         }
     }
 
@@ -138,9 +151,14 @@ impl Proxy {
         forwarded_for: &HeaderValue,
     ) -> Result<Response<Answer>, ProxyError> {
         let mut table = self.tables.snapshot();
+        let cors = table.cors.as_ref(); // every answer tells browsers of it, a refusal too
+        arrival.page = cors.map(|cors| Box::new(Page::of(&arrival.head.headers, cors)));
 
         // 1 classify: from here on a refusal says which header is at fault.
         let mut classified = self.classify(&table, arrival)?;
+        if let Some(answer) = arrival.preflight()? {
+            return Ok(answer);
+        }
         let carrying = self.read(&table, arrival, &mut classified).await?;
 
         // 2 route: a refusal says whether the session is gone or will be known.
@@ -156,6 +174,9 @@ impl Proxy {
             waits_for_loss: None,
         };
         let part = delivery.part(&arrival.head, &classified, forwarded_for);
+        if let Some(kept) = part.keep() {
+            arrival.message_id = MessageId::Kept(kept);
+        }
         let decision = match part.recover(routed).await {
             Ok(Recovered::At(decision)) => decision,
             Ok(Recovered::Denied(denied)) => return delivery.answer(*denied, None),
@@ -190,7 +211,8 @@ impl Proxy {
             delivery.admit(&mut delivered, head)?;
         }
         if let Some(tasks) = minting {
-            Box::pin(carriers::pin(&table, pool, &mut delivered, tasks)).await?;
+            let budget = self.bodies.up_to(table.limits.body_bytes_total);
+            Box::pin(carriers::pin(&table, pool, &mut delivered, tasks, budget)).await?;
         }
 
         // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.

@@ -21,6 +21,7 @@ use crate::{
 
 mod documents;
 mod options;
+mod pages;
 mod pools;
 mod secrets;
 

@@ -15,7 +15,7 @@ impl Arrival {
         if let Some(unread) = self.body.filter(|_| !self.waits_for_continue) {
             body::discard(unread);
         }
-        let (peer, exchange) = (self.peer, self.exchange);
+        let (peer, exchange, id) = (self.peer, self.exchange, self.message_id.known());
         let verdict = error.verdict();
         match error {
             // A client that leaves within its own request's body is its own affair.
@@ -30,10 +30,12 @@ impl Arrival {
             ProxyError::TooLarge(_)
             | ProxyError::Ambiguous(_)
             | ProxyError::Unclassifiable(_)
+            | ProxyError::ForeignOrigin(_)
             | ProxyError::NoPool
             | ProxyError::Refused(_)
             | ProxyError::StayedUnknown(_)
             | ProxyError::SessionForgotten
+            | ProxyError::BodiesFull
             | ProxyError::NotReinitialized
             | ProxyError::Drained => {
                 tracing::debug!(%peer, reason = verdict.reason, error = chain(error), "refused");
@@ -44,7 +46,7 @@ impl Arrival {
         // With its head all of it is there. Nobody asks for the body of an answer to HEAD.
         exchange.end(Outcome::Complete);
         error
-            .response()
+            .response(id.as_ref())
             .map(|body| Answer::Own(Some(body), exchange))
     }
 }

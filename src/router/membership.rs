@@ -346,6 +346,8 @@ impl Membership {
             retired: self.retired.clone(),
             timeouts: config.timeouts.clone(),
             limits: config.limits.clone(),
+            allowed_origins: config.server.allowed_origins.clone(),
+            cors: config.cors.clone(),
         }
     }
 }
