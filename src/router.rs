@@ -250,17 +250,19 @@ fn session(table: &RoutingTable, pool: &Pool, id: &ClientSessionId) -> Result<De
     match pool.options.unpinned {
         Unpinned::Reject => Err(Refusal::Unpinned),
         Unpinned::Ring => {
+            // A pin would make room for more: without one, no backend can have issued an id that long.
+            let session = ServerSessionId::try_from(id.clone().into_value());
+            let session = session.map_err(|_| Refusal::Unpinned)?;
             let position = hash::position(id.as_bytes());
             let member = pool.unpinned_owner(position);
             let (member, why) = match loss_of(pool.entry(member)) {
                 Some(lost) => (instead(pool, position, lost)?, Why::Successor),
                 None => (member, Why::Ring),
             };
-            let session = ServerSessionId::try_from(id.clone().into_value()).ok();
             Ok(Decision {
                 member,
                 why,
-                session,
+                session: Some(session),
                 limit: None,
             })
         }

@@ -161,6 +161,11 @@ impl ProxyError {
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 ..Verdict::bad_request("connect_method")
             },
+            Self::Ambiguous(Ambiguous::Trace) => Verdict {
+                status: StatusCode::METHOD_NOT_ALLOWED,
+                ..Verdict::bad_request("trace_method")
+            },
+            Self::Ambiguous(Ambiguous::Target) => Verdict::bad_request("target_invalid"),
             Self::Ambiguous(Ambiguous::TransferCoding) => Verdict {
                 status: StatusCode::NOT_IMPLEMENTED,
                 ..Verdict::bad_request("transfer_coding")
@@ -171,9 +176,9 @@ impl ProxyError {
                 | Ambiguous::HostMalformed
                 | Ambiguous::HostDisagrees,
             ) => Verdict::bad_request("host_invalid"),
-            Self::Ambiguous(Ambiguous::Underscore(_) | Ambiguous::Nominated(_)) => {
-                Verdict::bad_request("header_ambiguous")
-            }
+            Self::Ambiguous(
+                Ambiguous::Underscore(_) | Ambiguous::Nominated(_) | Ambiguous::Repeated(_),
+            ) => Verdict::bad_request("header_ambiguous"),
             Self::Unclassifiable(Unclassifiable::SeveralSessionIds) => {
                 Verdict::bad_request("several_session_ids")
             }
@@ -196,7 +201,7 @@ impl ProxyError {
             Self::BrokenHead(BrokenHead::SessionId(_)) => {
                 Verdict::of(StatusCode::BAD_GATEWAY, "backend_session_id_invalid")
             }
-            Self::BrokenHead(BrokenHead::TransferCoding) => {
+            Self::BrokenHead(BrokenHead::TransferCoding | BrokenHead::Length) => {
                 Verdict::of(StatusCode::BAD_GATEWAY, "backend_answer_invalid")
             }
             Self::Switched => Verdict::of(StatusCode::BAD_GATEWAY, "backend_answer_invalid"),
@@ -279,7 +284,9 @@ fn broken_off(error: Option<&RequestBodyError>) -> Verdict {
             close: true,
             ..Verdict::of(StatusCode::REQUEST_TIMEOUT, "request_body_timeout")
         },
-        Some(RequestBodyError::Broken(_)) | None => Verdict::bad_request("request_body_invalid"),
+        Some(RequestBodyError::Broken(_) | RequestBodyError::Unended) | None => {
+            Verdict::bad_request("request_body_invalid")
+        }
     }
 }
 

@@ -4,9 +4,10 @@
 //! Third and fifth of the six phases. Pure. What is refused before is in `inspect`.
 
 mod inspect;
+mod target;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
     header::{self, Entry},
     request::Parts,
     uri::PathAndQuery,
@@ -39,12 +40,21 @@ pub fn to_backend(
     strip: Option<&PathPrefix>,
     session: Option<ServerSessionId>,
 ) {
-    if head.headers.contains_key(header::TRANSFER_ENCODING) {
-        // RFC 9112, section 6.1: the length is void beside it. hyper frames the message anew.
-        head.headers.remove(header::CONTENT_LENGTH);
-    }
+    let is_chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
     for name in &scan.stop {
         head.headers.remove(name);
+    }
+    if is_chunked {
+        // RFC 9112, section 6.1: the length is void beside it. hyper frames the message anew.
+        head.headers.remove(header::CONTENT_LENGTH);
+        if matches!(head.method, Method::GET | Method::HEAD) {
+            // Else hyper takes it that these have no body.
+            let chunked = HeaderValue::from_static("chunked");
+            head.headers.insert(header::TRANSFER_ENCODING, chunked);
+        }
+    } else {
+        // What hyper has let through is a length.
+        let _is_one = settle_length(&mut head.headers);
     }
     head.headers.insert(FORWARDED_FOR, forwarded_for.clone());
     head.headers
@@ -86,8 +96,13 @@ fn target(uri: Uri, stripped: Option<&str>) -> Uri {
         return uri;
     }
     let own = uri.path_and_query().map(PathAndQuery::as_str);
-    // A part of a valid target that begins with "/" is valid.
-    let target = stripped.or(own).unwrap_or("/").parse();
+    let own = stripped.or(own).unwrap_or("/");
+    // A part of a valid target that begins with "/" is valid. That of `http://host?query` does not.
+    let target = if own.starts_with('?') {
+        ["/", own].concat().parse()
+    } else {
+        own.parse()
+    };
     target.unwrap_or(uri)
 }
 
@@ -168,6 +183,9 @@ pub enum BrokenHead {
     /// The body is coded otherwise than in chunks.
     #[error("the backend's answer has a transfer coding other than \"chunked\"")]
     TransferCoding,
+    /// It is not clear where the body ends.
+    #[error("the backend's answer has a Content-Length that is none, or several different ones")]
+    Length,
     /// No client could send the session id back.
     #[error("the backend issued an unusable Mcp-Session-Id")]
     SessionId(#[from] InvalidSessionId),
@@ -201,6 +219,7 @@ pub fn to_client(
         return Err(BrokenHead::TransferCoding);
     }
     stop_at_client(headers);
+    settle_length(headers)?;
     let Entry::Occupied(mut ids) = headers.entry(era::SESSION_ID) else {
         return Ok(None);
     };
@@ -216,6 +235,41 @@ pub fn to_client(
     ids.insert(client);
     expose(headers);
     Ok(Some(id))
+}
+
+/// Leaves one Content-Length, in the digits that everybody reads alike: not `007`, not `7, 7`, not twice. hyper passes
+/// on what was there, and does not look at it where no body follows.
+fn settle_length(headers: &mut HeaderMap) -> Result<(), BrokenHead> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else {
+        return Ok(());
+    };
+    if lengths.next().is_none() && is_plain_number(first.as_bytes()) {
+        return Ok(());
+    }
+    let parts = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut parts = parts.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let first = parts.next().and_then(number).ok_or(BrokenHead::Length)?;
+    if parts.any(|part| number(part) != Some(first)) {
+        return Err(BrokenHead::Length);
+    }
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(first));
+    Ok(())
+}
+
+fn is_plain_number(digits: &[u8]) -> bool {
+    digits.iter().all(u8::is_ascii_digit)
+        && match digits {
+            [] => false,
+            [b'0', _, ..] => false,
+            _ => digits.len() < 20,
+        }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(digits.trim_ascii()).ok()?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number) // "+7" would be one to `parse`
 }
 
 fn stop_at_client(headers: &mut HeaderMap) {

@@ -13,6 +13,7 @@ mod bodies;
 mod body_memory;
 mod carriers;
 mod commands;
+mod desync;
 mod drain;
 mod endpoint;
 mod failures;
