@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     rc::Rc,
     sync::mpsc,
     thread::{self, JoinHandle},
@@ -142,7 +143,12 @@ impl Handler for Traffic {
             header_bytes: table.limits.header_bytes,
             headers: table.limits.headers,
             connections: table.limits.connections,
+            proxy_protocol: table.proxy_protocol,
         }
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.tables.snapshot().trusted_proxies.contains(address)
     }
 
     async fn handle(&self, request: Request<Incoming>, client: &Downstream) -> Response<Answer> {

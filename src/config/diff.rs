@@ -72,13 +72,14 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         keys: keys(old, new),
         ..Diff::default()
     };
-    let before = timeouts(&old.timeouts)
-        .into_iter()
-        .chain(limits(&old.limits));
-    let after = timeouts(&new.timeouts)
-        .into_iter()
-        .chain(limits(&new.limits));
-    changes("", before, after, &mut diff.options);
+    let listing = |config: &Config| {
+        let (timeouts, limits) = (timeouts(&config.timeouts), limits(&config.limits));
+        timeouts
+            .into_iter()
+            .chain(limits)
+            .chain(server(&config.server))
+    };
+    changes("", listing(old), listing(new), &mut diff.options);
     pools(old, new, &mut diff);
     backends(old, new, &mut diff);
     diff
@@ -91,6 +92,8 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         admin,
         threads,
         watch,
+        trusted_proxies: _,
+        proxy_protocol: _,
     } = &old.server;
     let Log {
         format,
@@ -173,6 +176,24 @@ fn timeouts(timeouts: &Timeouts) -> Listing {
     .collect()
 }
 
+/// What of `[server]` needs no restart.
+fn server(server: &Server) -> Listing {
+    let Server {
+        listen: _,
+        admin: _,
+        threads: _,
+        watch: _,
+        trusted_proxies,
+        proxy_protocol,
+    } = server;
+    let trusted = trusted_proxies.networks().iter();
+    let trusted: Vec<String> = trusted.map(ToString::to_string).collect();
+    vec![
+        ("server.trusted_proxies", format!("{trusted:?}")),
+        ("server.proxy_protocol", proxy_protocol.to_string()),
+    ]
+}
+
 fn limits(limits: &Limits) -> Listing {
     let Limits {
         header_bytes,
@@ -209,6 +230,8 @@ fn options(pool: &Pool) -> Listing {
         strip_prefix,
         host,
         unpinned,
+        bind,
+        accept_unbound,
         join_delay,
         departed,
         unknown_grace,
@@ -231,6 +254,14 @@ fn options(pool: &Pool) -> Listing {
         ("strip_prefix", format!("\"{strip}\"")),
         ("host", host.to_string()),
         ("unpinned", unpinned.to_string()),
+        (
+            "bind",
+            format!(
+                "\"{}\"",
+                bind.as_ref().map(ToString::to_string).unwrap_or_default()
+            ),
+        ),
+        ("accept_unbound", accept_unbound.to_string()),
         ("join_delay", format_duration(*join_delay)),
         ("departed", format_duration(*departed)),
         ("unknown_grace", format_duration(*unknown_grace)),

@@ -24,6 +24,24 @@ pub(super) struct Secrets {
     pub(super) files: Vec<PathBuf>,
 }
 
+impl Secrets {
+    /// Why nobody's sessions can be bound to him with these.
+    pub(super) fn unfit_to_bind(&self) -> Option<&'static str> {
+        if self.list.contains(&Secret::zero()) {
+            Some(
+                "anybody can make a pin that \"none\" verifies, also for himself; remove \"none\" from affinity.secrets",
+            )
+        } else if self.list.is_empty() && self.files.is_empty() {
+            Some(
+                "needs a secret: without one anybody can make a pin, also for himself. Make one with: head -c 32 \
+                 /dev/urandom | base64 > pinring.secret, and write secrets = [\"file:pinring.secret\"] under [affinity]",
+            )
+        } else {
+            None
+        }
+    }
+}
+
 /// Reads `secrets` of `affinity`; `given` is the secret from outside the file.
 pub(super) fn read(
     affinity: &Section<'_>,

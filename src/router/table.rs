@@ -12,6 +12,7 @@ use crate::{
     backend::{Backend, BackendId, Name},
     config::{self, Limits, Placement, Timeouts},
     health::Vital,
+    identity::trusted::Trusted,
     pin::{KeyId, Keys},
     ring::{Coordinate, Member, Nodes, Ring, hash},
     router::placement::{Candidate, Candidates, Load},
@@ -30,6 +31,10 @@ pub struct RoutingTable {
     pub timeouts: Timeouts,
     /// How large and how many things may be.
     pub limits: Limits,
+    /// The proxies in front, which are believed what they say of clients.
+    pub trusted_proxies: Trusted,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 impl RoutingTable {
