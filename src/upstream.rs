@@ -78,15 +78,6 @@ impl Failure {
     }
 }
 
-/// A failure, and the request if the backend has seen nothing of it.
-#[derive(Debug)]
-pub struct Unanswered<B> {
-    /// What went wrong.
-    pub failure: Failure,
-    /// The request, to be sent elsewhere or again.
-    pub unsent: Option<Request<B>>,
-}
-
 /// Which backend, for connections and for messages.
 #[derive(Debug, Clone, Copy)]
 pub struct Target<'a> {
@@ -126,14 +117,15 @@ where
     }
 
     /// Sends `request` and waits for the head of its answer, until the deadline, which is set to expire after
-    /// the time beside it and may be moved meanwhile. `request` is taken when it is handed to a connection.
+    /// the time beside it and may be moved meanwhile. `request` is taken when it is handed to a connection, and put
+    /// back if the backend has seen nothing of it.
     ///
     /// A pooled connection that the backend has closed meanwhile is replaced by a fresh one without
     /// the caller noticing, as long as nothing was sent.
     ///
     /// # Errors
     ///
-    /// See [`Failure`].
+    /// See [`Failure`]. Then too `request` tells whether the backend may have seen it.
     ///
     /// # Cancel safety
     ///
@@ -143,32 +135,24 @@ where
         &self,
         target: Target<'_>,
         request: &mut Option<Request<B>>,
-        options: Options,
-        (deadline, head_limit): (&Deadline, Duration),
-    ) -> Result<Response<Body<B>>, Unanswered<B>> {
-        deadline.set(head_limit);
+        options: &Options,
+        head: (&Deadline, Duration),
+    ) -> Result<Response<Body<B>>, Failure> {
+        let (deadline, limit) = head;
+        deadline.set(limit);
         if let Some(pooled) = self.pool.checkout(target.id) {
-            match self
-                .exchange(pooled, target.id, request, options, deadline, head_limit)
-                .await
-            {
-                Err(Unanswered {
-                    unsent: Some(unsent),
-                    ..
-                }) => *request = Some(unsent),
-                answered_or_sent => return answered_or_sent,
+            let answered = self
+                .exchange(pooled, target.id, request, options, head)
+                .await;
+            if answered.is_ok() || request.is_none() {
+                return answered;
             }
         }
-        match connect::connect(target.endpoint, options, &self.names).await {
-            Ok(fresh) => {
-                self.exchange(fresh, target.id, request, options, deadline, head_limit)
-                    .await
-            }
-            Err(error) => Err(Unanswered {
-                failure: Failure::Connect(error),
-                unsent: request.take(),
-            }),
-        }
+        // Boxed: a pooled connection is the rule, and a connect makes many allocations anyway.
+        let connecting = Box::pin(connect::connect(target.endpoint, options, &self.names));
+        let fresh = connecting.await.map_err(Failure::Connect)?;
+        self.exchange(fresh, target.id, request, options, head)
+            .await
     }
 
     async fn exchange(
@@ -176,12 +160,11 @@ where
         mut sender: SendRequest<B>,
         id: BackendId,
         request: &mut Option<Request<B>>,
-        options: Options,
-        deadline: &Deadline,
-        head_limit: Duration,
-    ) -> Result<Response<Body<B>>, Unanswered<B>> {
-        let request = request.take().expect("a request is sent once");
-        let mut answer = pin!(sender.try_send_request(request));
+        options: &Options,
+        (deadline, limit): (&Deadline, Duration),
+    ) -> Result<Response<Body<B>>, Failure> {
+        let taken = request.take().expect("a request is sent once");
+        let mut answer = pin!(sender.try_send_request(taken));
         let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
             Poll::Ready(answered) => Poll::Ready(Some(answered)),
             Poll::Pending => deadline.poll_expired(cx).map(|()| None),
@@ -197,16 +180,10 @@ where
                 Ok(response.map(|incoming| Body::new(incoming, lease)))
             }
             Some(Err(mut error)) => {
-                let unsent = error.take_message();
-                Err(Unanswered {
-                    failure: failure_of(error.into_error()),
-                    unsent,
-                })
+                *request = error.take_message();
+                Err(failure_of(error.into_error()))
             }
-            None => Err(Unanswered {
-                failure: Failure::HeadTimeout(head_limit),
-                unsent: None,
-            }),
+            None => Err(Failure::HeadTimeout(limit)),
         }
     }
 }

@@ -10,37 +10,44 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use hyper::body::Body;
 
 use super::{
-    Asked, Proxy,
+    Asked,
     body::{Answer, Departure, Ending, Endpoint, EventStream, Relay, Work},
-    deliver::Delivered,
+    deliver::{Delivered, Delivery},
     error::ProxyError,
     headers::{self, Exchanged},
     room::Room,
 };
 use crate::{
     mcp::{Era, session::ServerSessionId, sse},
-    observe::Exchange,
     pin::{Kind, PIN_LEN},
     ring::Member,
     router::{
         Decision, Why,
         placement::Load,
-        table::{Pool, RoutingTable, Snapshot},
+        table::{Pool, RoutingTable},
     },
     sessions::{Owner, Visit},
 };
 
-impl Proxy {
+impl Delivery<'_> {
     /// The answer for the client.
+    ///
+    /// # Errors
+    ///
+    /// When its head is none that a client may see.
     pub(super) fn answer(
         &self,
-        table: &Snapshot,
-        pool: &Pool,
         delivered: Delivered,
         exchanged: Option<Exchanged>,
-        asked: &Asked,
-        exchange: &Exchange,
     ) -> Result<Response<Answer>, ProxyError> {
+        let Self {
+            proxy,
+            table,
+            pool,
+            asked,
+            exchange,
+            ..
+        } = *self;
         let Delivered {
             member,
             in_flight,
@@ -67,25 +74,25 @@ impl Proxy {
         let opened = issued.as_ref().filter(|_| head.status.is_success());
         let session = asked_for.or(opened.map(ServerSessionId::as_bytes));
         let load = &pool.entry(member).load;
-        let visit = session.and_then(|id| self.visit(table, id, load, asked, head.status));
-        let events = self.event_stream(table, &head.headers, &upstream, asked);
+        let visit = session.and_then(|id| self.visit(id, load, head.status));
+        let events = self.event_stream(&head.headers, &upstream);
         let events = events.map(|events| {
             let may_open = asked.may_open.as_ref().filter(|_| head.status.is_success());
             let owner = asked.owner(table).map(|(_, _, owner)| owner);
-            let endpoint = |host| self.endpoint(table, pool, member, host, owner, room);
+            let endpoint = |host| self.endpoint(member, host, owner, room);
             events.with_endpoint(may_open.map(endpoint))
         }); // by now a session that has an id is counted, and its room is given back
         let idle = table
             .timeouts
             .stream_idle
-            .map(|limit| (limit, self.ticker.deadline()));
+            .map(|limit| (limit, proxy.ticker.deadline()));
         let relay = Relay::new(
             upstream,
             exchange.clone(),
             asked.departure(),
             idle,
             events,
-            self.watch.clone(),
+            proxy.watch.clone(),
             Work { in_flight, visit },
         )
         .with_carriers(carriers);
@@ -98,19 +105,13 @@ impl Proxy {
     }
 
     /// Counts the answer's session as live until the answer has ended, or for the last time.
-    fn visit(
-        &self,
-        table: &RoutingTable,
-        id: &[u8],
-        load: &Arc<Load>,
-        asked: &Asked,
-        status: StatusCode,
-    ) -> Option<Visit> {
+    fn visit(&self, id: &[u8], load: &Arc<Load>, status: StatusCode) -> Option<Visit> {
+        let (sessions, asked) = (&self.proxy.sessions, self.asked);
         // An error proves no session, and anybody can ask for one.
         let mut visit = if status.is_success() {
-            self.sessions.visit(id, load)
+            sessions.visit(id, load)
         } else {
-            self.sessions.visit_known(id, load)?
+            sessions.visit_known(id, load)?
         };
         let ended = asked.method == Method::DELETE && status.is_success();
         let is_gone = status == StatusCode::NOT_FOUND && asked.is_404_of_session();
@@ -121,7 +122,7 @@ impl Proxy {
         // Now the backend has seen who it is, and had no objection.
         if visit.is_unowned()
             && status.is_success()
-            && let Some((_, _, owner)) = asked.owner(table)
+            && let Some((_, _, owner)) = asked.owner(self.table)
         {
             visit.belongs_to(owner);
         }
@@ -130,22 +131,17 @@ impl Proxy {
 
     /// What is to be done in this answer's silences, if it is an event stream that can be told apart into
     /// events: neither compressed nor of a length that was announced.
-    fn event_stream(
-        &self,
-        table: &RoutingTable,
-        headers: &HeaderMap,
-        upstream: &impl Body,
-        asked: &Asked,
-    ) -> Option<EventStream> {
+    fn event_stream(&self, headers: &HeaderMap, upstream: &impl Body) -> Option<EventStream> {
         let open = upstream.size_hint().exact().is_none();
         if !open || !sse::announced(headers) || headers.contains_key(header::CONTENT_ENCODING) {
             return None;
         }
-        let comments = table.timeouts.stream_comment;
-        let comments = comments.map(|silence| (silence, self.ticker.deadline()));
+        let proxy = self.proxy;
+        let comments = self.table.timeouts.stream_comment;
+        let comments = comments.map(|silence| (silence, proxy.ticker.deadline()));
         // A call's answer is waited for until it is there; the other streams can be opened again.
-        let ending = (asked.method == Method::GET)
-            .then(|| Ending::new(self.ticker.clone(), self.random.borrow_mut().f32()));
+        let ending = (self.asked.method == Method::GET)
+            .then(|| Ending::new(proxy.ticker.clone(), proxy.random.borrow_mut().f32()));
         Some(EventStream::new(comments, ending))
     }
 
@@ -153,16 +149,14 @@ impl Proxy {
     /// ended, `room` counts for the session of `owner`.
     fn endpoint(
         &self,
-        table: &Snapshot,
-        pool: &Pool,
         member: Member,
         host: &HeaderValue,
         owner: Option<Owner>,
         room: Room,
     ) -> Endpoint {
-        let index = table.index_of(pool);
-        let (table, sessions) = (Rc::clone(table), self.sessions.clone());
-        let prefix = pool.options.strip_prefix.clone();
+        let index = self.table.index_of(self.pool);
+        let (table, sessions) = (Rc::clone(self.table), self.proxy.sessions.clone());
+        let prefix = self.pool.options.strip_prefix.clone();
         let issue = move |query: &[u8]| {
             let pool = &table.pools[index];
             let coordinate = pool.coordinate_for(member, query);

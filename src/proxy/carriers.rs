@@ -11,7 +11,7 @@ use hyper::body::Body as _;
 
 use super::{
     body::{self, Collected, Passing, RequestBody, RequestBodyError},
-    deliver::Delivered,
+    deliver::{Delivered, Delivery},
     error::ProxyError,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     ring::Member,
     router::{
         carriers::{self, Says},
-        table::{Pool, RoutingTable, Snapshot},
+        table::{Pool, Snapshot},
     },
 };
 
@@ -62,13 +62,12 @@ impl Carrying {
         headers: &HeaderMap,
         most: usize,
         body: impl FnOnce() -> Passing,
-    ) -> Result<Option<Self>, RequestBodyError> {
+    ) -> Result<Option<Box<Self>>, RequestBodyError> {
         let may_be_read = pool.is_some_and(|pool| pool.options.read_bodies);
         match modern.carries {
             Carries::InBody | Carries::InBodyAndName if may_be_read => {
-                Box::pin(Self::read(modern, headers, body(), most))
-                    .await
-                    .map(Some)
+                let read = Box::pin(Self::read(modern, headers, body(), most));
+                Ok(Some(Box::new(read.await?)))
             }
             Carries::Nothing | Carries::InBody | Carries::InBodyAndName => Ok(None),
         }
@@ -105,24 +104,23 @@ impl Carrying {
         }
     }
 
-    /// Makes the request what the backend at `member` is to see.
+    /// Makes the request what the backend at `member` is to see. The tasks are for [`pin`].
     pub(super) fn strip(
         self,
-        table: &RoutingTable,
-        pool: &Pool,
+        delivery: &Delivery<'_>,
         member: Member,
         head: &mut request::Parts,
-    ) -> (RequestBody, Tasks) {
+    ) -> (RequestBody, Option<Tasks>) {
         // What is compressed cannot be pinned.
         let identity = HeaderValue::from_static("identity");
         head.headers.insert(header::ACCEPT_ENCODING, identity);
         let read = match self.body {
             Body::Read(read) => read,
-            Body::Longer(body) => return (body, Tasks::new()),
+            Body::Longer(body) => return (body, Some(Tasks::new())),
         };
         let mut tasks = Tasks::new();
         let mut own_len = |carrier: Carrier, string: &str| {
-            let judged = carriers::judge(table, pool, carrier, string);
+            let judged = carriers::judge(delivery.table, delivery.pool, carrier, string);
             if carrier == Carrier::Task
                 && judged.says == Says::Here(member)
                 && let Some(pin) = string.as_bytes().last_chunk()
@@ -143,7 +141,7 @@ impl Carrying {
             head.headers
                 .insert(header::CONTENT_LENGTH, body.len().into());
         }
-        (RequestBody::Whole(body), tasks)
+        (RequestBody::Whole(body), Some(tasks))
     }
 }
 

@@ -27,9 +27,9 @@ use crate::{
     router::{
         self, Decision, Refusal,
         placement::{InFlight, Opening},
-        table::{Entry, Pool, RoutingTable},
+        table::{Entry, Pool, RoutingTable, Snapshot},
     },
-    upstream::{self, Failure, Options, Target, Unanswered},
+    upstream::{self, Failure, Options, Target},
 };
 
 /// Between two rounds of connects: who refuses may be about to listen again.
@@ -38,15 +38,15 @@ const CONNECT_AGAIN: Duration = Duration::from_millis(100);
 /// For a connect to one that has been down for long: a probe is at it already, and the client waits.
 const CONNECT_TO_DOWN: Duration = Duration::from_millis(80);
 
-/// All that a request is delivered by.
+/// All that the phases of a request know once its pool is found, and what it is delivered by.
 pub(super) struct Delivery<'a> {
     pub(super) proxy: &'a Proxy,
-    pub(super) table: &'a RoutingTable,
+    pub(super) table: &'a Snapshot,
     pub(super) pool: &'a Pool,
     pub(super) asked: &'a Asked,
     pub(super) exchange: &'a Exchange,
     /// Expires when the backend should have begun to answer.
-    pub(super) head: Deadline,
+    pub(super) head: &'a Deadline,
     /// How long a request waits for who refuses connections to be back, or to be lost: for its session can then be
     /// brought back. `None`: as long as any other.
     pub(super) waits_for_loss: Option<Duration>,
@@ -105,75 +105,89 @@ impl Delivered {
 /// Why there is no answer.
 enum Stopped {
     /// The backend gave none.
-    Unanswered(Unanswered<RequestBody>),
-    /// The backend has lost all that it held: nobody waits for it any longer. With the request if it has seen
-    /// nothing of it.
-    Lost(Option<Request<RequestBody>>),
+    Unanswered(Failure),
+    /// The backend has lost all that it held: nobody waits for it any longer.
+    Lost,
 }
 
 impl Delivery<'_> {
-    /// Sends `request` where `decision` says, or where it may go instead.
+    /// Sends `request` where `decision` says, or where it may go instead. Nothing is left in it.
     pub(super) async fn run(
         &self,
         mut decision: Decision,
-        mut request: Request<RequestBody>,
+        request: &mut Option<Request<RequestBody>>,
+    ) -> Result<Delivered, ProxyError> {
+        let delivered = self.try_in_turn(&mut decision, request).await;
+        if let Some(unsent) = request.take() {
+            // Read on, so that the client reads the answer.
+            unsent.into_body().discard(self.asked.waits_for_continue);
+        }
+        delivered
+    }
+
+    /// What is left in `request` has been seen by nobody.
+    async fn try_in_turn(
+        &self,
+        decision: &mut Decision,
+        request: &mut Option<Request<RequestBody>>,
     ) -> Result<Delivered, ProxyError> {
         // Where the client sent no Host (HTTP/1.0), each backend gets its own.
-        let own_host = headers::needs_host(request.headers(), self.pool.options.host);
+        let own_host = request
+            .as_ref()
+            .is_some_and(|request| headers::needs_host(request.headers(), self.pool.options.host));
         let mut tried = Vec::new();
         let mut give_up = None;
         loop {
-            let opening = match self.take_room(&mut decision, &tried) {
-                Ok(opening) => opening,
-                Err(refusal) => {
-                    self.discard(request);
-                    return Err(ProxyError::Refused(refusal));
-                }
-            };
+            let opening = self
+                .take_room(decision, &tried)
+                .map_err(ProxyError::Refused)?;
             let entry = self.pool.entry(decision.member);
-            if own_host {
+            if own_host && let Some(request) = request {
                 headers::set_host(request.headers_mut(), &entry.backend.endpoint.to_string());
             }
-            let failed = match self.attempt(entry, &decision, opening, request).await {
+            let stopped = match self.attempt(entry, decision, opening, request).await {
                 Ok(delivered) => return Ok(delivered),
-                Err(Stopped::Unanswered(failed)) => failed,
-                Err(Stopped::Lost(None)) => return Err(self.lost()),
-                Err(Stopped::Lost(Some(unsent))) => {
-                    tried.push(decision.member);
-                    let random = self.proxy.random.borrow_mut().u64(..);
-                    let Ok(next) = router::reroute(self.pool, &decision, random, &tried) else {
-                        if self.waits_for_loss.is_some() {
-                            Box::pin(unsent.into_body().keep()).await;
-                            return Err(ProxyError::Refused(Refusal::BackendRemoved));
-                        }
-                        self.discard(unsent);
-                        return Err(self.lost_unsent());
-                    };
-                    (decision, request) = (next, unsent);
-                    continue;
-                }
+                Err(stopped) => stopped,
             };
-            self.note(entry, &failed.failure);
-            let Some(unsent) = failed.unsent else {
-                return Err(failed.failure.into());
-            };
-            if self.waits_for_loss.is_some() && self.is_lost_by_now(entry) {
-                Box::pin(unsent.into_body().keep()).await;
-                return Err(ProxyError::Refused(Refusal::BackendDown));
-            }
             tried.push(decision.member);
-            let give_up = *give_up.get_or_insert_with(|| net::now() + self.patience());
-            match self
-                .next(entry, &decision, &failed.failure, &mut tried, give_up)
-                .await
-            {
-                Some(next) => (decision, request) = (next, unsent),
-                None => {
-                    self.discard(unsent);
-                    return Err(failed.failure.into());
+            *decision = match stopped {
+                Stopped::Lost => self.after_loss(decision, request, &tried).await?,
+                Stopped::Unanswered(failure) => {
+                    self.note(entry, &failure);
+                    if request.is_none() {
+                        return Err(failure.into());
+                    }
+                    if self.waits_for_loss.is_some() && self.is_lost_by_now(entry) {
+                        keep(request).await;
+                        return Err(ProxyError::Refused(Refusal::BackendDown));
+                    }
+                    let give_up = *give_up.get_or_insert_with(|| net::now() + self.patience());
+                    let next = self.next(entry, decision, &failure, &mut tried, give_up);
+                    next.await.ok_or(failure)?
                 }
-            }
+            };
         }
+    }
+
+    /// Where a request goes whose backend has lost all that it held: elsewhere, as long as nobody has seen it.
+    async fn after_loss(
+        &self,
+        decision: &Decision,
+        request: &mut Option<Request<RequestBody>>,
+        tried: &[Member],
+    ) -> Result<Decision, ProxyError> {
+        if request.is_none() {
+            return Err(self.lost());
+        }
+        let random = self.proxy.random.borrow_mut().u64(..);
+        if let Ok(next) = router::reroute(self.pool, decision, random, tried) {
+            return Ok(next);
+        }
+        if self.waits_for_loss.is_none() {
+            return Err(self.lost_unsent());
+        }
+        keep(request).await;
+        Err(ProxyError::Refused(Refusal::BackendRemoved))
     }
 
     /// Takes room for the session that the request may open, where `decision` says; where others were faster,
@@ -199,17 +213,12 @@ impl Delivery<'_> {
         }
     }
 
-    /// Reads on what the client is still sending, so that it reads the answer.
-    fn discard(&self, unsent: Request<RequestBody>) {
-        unsent.into_body().discard(self.asked.waits_for_continue);
-    }
-
     async fn attempt(
         &self,
         entry: &Entry,
         decision: &Decision,
         opening: Option<Opening>,
-        request: Request<RequestBody>,
+        request: &mut Option<Request<RequestBody>>,
     ) -> Result<Delivered, Stopped> {
         self.exchange
             .routed(entry.backend.name.as_str(), decision.why.as_str());
@@ -218,20 +227,17 @@ impl Delivery<'_> {
             id: entry.id,
             endpoint: &entry.backend.endpoint,
         };
-        let head = (&self.head, self.asked.head_limit(self.table));
+        let head = (self.head, self.asked.head_limit(self.table));
         let client = &self.proxy.client;
-        let mut request = Some(request);
-        let answered = {
-            let mut sent = pin!(client.send(target, &mut request, self.options(entry), head));
-            poll_fn(|cx| match sent.as_mut().poll(cx) {
-                Poll::Pending if in_flight.is_to_end(self.proxy.watch.round()) => Poll::Ready(None),
-                polled => polled.map(Some),
-            })
-            .await
-        };
-        let response = match answered {
+        let options = self.options(entry);
+        let mut sent = pin!(client.send(target, request, &options, head));
+        let answered = poll_fn(|cx| match sent.as_mut().poll(cx) {
+            Poll::Pending if in_flight.is_to_end(self.proxy.watch.round()) => Poll::Ready(None),
+            polled => polled.map(Some),
+        });
+        let response = match answered.await {
             Some(answered) => answered.map_err(Stopped::Unanswered)?,
-            None => return Err(Stopped::Lost(request)),
+            None => return Err(Stopped::Lost),
         };
         if entry.wants_good_news {
             let seen = if self.asked.has_session {
@@ -366,6 +372,13 @@ impl Delivery<'_> {
         if let Some(seen) = seen {
             self.proxy.reporter.report(entry.id, seen);
         }
+    }
+}
+
+/// Reads what nobody was sent, so that it is kept where it is to be kept.
+async fn keep(unsent: &mut Option<Request<RequestBody>>) {
+    if let Some(unsent) = unsent.take() {
+        Box::pin(unsent.into_body().keep()).await;
     }
 }
 

@@ -6,10 +6,15 @@
 
 use http::{Method, StatusCode};
 
-use super::{Asked, Proxy, deliver::Delivered, error::ProxyError, headers::Exchanged};
+use super::{
+    Asked,
+    deliver::{Delivered, Delivery},
+    error::ProxyError,
+    headers::Exchanged,
+};
 use crate::{
     mcp::{Era, loss},
-    router::table::{Entry, Pool},
+    router::table::Entry,
 };
 
 /// How a backend says that it does not know a session.
@@ -39,7 +44,7 @@ impl Gone {
     }
 }
 
-impl Proxy {
+impl Delivery<'_> {
     /// Reads as much of an answer as tells whether the session is gone, and takes note if it is. An answer that
     /// says nothing of the kind is whole behind it.
     ///
@@ -48,18 +53,17 @@ impl Proxy {
     /// When the answer breaks off.
     pub(super) async fn hear(
         &self,
-        pool: &Pool,
         delivered: &mut Delivered,
         exchanged: Option<&Exchanged>,
-        asked: &Asked,
     ) -> Result<Option<Gone>, ProxyError> {
+        let asked = self.asked;
         // Only of an id that this backend has issued, and only where there are sessions.
         let Some(exchanged) = exchanged.filter(|_| asked.era == Era::Legacy) else {
             return Ok(None);
         };
         let status = delivered.response.status();
         let is_not_found = status == StatusCode::NOT_FOUND;
-        let may_say_so = is_not_found || pool.options.normalize_lost_session;
+        let may_say_so = is_not_found || self.pool.options.normalize_lost_session;
         let says_so = if is_not_found && asked.is_404_of_session() {
             true
         } else if may_say_so
@@ -79,17 +83,18 @@ impl Proxy {
         } else {
             Gone::InOtherWords
         };
-        self.note_gone(pool.entry(delivered.member), exchanged, asked);
+        self.note_gone(self.pool.entry(delivered.member), exchanged);
         Ok(Some(gone))
     }
 
     /// Counts a session that a backend has forgotten, and says once what that may mean.
-    fn note_gone(&self, entry: &Entry, exchanged: &Exchanged, asked: &Asked) {
+    fn note_gone(&self, entry: &Entry, exchanged: &Exchanged) {
         let odd = self
+            .proxy
             .sessions
             .end_unknown(exchanged.server.as_bytes(), &entry.load);
         // Who ends a session twice has himself to thank.
-        if !odd || asked.method == Method::DELETE {
+        if !odd || self.asked.method == Method::DELETE {
             return;
         }
         if entry.load.session_forgotten() == 1 {

@@ -31,7 +31,7 @@ const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix
 /// Makes the head of a request what the backend is to see, but for its Host: see [`set_host`].
 pub fn to_backend(
     head: &mut Parts,
-    scan: Scan,
+    scan: &Scan,
     forwarded_for: &HeaderValue,
     strip: Option<&PathPrefix>,
     session: Option<ServerSessionId>,
@@ -40,7 +40,7 @@ pub fn to_backend(
         // RFC 9112, section 6.1: the length is void beside it. hyper frames the message anew.
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    for name in scan.stop {
+    for name in &scan.stop {
         head.headers.remove(name);
     }
     head.headers.insert(FORWARDED_FOR, forwarded_for.clone());

@@ -16,21 +16,20 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, request};
+use http::{HeaderName, HeaderValue, Method, Response, request};
 
 use self::flights::Flights;
 pub(super) use self::renewal::Renewal;
 use super::{
-    Proxy,
     body::{Answer, Kept},
+    classify::Classified,
     deliver::{Delivered, Delivery},
     error::ProxyError,
-    gone::Gone,
-    headers::Exchanged,
+    headers::{self, Exchanged},
 };
 use crate::{
+    config::OnLoss,
     mcp::{RequestKind, era, initialize},
-    observe::Exchange,
     pin::{Kind, Pin},
     router::{
         self, Decision, Moved,
@@ -112,30 +111,40 @@ pub(super) enum Recovered {
     Denied(Box<Delivered>),
 }
 
-impl Proxy {
-    /// What a request of a pool with `on_loss = "reinitialize"` has to do with it. `rewritten` is its head as a
-    /// backend is to see it, without a session.
-    pub(super) fn part<'a>(
-        &'a self,
-        table: &'a RoutingTable,
-        pool: &'a Pool,
+impl<'a> Delivery<'a> {
+    /// What a request has to do with it: nothing, but in pools with `on_loss = "reinitialize"`.
+    pub(super) fn part(
+        &self,
         head: &request::Parts,
-        rewritten: request::Parts,
-        kind: &'a RequestKind,
-        exchange: &'a Exchange,
+        classified: &'a Classified,
+        forwarded_for: &HeaderValue,
     ) -> Part<'a> {
+        let Self {
+            proxy,
+            table,
+            pool,
+            exchange,
+            ..
+        } = *self;
+        match pool.options.on_loss {
+            OnLoss::NotFound | OnLoss::Successor => return Part::None,
+            OnLoss::Reinitialize => {}
+        }
         let kept = Kept::up_to(table.limits.replay_bytes);
-        match kind {
+        match &classified.kind {
             RequestKind::NewWork | RequestKind::Other if head.method == Method::POST => {
                 Part::Opens(Box::new(Opening {
-                    store: &self.renewals.store,
+                    store: &proxy.renewals.store,
                     path: head.uri.path().to_owned(),
                     kept,
                 }))
             }
             RequestKind::Session(id) if Pin::parse(Kind::Session, id.as_bytes()).is_some() => {
+                let mut rewritten = head.clone();
+                let strip = pool.options.strip_prefix.as_ref();
+                headers::to_backend(&mut rewritten, &classified.scan, forwarded_for, strip, None);
                 Part::Continues(Box::new(Renewal {
-                    proxy: self,
+                    proxy,
                     table,
                     pool,
                     id,
@@ -194,29 +203,34 @@ impl Part<'_> {
         }
     }
 
-    /// The backend does not know the session: brings it back and delivers the request again, if that can be, and
-    /// else gives the backend's answer, as far as the client may see it.
+    /// Heeds what came of a delivery: brings the session back if its backend was lost while the request waited, or
+    /// does not know it, and delivers the request then. Else it is the backend's answer, as far as the client may see
+    /// it.
     ///
     /// # Errors
     ///
-    /// When that fails for now, no answer comes from where the session is then, or the client is to be told in
-    /// pinring's words that the session is gone.
-    pub(super) async fn reconsider(
+    /// The one of the delivery, that the session cannot be brought back for now, or that the client is to be told in
+    /// pinring's words that it is gone.
+    pub(super) async fn heed(
         &self,
         delivery: &Delivery<'_>,
-        delivered: Delivered,
+        delivered: Result<Delivered, ProxyError>,
         exchanged: Option<Exchanged>,
-        gone: Gone,
     ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
-        match self {
-            Self::Continues(renewal) if renewal.may_be_repeated() => {
+        let (mut delivered, exchanged) = match (self, delivered) {
+            (_, Ok(delivered)) => (delivered, exchanged),
+            (Self::Continues(renewal), Err(error)) if error.is_loss() => {
+                Box::pin(renewal.deliver_elsewhere(delivery, error)).await?
+            }
+            (Self::None | Self::Opens(_) | Self::Continues(_), Err(error)) => return Err(error),
+        };
+        let gone = delivery.hear(&mut delivered, exchanged.as_ref()).await?;
+        match (self, gone) {
+            (_, None) => Ok((delivered, exchanged)),
+            (Self::Continues(renewal), Some(gone)) => {
                 Box::pin(renewal.deliver_again(delivery, delivered, exchanged, gone)).await
             }
-            Self::Continues(renewal) => {
-                renewal.note(StatusCode::NOT_FOUND).await; // whatever its words were
-                gone.told(delivered, exchanged)
-            }
-            Self::None | Self::Opens(_) => gone.told(delivered, exchanged),
+            (Self::None | Self::Opens(_), Some(gone)) => gone.told(delivered, exchanged),
         }
     }
 
@@ -225,24 +239,6 @@ impl Part<'_> {
         match self {
             Self::None | Self::Opens(_) => None,
             Self::Continues(renewal) => renewal.waits_for_loss(decision.member),
-        }
-    }
-
-    /// Brings the session back if its backend was lost while the request waited, and delivers it then.
-    ///
-    /// # Errors
-    ///
-    /// The one of the delivery, or that the session cannot be brought back for now.
-    pub(super) async fn redeliver(
-        &self,
-        delivery: &Delivery<'_>,
-        error: ProxyError,
-    ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
-        match self {
-            Self::Continues(renewal) if error.is_loss() => {
-                Box::pin(renewal.deliver_elsewhere(delivery, error)).await
-            }
-            Self::None | Self::Opens(_) | Self::Continues(_) => Err(error),
         }
     }
 

@@ -11,14 +11,18 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, header, request};
 
 use super::{
-    Asked, Proxy, body::RequestBody, deliver::Delivered, error::ProxyError, headers, options,
+    body::RequestBody,
+    deliver::{Delivered, Delivery},
+    error::ProxyError,
+    headers,
+    liveness::options,
 };
 use crate::{
     mcp::{RequestKind, era, sse},
     router::{
         Decision, Refusal,
         placement::{self, Load},
-        table::{Entry, Pool, RoutingTable},
+        table::{Entry, RoutingTable},
     },
     sessions,
     upstream::Target,
@@ -61,24 +65,39 @@ pub(super) fn unannounced(
     (takes_none && is_limited(table)).then(|| Box::new(head.clone()))
 }
 
-impl Proxy {
+impl Delivery<'_> {
     /// Takes room for a session of whoever asks, where there is a limit.
     ///
     /// # Errors
     ///
     /// When he has as many as he may have.
-    pub(super) fn open(
-        &self,
-        table: &RoutingTable,
-        asked: &Asked,
-    ) -> Result<Option<sessions::Opening>, ProxyError> {
-        let Some((credential, most, owner)) = asked.owner(table) else {
+    fn open(&self) -> Result<Option<sessions::Opening>, ProxyError> {
+        let Some((credential, most, owner)) = self.asked.owner(self.table) else {
             return Ok(None);
         };
-        self.sessions
+        self.proxy
+            .sessions
             .open(owner, &credential.as_bytes(), most)
             .map(Some)
             .map_err(|_full| ProxyError::Refused(Refusal::PrincipalSessionsFull))
+    }
+
+    /// Takes room for the session that new work may open.
+    ///
+    /// # Errors
+    ///
+    /// See [`Delivery::open`].
+    pub(super) fn announced(
+        &self,
+        kind: &RequestKind,
+    ) -> Result<Option<sessions::Opening>, ProxyError> {
+        match kind {
+            RequestKind::NewWork => self.open(),
+            RequestKind::Modern(_)
+            | RequestKind::Session(_)
+            | RequestKind::Endpoint(_)
+            | RequestKind::Other => Ok(None),
+        }
     }
 
     /// Takes room for what the answer to an unannounced request has opened, if it has.
@@ -88,22 +107,19 @@ impl Proxy {
     /// When there is none. The session is ended.
     pub(super) fn admit(
         &self,
-        table: &RoutingTable,
-        pool: &Pool,
         delivered: &mut Delivered,
-        asked: &Asked,
         head: Unannounced,
     ) -> Result<(), ProxyError> {
         let answer = delivered.response.headers();
         let id = answer.get(era::SESSION_ID);
-        let opens_stream = asked.may_open.is_some() && sse::announced(answer);
+        let opens_stream = self.asked.may_open.is_some() && sse::announced(answer);
         if !delivered.response.status().is_success() || (id.is_none() && !opens_stream) {
             return Ok(());
         }
-        let entry = pool.entry(delivered.member);
-        let room = self.open(table, asked).and_then(|of_principal| {
+        let entry = self.pool.entry(delivered.member);
+        let room = self.open().and_then(|of_principal| {
             Ok(Room {
-                of_backend: room_at(table, &entry.load)?,
+                of_backend: room_at(self.table, &entry.load)?,
                 of_principal,
             })
         });
@@ -112,7 +128,7 @@ impl Proxy {
             Err(full) => {
                 // A session of HTTP+SSE ends with its stream.
                 if let Some(id) = id {
-                    self.end_session(table, entry, head, id.clone());
+                    self.end_session(entry, head, id.clone());
                 }
                 return Err(full);
             }
@@ -121,21 +137,15 @@ impl Proxy {
     }
 
     /// Ends a session at its backend, in a task of its own.
-    fn end_session(
-        &self,
-        table: &RoutingTable,
-        entry: &Entry,
-        mut head: Unannounced,
-        id: HeaderValue,
-    ) {
+    fn end_session(&self, entry: &Entry, mut head: Unannounced, id: HeaderValue) {
         headers::keep_credentials(&mut head.headers);
         let any = HeaderValue::from_static("*/*");
         head.headers.insert(header::ACCEPT, any);
         head.headers.insert(era::SESSION_ID, id);
         head.method = Method::DELETE;
         let (backend, endpoint) = (entry.id, entry.backend.endpoint.clone());
-        let (client, deadline) = (self.client.clone(), self.ticker.deadline());
-        let options = options(table);
+        let (client, deadline) = (self.proxy.client.clone(), self.proxy.ticker.deadline());
+        let options = options(self.table);
         tokio::task::spawn_local(async move {
             let target = Target {
                 id: backend,
@@ -144,9 +154,9 @@ impl Proxy {
             let body = RequestBody::Whole(Bytes::new());
             let mut request = Some(Request::from_parts(*head, body));
             let limit = (&deadline, END_WITHIN);
-            let ended = client.send(target, &mut request, options, limit).await;
-            if let Err(unanswered) = ended {
-                tracing::debug!(error = %unanswered.failure, "a session beyond the limit was not ended");
+            let ended = client.send(target, &mut request, &options, limit).await;
+            if let Err(error) = ended {
+                tracing::debug!(%error, "a session beyond the limit was not ended");
             }
         });
     }

@@ -89,7 +89,7 @@ impl ConnectError {
 
 pub(super) async fn connect<B>(
     endpoint: &Endpoint,
-    options: Options,
+    options: &Options,
     names: &Names,
 ) -> Result<SendRequest<B>, ConnectError>
 where

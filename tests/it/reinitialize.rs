@@ -182,6 +182,7 @@ fn a_session_of_a_killed_backend_goes_on_at_another_under_its_id() {
     assert_eq!(opened.header("mcp-protocol-version"), Some(VERSION));
     assert!(opened.header("mcp-session-id").unwrap().starts_with("b-"));
 
+    pinring.wait_for_log("session reinitialized");
     let said = pinring.find_logs("from");
     assert_eq!(said.len(), 1);
     assert_eq!(

@@ -22,7 +22,7 @@ fn sent(lines: &[(&str, &str)], strip: Option<&str>, target: &str) -> Parts {
     let prefix = strip.map(|prefix| PathPrefix::try_new(prefix).unwrap());
     to_backend(
         &mut head,
-        scan,
+        &scan,
         &HeaderValue::from_static("192.0.2.1"),
         prefix.as_ref(),
         None,

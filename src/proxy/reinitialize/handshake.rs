@@ -128,10 +128,10 @@ impl Renewal<'_> {
             pool: self.pool,
             asked: &asked,
             exchange: self.exchange,
-            head: self.proxy.ticker.deadline(),
+            head: &self.proxy.ticker.deadline(),
             waits_for_loss: None,
         };
-        let delivered = delivery.run(decision, request).await;
+        let delivered = delivery.run(decision, &mut Some(request)).await;
         let mut delivered = delivered.map_err(|_failure| Opened::Failed)?; // it is in the log
         match Verdict::of(delivered.response.status()) {
             Verdict::Accepted => Ok(delivered),

@@ -34,7 +34,7 @@ use crate::{
     ring::{Coordinate, Member},
     router::{
         self, Decision, Moved, Refusal, Why,
-        table::{Entry, Pool, RoutingTable},
+        table::{Entry, Pool, Snapshot},
     },
     sessions::store::{Away, Found, Handshake, Key, Known, Lease, Store},
 };
@@ -61,7 +61,7 @@ const REST_OF_BODY: Duration = Duration::from_secs(2);
 /// A request whose session may have to be brought back.
 pub(in crate::proxy) struct Renewal<'a> {
     pub(super) proxy: &'a Proxy,
-    pub(super) table: &'a RoutingTable,
+    pub(super) table: &'a Snapshot,
     pub(super) pool: &'a Pool,
     pub(super) id: &'a ClientSessionId,
     pub(super) key: Key,
@@ -106,7 +106,8 @@ impl Renewal<'_> {
         }
     }
 
-    /// The backend does not know the session: brings it back, and delivers the request again.
+    /// The backend does not know the session: brings it back, and delivers the request again, if that can be. Else the
+    /// client is told so.
     pub(super) async fn deliver_again(
         &self,
         delivery: &Delivery<'_>,
@@ -114,6 +115,10 @@ impl Renewal<'_> {
         exchanged: Option<Exchanged>,
         gone: Gone,
     ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
+        if !self.may_be_repeated() {
+            self.note(StatusCode::NOT_FOUND).await; // whatever its words were
+            return gone.told(delivered, exchanged);
+        }
         // Only the path that issued the session knows it; others have 404s of their own.
         let recorded = match self.store().find(&self.key).await {
             Ok(found) => found.handshake,
@@ -180,8 +185,8 @@ impl Renewal<'_> {
                 .insert(era::SESSION_ID, exchanged.server.clone());
         }
         self.prepare(&mut head, &decision);
-        let request = Request::from_parts(head, RequestBody::Whole(body));
-        Ok((delivery.run(decision, request).await?, exchanged))
+        let mut request = Some(Request::from_parts(head, RequestBody::Whole(body)));
+        Ok((delivery.run(decision, &mut request).await?, exchanged))
     }
 
     /// How long the request is to wait for a backend that refuses connections, with which its session may be lost:

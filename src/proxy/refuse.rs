@@ -1,0 +1,59 @@
+//! Refuses a request: in the log, and with an answer of pinring's own.
+
+use http::Response;
+
+use super::{
+    body::{self, Answer},
+    classify::Arrival,
+    error::ProxyError,
+};
+use crate::{observe::Outcome, upstream::Failure};
+
+impl Arrival {
+    /// Refuses it, and takes what its client is still sending off its hands.
+    pub(super) fn refuse(self, error: &ProxyError) -> Response<Answer> {
+        if let Some(unread) = self.body.filter(|_| !self.waits_for_continue) {
+            body::discard(unread);
+        }
+        let (peer, exchange) = (self.peer, self.exchange);
+        let verdict = error.verdict();
+        match error {
+            // A client that leaves within its own request's body is its own affair.
+            ProxyError::Upstream(Failure::RequestBody(_)) | ProxyError::RequestBody(_) => {}
+            ProxyError::Upstream(_) | ProxyError::BrokenHead(_) | ProxyError::Switched => {
+                tracing::warn!(
+                    reason = verdict.reason,
+                    error = chain(error),
+                    "no usable answer from the backend"
+                );
+            }
+            ProxyError::TooLarge(_)
+            | ProxyError::Ambiguous(_)
+            | ProxyError::Unclassifiable(_)
+            | ProxyError::NoPool
+            | ProxyError::Refused(_)
+            | ProxyError::StayedUnknown(_)
+            | ProxyError::SessionForgotten
+            | ProxyError::NotReinitialized
+            | ProxyError::Drained => {
+                tracing::debug!(%peer, reason = verdict.reason, error = chain(error), "refused");
+            }
+        }
+        exchange.error(|| chain(error));
+        exchange.answered(verdict.status, verdict.reason);
+        // With its head all of it is there. Nobody asks for the body of an answer to HEAD.
+        exchange.end(Outcome::Complete);
+        error
+            .response()
+            .map(|body| Answer::Own(Some(body), exchange))
+    }
+}
+
+/// An error with its causes, for one log line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}

@@ -1,0 +1,131 @@
+//! Finds where a request goes, and waits a little where the table may be about to learn what its pin names.
+//!
+//! Second of the six phases. The rules are the router's; here is what they cannot know: time, chance, other processes.
+
+use std::time::Duration;
+
+use http::request;
+
+use super::{Proxy, classify::Arrival, error::ProxyError, headers};
+use crate::{
+    config::OnLoss,
+    mcp::{Modern, RequestKind},
+    net,
+    router::{
+        self, Decision, Moved, Refusal,
+        table::{Pool, RoutingTable, Snapshot},
+    },
+};
+
+/// Between two warnings of requests without a pool, on one thread.
+const WARN_AGAIN: Duration = Duration::from_secs(1);
+
+impl Proxy {
+    /// Routes, and waits a little where the table may be about to learn what the pin names.
+    ///
+    /// # Errors
+    ///
+    /// When there is no pool for it, or its pool's rules refuse it.
+    pub(super) async fn route(
+        &self,
+        table: &mut Snapshot,
+        arrival: &Arrival,
+        kind: &RequestKind,
+    ) -> Result<Decision, ProxyError> {
+        let head = &arrival.head;
+        let random = self.random.borrow_mut().u64(..);
+        let pool = pool_of(table, head).inspect_err(|_| self.warn_of_no_pool(head))?;
+        arrival.exchange.matched(&pool.options.name);
+        let moved = match pool.options.on_loss {
+            OnLoss::NotFound | OnLoss::Successor => None,
+            OnLoss::Reinitialize => self.renewals.moved(table, pool, kind).await,
+        };
+        let decide =
+            |table: &RoutingTable, pool: &Pool| decide(table, pool, kind, moved.as_deref(), random);
+        let refusal = match decide(table, pool) {
+            Ok(decision) => return Ok(decision),
+            Err(refusal) => refusal,
+        };
+        let carrier = match kind {
+            RequestKind::Session(id) => id.as_bytes(),
+            RequestKind::Endpoint(query) => query.pin().as_bytes(),
+            RequestKind::Modern(modern) => {
+                match router::carriers::first_unknown(table, pool, &modern.carriers) {
+                    Some(carried) => carried.string.as_bytes(),
+                    None => return Err(ProxyError::Refused(refusal)),
+                }
+            }
+            RequestKind::NewWork | RequestKind::Other => {
+                return Err(ProxyError::Refused(refusal));
+            }
+        };
+        let again = |table: &RoutingTable| {
+            let pool = table.pool_for(headers::host_of(head), head.uri.path());
+            pool.map(|pool| decide(table, pool))
+        };
+        let grace = pool.options.unknown_grace;
+        let judged = self
+            .unknowns
+            .judge(&self.tables, table, refusal, carrier, grace, again)
+            .await;
+        match (judged, kind) {
+            // It counts as lost, and what is lost is placed: never 404.
+            (Err(ProxyError::StayedUnknown(_)), RequestKind::Modern(modern)) => {
+                let others = RequestKind::Modern(Modern {
+                    carriers: Vec::new(),
+                    ..modern.clone()
+                });
+                let pool = pool_of(table, head)?;
+                router::route(table, pool, &others, random).map_err(ProxyError::Refused)
+            }
+            (judged, _) => judged,
+        }
+    }
+
+    /// The log's loud trace of a route that was forgotten in the configuration: once in a while, for whoever
+    /// scans ports must not fill the log.
+    fn warn_of_no_pool(&self, head: &request::Parts) {
+        let now = net::now();
+        if self
+            .warned
+            .get()
+            .is_none_or(|last| now.saturating_duration_since(last) >= WARN_AGAIN)
+        {
+            self.warned.set(Some(now));
+            tracing::warn!(
+                host = headers::host_of(head),
+                path = head.uri.path(),
+                "a request matches no pool: see `match` of [[pools]]"
+            );
+        }
+    }
+}
+
+/// Where the session has moved to comes before where its pin says.
+fn decide(
+    table: &RoutingTable,
+    pool: &Pool,
+    kind: &RequestKind,
+    moved: Option<&Moved>,
+    random: u64,
+) -> Result<Decision, Refusal> {
+    if let (RequestKind::Session(id), Some(moved)) = (kind, moved) {
+        router::follow(table, pool, id, moved)
+    } else {
+        router::route(table, pool, kind, random)
+    }
+}
+
+/// The pool that a request is for.
+///
+/// # Errors
+///
+/// When there is none.
+pub(super) fn pool_of<'a>(
+    table: &'a RoutingTable,
+    head: &request::Parts,
+) -> Result<&'a Pool, ProxyError> {
+    table
+        .pool_for(headers::host_of(head), head.uri.path())
+        .ok_or(ProxyError::NoPool)
+}
