@@ -27,7 +27,7 @@ use crate::{
     health::probe,
     listener::Connections,
     net,
-    proxy::{Renewals, Unknowns},
+    proxy::{Alarms, Renewals, Unknowns},
     reload::{
         Inputs, Reason, Reload,
         command::{self, Commander},
@@ -290,6 +290,7 @@ impl Process {
         let (reporter, reports) = probe::reports();
         let names = Names::default();
         let (unknowns, connections) = (Unknowns::new(), Connections::default());
+        let alarms = Alarms::default();
         let (sender, reasons) = mpsc::channel(4);
         let (commander, commands) = command::commands();
         let renewals = Renewals::new(store.clone());
@@ -308,7 +309,7 @@ impl Process {
             },
             reasons: sender,
             commander,
-            counters: counters(renewals.clone(), store.clone()),
+            counters: counters(renewals.clone(), store.clone(), alarms.clone()),
             sessions: sessions.clone(),
             store,
             tables: subscriber.reader(),
@@ -318,6 +319,7 @@ impl Process {
         let worker = Worker {
             subscriber,
             unknowns,
+            alarms,
             sessions,
             renewals,
             reporter,
@@ -404,10 +406,12 @@ fn relieve(before: Predecessor) {
 }
 
 /// What the admin listener tells of the whole process.
-fn counters(renewals: Renewals, store: Store) -> Counters {
+fn counters(renewals: Renewals, store: Store, alarms: Alarms) -> Counters {
     Counters::new(move || Counts {
         sessions_reinitialized: renewals.reinitialized(),
         handshakes_forgotten: store.forgotten(),
+        principals_refused: alarms.principals_refused(),
+        sessions_withheld: alarms.sessions_withheld(),
     })
 }
 

@@ -63,7 +63,7 @@
 //! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | config, mcp::endpoint, mcp::splice, mcp::sse, net, observe, pin, router::placement, sessions, shutdown, upstream |
 //! | `proxy::carriers` | I | reads what may hold carriers, takes their pins off and puts them on | mcp, pin, proxy, ring, router |
 //! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | mcp, router, upstream, proxy |
-//! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | config, mcp, router::table |
+//! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | config, identity::trusted, mcp, router::table |
 //! | `proxy::reinitialize` | I | repeats the recorded handshake of a lost session elsewhere and sends the request again | config, health, mcp, mcp::initialize, mcp::session, mcp::sse, net, observe, pin, proxy, ring, router, router::table, sessions, sessions::store, upstream |
 //! | `proxy::unknown` | I | waits and counts for pins that cannot be judged yet | mcp::session, net, ring::hash, router, proxy |
 //! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table, sessions, shutdown, upstream::names |

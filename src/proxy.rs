@@ -4,6 +4,7 @@
 //! [`Proxy::handle`] is the place to begin reading. Each thread has one [`Proxy`]; a request holds one
 //! routing table from beginning to end.
 
+mod alarms;
 mod answer;
 mod asked;
 pub mod body;
@@ -20,29 +21,34 @@ mod rewrite;
 mod room;
 mod route;
 mod unknown;
+mod withhold;
 
 use std::{
     cell::{Cell, RefCell},
     mem,
-    net::SocketAddr,
+    net::IpAddr,
 };
 
-use http::{HeaderValue, Request, Response, header, request};
+use http::{Request, Response, header, request};
 use hyper::body::Incoming;
 
+pub use self::{
+    alarms::Alarms, liveness::client_liveness, reinitialize::Renewals, unknown::Unknowns,
+};
 use self::{
     asked::Asked,
     body::{Answer, RequestBody},
     classify::Arrival,
     deliver::Delivery,
     error::ProxyError,
+    headers::Forwarded,
     liveness::options,
     reinitialize::Recovered,
     route::pool_of,
 };
-pub use self::{liveness::client_liveness, reinitialize::Renewals, unknown::Unknowns};
 use crate::{
     health::probe::Reporter,
+    identity::trusted::Client,
     mcp,
     net::{Instant, Ticker},
     observe::Exchange,
@@ -50,17 +56,27 @@ use crate::{
     router::table::Reader,
     sessions::Sessions,
     shutdown::Watch,
-    upstream::{Client, names::Names},
+    upstream::{self, names::Names},
 };
 
 const _: () = assert!(mcp::session::MAX_CLIENT_LEN == mcp::session::MAX_LEN + PIN_LEN);
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub enum Peer {
+    /// Whoever is at this address.
+    Known(IpAddr),
+    /// Somebody behind the balancer at this address: nothing is believed that comes over it.
+    Unknown(IpAddr),
+}
 
 /// What one thread serves requests with.
 #[derive(Debug)]
 pub struct Proxy {
     tables: Reader,
-    client: Client<RequestBody>,
+    client: upstream::Client<RequestBody>,
     unknowns: Unknowns,
+    alarms: Alarms,
     sessions: Sessions,
     renewals: Renewals,
     reporter: Reporter,
@@ -76,7 +92,7 @@ impl Proxy {
     #[must_use]
     pub fn new(
         tables: Reader,
-        unknowns: Unknowns,
+        (unknowns, alarms): (Unknowns, Alarms),
         sessions: Sessions,
         renewals: Renewals,
         (reporter, names): (Reporter, Names),
@@ -85,8 +101,9 @@ impl Proxy {
     ) -> Self {
         Self {
             tables,
-            client: Client::new(names),
+            client: upstream::Client::new(names),
             unknowns,
+            alarms,
             sessions,
             renewals,
             reporter,
@@ -102,7 +119,7 @@ impl Proxy {
         self.client.sweep().await;
     }
 
-    /// Answers `request` of a client at `peer`, whose address is written out in `forwarded_for`.
+    /// Answers `request`, which came over a connection from `peer`, of which backends are told what `forwarded` has.
     ///
     /// # Cancel safety
     ///
@@ -110,24 +127,34 @@ impl Proxy {
     pub fn handle(
         &self,
         request: Request<Incoming>,
-        peer: SocketAddr,
-        forwarded_for: &HeaderValue,
+        peer: Peer,
+        forwarded: Forwarded<'_>,
     ) -> impl Future<Output = Response<Answer>> {
-        let exchange = Exchange::begin(peer.ip(), request.method(), request.uri());
+        let client = match peer {
+            Peer::Known(address) => {
+                let table = self.tables.snapshot();
+                table.trusted_proxies.client(address, request.headers())
+            }
+            Peer::Unknown(balancer) => Client::direct(balancer),
+        };
+        let exchange = Exchange::begin(client.address, request.method(), request.uri());
         let (head, body) = request.into_parts();
         let mut arrival = Arrival {
             // A client that waits for 100-continue sends nothing until the body is asked for.
             waits_for_continue: head.headers.contains_key(header::EXPECT),
             head,
             body: Some(body),
-            peer,
+            client,
             exchange,
         };
         // An `async fn` would keep the place that the request was passed in, too.
         async move {
-            match self.forward(&mut arrival, forwarded_for).await {
+            match self.forward(&mut arrival, forwarded).await {
                 Ok(response) => response,
-                Err(error) => arrival.refuse(&error),
+                Err(error) => {
+                    self.alarms.refused(&error);
+                    arrival.refuse(&error)
+                }
             }
         }
     }
@@ -135,7 +162,7 @@ impl Proxy {
     async fn forward(
         &self,
         arrival: &mut Arrival,
-        forwarded_for: &HeaderValue,
+        forwarded: Forwarded<'_>,
     ) -> Result<Response<Answer>, ProxyError> {
         let mut table = self.tables.snapshot();
 
@@ -144,7 +171,7 @@ impl Proxy {
         let carrying = self.read(&table, arrival, &mut classified).await?;
 
         // 2 route: a refusal says whether the session is gone or will be known.
-        let routed = self.route(&mut table, arrival, &classified.kind).await;
+        let routed = self.route(&mut table, arrival, &classified).await;
         let pool = pool_of(&table, &arrival.head)?;
         let mut delivery = Delivery {
             proxy: self,
@@ -155,7 +182,7 @@ impl Proxy {
             head: &classified.head_deadline,
             waits_for_loss: None,
         };
-        let part = delivery.part(&arrival.head, &classified, forwarded_for);
+        let part = delivery.part(&arrival.head, &classified, forwarded);
         let decision = match part.recover(routed).await {
             Ok(Recovered::At(decision)) => decision,
             Ok(Recovered::Denied(denied)) => return delivery.answer(*denied, None),
@@ -172,9 +199,9 @@ impl Proxy {
         // 3 rewrite: cannot fail.
         let exchanged = answer::exchanged(&classified.asked, &decision);
         classified.note_decision(&table, &decision, &arrival.exchange);
-        classified.rewrite(pool, &mut arrival.head, &decision, forwarded_for);
+        classified.rewrite(pool, &mut arrival.head, &decision, forwarded);
         part.prepare(&mut arrival.head, &decision);
-        let unannounced = room::unannounced(&table, &classified.kind, &arrival.head, &decision);
+        let unannounced = room::unannounced(&table, &classified, &arrival.head, &decision);
         let (body, minting) = match carrying {
             Some(carrying) => carrying.strip(&delivery, decision.member, &mut arrival.head),
             None => (delivery.passing(&mut arrival.body, part.keep()), None),
@@ -187,10 +214,10 @@ impl Proxy {
         let (mut delivered, exchanged) = part.heed(&delivery, delivered, exchanged).await?;
         delivered.room.of_principal = of_principal;
         if let Some(head) = unannounced {
-            delivery.admit(&mut delivered, head)?;
+            delivery.admit(&mut delivered, exchanged.as_ref(), head)?;
         }
         if let Some(tasks) = minting {
-            Box::pin(carriers::pin(&table, pool, &mut delivered, tasks)).await?;
+            Box::pin(delivery.pin(&mut delivered, tasks)).await?;
         }
 
         // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.
@@ -210,15 +237,15 @@ mod tests {
     use super::*;
 
     fn size_of_future<F: Future>(
-        _handle: impl Fn(&'static Proxy, Request<Incoming>, SocketAddr, &'static HeaderValue) -> F,
+        _handle: impl Fn(&'static Proxy, Request<Incoming>, Peer, Forwarded<'static>) -> F,
     ) -> usize {
         size_of::<F>()
     }
 
     #[test]
     fn what_is_rare_takes_no_room_in_the_future_of_a_request() {
-        let size = size_of_future(|proxy, request, peer, forwarded_for| {
-            proxy.handle(request, peer, forwarded_for)
+        let size = size_of_future(|proxy, request, peer, forwarded| {
+            proxy.handle(request, peer, forwarded)
         });
         // Each open connection has one. What commonly adds to it: an argument by value of an `async fn`, which has
         // a place as an argument and another as a local; what lives across two awaits; what most requests do not

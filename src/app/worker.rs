@@ -16,7 +16,7 @@ use crate::{
     health::probe::Reporter,
     listener::{self, Connections, Downstream, Handler, Server},
     net::{self, Ticker},
-    proxy::{self, Proxy, Renewals, Unknowns, body::Answer},
+    proxy::{self, Alarms, Peer, Proxy, Renewals, Unknowns, body::Answer, headers::Forwarded},
     router::table::{self, Subscriber},
     sessions::Sessions,
     shutdown::{Watch, Watcher},
@@ -28,6 +28,7 @@ use crate::{
 pub(super) struct Worker {
     pub(super) subscriber: Subscriber,
     pub(super) unknowns: Unknowns,
+    pub(super) alarms: Alarms,
     pub(super) sessions: Sessions,
     pub(super) renewals: Renewals,
     pub(super) reporter: Reporter,
@@ -78,7 +79,7 @@ impl Worker {
         let (ticker, watch) = (Ticker::new(), Watch::new());
         let proxy = Proxy::new(
             self.subscriber.reader(),
-            self.unknowns,
+            (self.unknowns, self.alarms),
             self.sessions,
             self.renewals,
             (self.reporter, self.names),
@@ -152,8 +153,15 @@ impl Handler for Traffic {
     }
 
     async fn handle(&self, request: Request<Incoming>, client: &Downstream) -> Response<Answer> {
-        self.proxy
-            .handle(request, client.peer, &client.forwarded_for)
-            .await
+        let address = client.peer.ip();
+        let peer = if client.is_known {
+            Peer::Known(address)
+        } else {
+            Peer::Unknown(address)
+        };
+        let forwarded = Forwarded {
+            peer: &client.forwarded_for,
+        };
+        self.proxy.handle(request, peer, forwarded).await
     }
 }

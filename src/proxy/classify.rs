@@ -2,13 +2,12 @@
 //!
 //! First of the six phases. From here on a refusal says which header is at fault.
 
-use std::net::{IpAddr, SocketAddr};
-
 use http::request;
 use hyper::body::Incoming;
 
 use super::{Asked, Proxy, carriers::Carrying, error::ProxyError, headers, route::pool_of};
 use crate::{
+    identity::trusted::Client,
     mcp::{self, RequestKind},
     net::Deadline,
     observe::Exchange,
@@ -24,7 +23,7 @@ pub(super) struct Arrival {
     pub(super) head: request::Parts,
     /// Until somebody reads it.
     pub(super) body: Option<Incoming>,
-    pub(super) peer: SocketAddr,
+    pub(super) client: Client,
     pub(super) exchange: Exchange,
     /// The client sends nothing until the body is asked for.
     pub(super) waits_for_continue: bool,
@@ -52,10 +51,13 @@ impl Proxy {
     ) -> Result<Classified, ProxyError> {
         let head = &arrival.head;
         headers::check_size(head, &table.limits)?;
-        let scan = headers::scan(head)?;
+        let scan = headers::scan(head, arrival.client.by_trusted)?;
+        if scan.drops_scheme() {
+            self.alarms.dropped_scheme(arrival.client);
+        }
         let kind = mcp::classify(head)?;
         Ok(Classified {
-            asked: Asked::of(head, &kind, table, arrival.peer.ip()),
+            asked: Asked::of(head, &kind, table, arrival.client),
             kind,
             scan,
             head_deadline: self.ticker.deadline(),
@@ -86,12 +88,12 @@ impl Proxy {
         let Arrival {
             head,
             body,
-            peer,
+            client,
             exchange,
             ..
         } = arrival;
         let pool = pool_of(table, head).ok(); // that there is none is refused when it is routed
-        modern.affinity = pool.and_then(|pool| affinity(pool, head, peer.ip()));
+        modern.affinity = pool.and_then(|pool| affinity(pool, head, *client));
         let passing = || self.passing(table, body, (asked, head_deadline), exchange, None);
         let most = table.limits.body_bytes;
         Ok(Carrying::of(modern, pool, &head.headers, most, passing).await?)
@@ -114,8 +116,8 @@ impl Classified {
 }
 
 /// Where a request of the modern era belongs by the pool's own keys.
-fn affinity(pool: &Pool, head: &request::Parts, peer: IpAddr) -> Option<u64> {
+fn affinity(pool: &Pool, head: &request::Parts, client: Client) -> Option<u64> {
     let keys = &pool.options.stateless_affinity;
-    let position = router::affinity::position(keys, &head.headers, peer)?;
+    let position = router::affinity::position(keys, &head.headers, client)?;
     Some(position.0)
 }

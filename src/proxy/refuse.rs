@@ -15,7 +15,7 @@ impl Arrival {
         if let Some(unread) = self.body.filter(|_| !self.waits_for_continue) {
             body::discard(unread);
         }
-        let (peer, exchange) = (self.peer, self.exchange);
+        let (client, exchange) = (self.client.address, self.exchange);
         let verdict = error.verdict();
         match error {
             // A client that leaves within its own request's body is its own affair.
@@ -34,9 +34,10 @@ impl Arrival {
             | ProxyError::Refused(_)
             | ProxyError::StayedUnknown(_)
             | ProxyError::SessionForgotten
+            | ProxyError::Unidentified
             | ProxyError::NotReinitialized
             | ProxyError::Drained => {
-                tracing::debug!(%peer, reason = verdict.reason, error = chain(error), "refused");
+                tracing::debug!(%client, reason = verdict.reason, error = chain(error), "refused");
             }
         }
         exchange.error(|| chain(error));

@@ -6,13 +6,19 @@ use std::time::Duration;
 
 use http::request;
 
-use super::{Proxy, classify::Arrival, error::ProxyError, headers};
+use super::{
+    Proxy,
+    classify::{Arrival, Classified},
+    error::ProxyError,
+    headers,
+};
 use crate::{
     config::OnLoss,
     mcp::{Modern, RequestKind},
     net,
     router::{
         self, Decision, Moved, Refusal,
+        asker::Asker,
         table::{Pool, RoutingTable, Snapshot},
     },
 };
@@ -30,18 +36,26 @@ impl Proxy {
         &self,
         table: &mut Snapshot,
         arrival: &Arrival,
-        kind: &RequestKind,
+        Classified { kind, asked, .. }: &Classified,
     ) -> Result<Decision, ProxyError> {
         let head = &arrival.head;
         let random = self.random.borrow_mut().u64(..);
         let pool = pool_of(table, head).inspect_err(|_| self.warn_of_no_pool(head))?;
         arrival.exchange.matched(&pool.options.name);
+        let who = |pool: &Pool| Asker::of(pool, &head.headers, arrival.client);
+        asked.asker.set(who(pool));
         let moved = match pool.options.on_loss {
             OnLoss::NotFound | OnLoss::Successor => None,
-            OnLoss::Reinitialize => self.renewals.moved(table, pool, kind).await,
+            OnLoss::Reinitialize => {
+                self.renewals
+                    .moved(table, pool, asked.asker.get(), kind)
+                    .await
+            }
         };
-        let decide =
-            |table: &RoutingTable, pool: &Pool| decide(table, pool, kind, moved.as_deref(), random);
+        let decide = |table: &RoutingTable, pool: &Pool| {
+            let asker = asked.asker.get();
+            decide(table, pool, asker, kind, moved.as_deref(), random)
+        };
         let refusal = match decide(table, pool) {
             Ok(decision) => return Ok(decision),
             Err(refusal) => refusal,
@@ -50,7 +64,12 @@ impl Proxy {
             RequestKind::Session(id) => id.as_bytes(),
             RequestKind::Endpoint(query) => query.pin().as_bytes(),
             RequestKind::Modern(modern) => {
-                match router::carriers::first_unknown(table, pool, &modern.carriers) {
+                match router::carriers::first_unknown(
+                    table,
+                    pool,
+                    asked.asker.get(),
+                    &modern.carriers,
+                ) {
                     Some(carried) => carried.string.as_bytes(),
                     None => return Err(ProxyError::Refused(refusal)),
                 }
@@ -61,7 +80,10 @@ impl Proxy {
         };
         let again = |table: &RoutingTable| {
             let pool = table.pool_for(headers::host_of(head), head.uri.path());
-            pool.map(|pool| decide(table, pool))
+            pool.map(|pool| {
+                asked.asker.set(who(pool)); // what the pool binds to may be new, too
+                decide(table, pool)
+            })
         };
         let grace = pool.options.unknown_grace;
         let judged = self
@@ -76,7 +98,8 @@ impl Proxy {
                     ..modern.clone()
                 });
                 let pool = pool_of(table, head)?;
-                router::route(table, pool, &others, random).map_err(ProxyError::Refused)
+                let asker = asked.asker.get();
+                router::route(table, pool, asker, &others, random).map_err(ProxyError::Refused)
             }
             (judged, _) => judged,
         }
@@ -105,14 +128,15 @@ impl Proxy {
 fn decide(
     table: &RoutingTable,
     pool: &Pool,
+    asker: Asker,
     kind: &RequestKind,
     moved: Option<&Moved>,
     random: u64,
 ) -> Result<Decision, Refusal> {
     if let (RequestKind::Session(id), Some(moved)) = (kind, moved) {
-        router::follow(table, pool, id, moved)
+        router::follow(table, pool, asker, id, moved)
     } else {
-        router::route(table, pool, kind, random)
+        router::route(table, pool, asker, kind, random)
     }
 }
 

@@ -65,6 +65,12 @@ impl RoutingTable {
         index.expect("the pool is one of its table's")
     }
 
+    /// Whether sessions of any pool are bound to principals.
+    #[must_use]
+    pub fn binds_sessions(&self) -> bool {
+        self.pools.iter().any(|pool| pool.options.bind.is_some())
+    }
+
     /// Whether a key with this id was configured here and taken out again.
     #[must_use]
     pub fn has_retired(&self, key: KeyId) -> bool {

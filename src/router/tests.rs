@@ -8,7 +8,7 @@ use super::{
     testing::{config, pool_of},
     *,
 };
-use crate::{config::Config, health::Observation, ring::Coordinate};
+use crate::{config::Config, health::Observation, pin::Keys, ring::Coordinate};
 
 fn table(config: &Config) -> RoutingTable {
     let mut membership = Membership::new();
@@ -50,7 +50,7 @@ fn modern(id: ClientSessionId) -> RequestKind {
 }
 
 fn ask(table: &RoutingTable, kind: RequestKind) -> Result<Decision, Refusal> {
-    route(table, &table.pools[0], &kind, 0)
+    route(table, &table.pools[0], Asker::Anybody, &kind, 0)
 }
 
 #[test]
@@ -489,7 +489,7 @@ fn only_a_genuine_session_of_a_backend_that_is_or_was_lost_may_have_moved() {
     let fresh = membership.table(&config);
     let id = |member: Member| pinned_id(&fresh, &fresh.pools[0], member, "id");
     let may_have_moved = |table: &RoutingTable, id: &ClientSessionId| {
-        super::may_have_moved(table, &table.pools[0], id)
+        super::may_have_moved(table, &table.pools[0], Asker::Anybody, id)
     };
     assert!(!may_have_moved(&fresh, &id(0)));
     assert!(

@@ -12,18 +12,25 @@ fn head(lines: &[(&str, &str)]) -> Parts {
 }
 
 fn scan_of(lines: &[(&str, &str)]) -> Result<Scan, Ambiguous> {
-    scan(&head(lines))
+    scan(&head(lines), false)
 }
 
 fn sent(lines: &[(&str, &str)], strip: Option<&str>, target: &str) -> Parts {
+    sent_by(false, lines, strip, target)
+}
+
+/// What becomes of a request over a connection from 192.0.2.1, be that a trusted proxy or not.
+fn sent_by(by_trusted: bool, lines: &[(&str, &str)], strip: Option<&str>, target: &str) -> Parts {
     let mut head = head(lines);
     head.uri = target.parse().unwrap();
-    let scan = scan(&head).unwrap();
+    let scan = scan(&head, by_trusted).unwrap();
     let prefix = strip.map(|prefix| PathPrefix::try_new(prefix).unwrap());
     to_backend(
         &mut head,
         &scan,
-        &HeaderValue::from_static("192.0.2.1"),
+        Forwarded {
+            peer: &HeaderValue::from_static("192.0.2.1"),
+        },
         prefix.as_ref(),
         None,
     );
@@ -204,14 +211,17 @@ fn hosts_and_harmless_headers_of_the_field_pass() {
 fn a_target_of_another_host_is_refused() {
     let mut disagrees = head(&[("host", "h")]);
     disagrees.uri = "http://other/".parse().unwrap();
-    assert_eq!(scan(&disagrees).unwrap_err(), Ambiguous::HostDisagrees);
+    assert_eq!(
+        scan(&disagrees, false).unwrap_err(),
+        Ambiguous::HostDisagrees
+    );
 }
 
 #[test]
 fn a_client_of_http_1_0_may_send_no_host_and_the_backend_gets_one() {
     let mut old = head(&[]);
     old.version = Version::HTTP_10;
-    assert!(scan(&old).is_ok());
+    assert!(scan(&old, false).is_ok());
     let mut headers = HeaderMap::new();
     assert!(needs_host(&headers, HostHeader::Pass));
     set_host(&mut headers, "10.0.0.1:9001");
