@@ -69,6 +69,8 @@ fn has_shape(pin: &[u8]) -> bool {
 #[derive(Debug, Default)]
 pub struct Opening {
     held: BytesMut,
+    /// What is held is not the stream's beginning, where alone a byte order mark may stand.
+    has_begun: bool,
     over: bool,
 }
 
@@ -97,9 +99,10 @@ impl Opening {
         pin: impl FnOnce(&[u8]) -> [u8; PIN_LEN],
     ) -> Bytes {
         self.held.extend_from_slice(data);
-        match look(&self.held) {
+        match look(&self.held, self.has_begun) {
             // Comments before the event leave at once: they tell that the stream lives.
             Found::Incomplete { from } if self.held.len() - from <= MOST_HELD => {
+                self.has_begun |= from > 0;
                 self.held.split_to(from).freeze()
             }
             Found::Incomplete { .. } | Found::Other => self.finish(),
@@ -138,8 +141,8 @@ enum Found {
 }
 
 /// Reads the first event, as WHATWG HTML, 9.2.6 ("Interpreting an event stream") does.
-fn look(stream: &[u8]) -> Found {
-    let mark = stream.starts_with(BYTE_ORDER_MARK);
+fn look(stream: &[u8], has_begun: bool) -> Found {
+    let mark = !has_begun && stream.starts_with(BYTE_ORDER_MARK);
     let mut at = if mark { BYTE_ORDER_MARK.len() } else { 0 };
     let (mut from, mut named, mut data) = (None, false, None);
     while let Some((line, next)) = line(stream, at) {
@@ -320,6 +323,17 @@ mod tests {
             "mailto:x",
         ] {
             assert_eq!(url(elsewhere), elsewhere);
+        }
+    }
+
+    #[test]
+    fn a_byte_order_mark_counts_at_the_beginning_alone_wherever_chunks_are_cut() {
+        let first = "\u{feff}event: endpoint\ndata: /m\n\n";
+        let later = format!(": hello\n\n{first}data: x\n\n");
+        assert!(pass(&[first.as_bytes()], PLAIN).contains("/m?pinring="));
+        for cut in 0..later.len() {
+            let (one, two) = later.as_bytes().split_at(cut);
+            assert_eq!(pass(&[one, two], PLAIN), later, "cut at {cut}");
         }
     }
 

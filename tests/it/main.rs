@@ -30,6 +30,7 @@ mod reinitialize;
 mod reload;
 mod sessions;
 mod shutdown;
+mod soak;
 mod streams;
 mod support;
 mod takeover;
