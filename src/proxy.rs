@@ -171,7 +171,7 @@ impl Proxy {
         let carrying = self.read(&table, arrival, &mut classified).await?;
 
         // 2 route: a refusal says whether the session is gone or will be known.
-        let routed = self.route(&mut table, arrival, &classified).await;
+        let routed = self.route(&mut table, arrival, &mut classified).await;
         let pool = pool_of(&table, &arrival.head)?;
         let mut delivery = Delivery {
             proxy: self,

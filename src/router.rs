@@ -169,7 +169,7 @@ impl Refusal {
 pub fn route(
     table: &RoutingTable,
     pool: &Pool,
-    asker: Asker,
+    asker: &Asker,
     kind: &RequestKind,
     random: u64,
 ) -> Result<Decision, Refusal> {
@@ -211,7 +211,7 @@ pub fn reroute(
 pub fn follow(
     table: &RoutingTable,
     pool: &Pool,
-    asker: Asker,
+    asker: &Asker,
     id: &ClientSessionId,
     moved: &Moved,
 ) -> Result<Decision, Refusal> {
@@ -229,7 +229,7 @@ pub fn follow(
 pub fn arrive(
     table: &RoutingTable,
     pool: &Pool,
-    asker: Asker,
+    asker: &Asker,
     id: &ClientSessionId,
     moved: &Moved,
 ) -> Result<Decision, Refusal> {
@@ -257,7 +257,7 @@ fn to_moved(member: Member, moved: &Moved) -> Decision {
 pub fn may_have_moved(
     table: &RoutingTable,
     pool: &Pool,
-    asker: Asker,
+    asker: &Asker,
     id: &ClientSessionId,
 ) -> bool {
     let Some(pin) = Pin::parse(Kind::Session, id.as_bytes()) else {
@@ -271,7 +271,7 @@ pub fn may_have_moved(
 fn session(
     table: &RoutingTable,
     pool: &Pool,
-    asker: Asker,
+    asker: &Asker,
     id: &ClientSessionId,
 ) -> Result<Decision, Refusal> {
     if let Some(decision) = pinned(table, pool, asker, id)? {
@@ -300,7 +300,7 @@ fn session(
 fn modern(
     table: &RoutingTable,
     pool: &Pool,
-    asker: Asker,
+    asker: &Asker,
     request: &Modern,
     random: u64,
 ) -> Result<Decision, Refusal> {
@@ -330,7 +330,7 @@ fn modern(
 fn pinned(
     table: &RoutingTable,
     pool: &Pool,
-    asker: Asker,
+    asker: &Asker,
     id: &ClientSessionId,
 ) -> Result<Option<Decision>, Refusal> {
     let Some(pin) = Pin::parse(Kind::Session, id.as_bytes()) else {
@@ -353,7 +353,7 @@ fn pinned(
 fn endpoint(
     table: &RoutingTable,
     pool: &Pool,
-    asker: Asker,
+    asker: &Asker,
     query: &PinnedQuery,
 ) -> Result<Decision, Refusal> {
     let (own, pin) = (query.own().as_bytes(), query.pin().as_bytes());
@@ -371,7 +371,7 @@ fn endpoint(
 fn by_pin(
     table: &RoutingTable,
     pool: &Pool,
-    asker: Asker,
+    asker: &Asker,
     pin: &Pin<'_>,
 ) -> Result<(Member, Why), Refusal> {
     asker.verify(table, pool, pin)?;

@@ -61,7 +61,7 @@ impl Delivery<'_> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ProxyError::Switched); // nobody asked: Upgrade stops here
         }
-        let pin = |id: &ServerSessionId| pinned(table, pool, asked.asker.get(), member, id);
+        let pin = |id: &ServerSessionId| pinned(table, pool, &asked.asker, member, id);
         let issued = headers::to_client(&mut head.headers, exchanged.as_ref(), pin)?;
         head.version = http::Version::HTTP_11; // what the backend speaks ends here; hyper knows the client's
         if let Some(id) = &issued {
@@ -159,7 +159,7 @@ impl Delivery<'_> {
         let (table, sessions) = (Rc::clone(self.table), self.proxy.sessions.clone());
         let (prefix, asker) = (
             self.pool.options.strip_prefix.clone(),
-            self.asked.asker.get(),
+            self.asked.asker.clone(),
         );
         let issue = move |query: &[u8]| {
             let pool = &table.pools[index];
@@ -217,7 +217,7 @@ pub(super) fn exchanged(asked: &Asked, decision: &Decision) -> Option<Exchanged>
 fn pinned(
     table: &RoutingTable,
     pool: &Pool,
-    asker: Asker,
+    asker: &Asker,
     member: Member,
     id: &ServerSessionId,
 ) -> HeaderValue {

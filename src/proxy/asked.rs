@@ -1,6 +1,6 @@
 //! What of a request is needed again when its answer comes, for its head has gone on by then.
 
-use std::{cell::Cell, num::NonZeroU32};
+use std::num::NonZeroU32;
 
 use http::{HeaderValue, Method, header, request};
 
@@ -26,7 +26,7 @@ pub(super) struct Asked {
     /// Who asks, where sessions are counted by it.
     pub(super) credential: Option<Credential>,
     /// Who asks, where sessions are bound to it: set when its pool is known.
-    pub(super) asker: Cell<Asker>,
+    pub(super) asker: Asker,
 }
 
 impl Asked {
@@ -67,7 +67,7 @@ impl Asked {
                 .sessions_per_principal
                 .as_ref()
                 .and_then(|limit| limit.by.credential(&head.headers, client)),
-            asker: Cell::new(Asker::Anybody),
+            asker: Asker::Anybody,
         }
     }
 

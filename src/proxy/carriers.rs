@@ -118,7 +118,7 @@ impl Carrying {
             Body::Read(read) => read,
             Body::Longer(body) => return (body, Some(Tasks::new())),
         };
-        let (mut tasks, asker) = (Tasks::new(), delivery.asked.asker.get());
+        let (mut tasks, asker) = (Tasks::new(), &delivery.asked.asker);
         let mut own_len = |carrier: Carrier, string: &str| {
             let judged = carriers::judge(delivery.table, delivery.pool, asker, carrier, string);
             if carrier == Carrier::Task
@@ -202,7 +202,7 @@ impl Delivery<'_> {
     /// What pins the strings of this backend.
     fn mint(&self, member: Member, tasks: Tasks) -> body::Mint {
         let (index, table) = (self.table.index_of(self.pool), Rc::clone(self.table));
-        let asker = self.asked.asker.get();
+        let asker = self.asked.asker.clone();
         Box::new(move |carrier, own| {
             if carrier == Carrier::Task
                 && let Some(pin) = tasks.get(own)

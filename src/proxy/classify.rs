@@ -14,6 +14,7 @@ use crate::{
     pin::{Kind, Pin},
     router::{
         self,
+        asker::Asker,
         table::{Pool, RoutingTable},
     },
 };
@@ -27,6 +28,13 @@ pub(super) struct Arrival {
     pub(super) exchange: Exchange,
     /// The client sends nothing until the body is asked for.
     pub(super) waits_for_continue: bool,
+}
+
+impl Arrival {
+    /// Who makes it, as far as `pool` binds sessions.
+    pub(super) fn asker(&self, pool: &Pool) -> Asker {
+        Asker::of(pool, &self.head.headers, self.client)
+    }
 }
 
 /// What a request was found to be.

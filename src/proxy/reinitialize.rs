@@ -33,7 +33,6 @@ use crate::{
     pin::{Kind, Pin},
     router::{
         self, Decision, Moved,
-        asker::Asker,
         table::{Pool, RoutingTable},
     },
     sessions::store::{Handshake, Key, Known, Store},
@@ -78,8 +77,7 @@ impl Renewals {
         &self,
         table: &RoutingTable,
         pool: &Pool,
-        asker: Asker,
-        kind: &RequestKind,
+        Classified { kind, asked, .. }: &Classified,
     ) -> Option<Arc<Moved>> {
         let RequestKind::Session(id) = kind else {
             return None;
@@ -87,7 +85,7 @@ impl Renewals {
         let key = Key::of(id.as_bytes());
         match self.store.known(&key) {
             Known::Moved(moved) => Some(moved),
-            Known::Ask if router::may_have_moved(table, pool, asker, id) => {
+            Known::Ask if router::may_have_moved(table, pool, &asked.asker, id) => {
                 Box::pin(self.store.find(&key)).await.ok()?.moved
             }
             Known::Ask | Known::Stays => None,
@@ -149,7 +147,7 @@ impl<'a> Delivery<'a> {
                     proxy,
                     table,
                     pool,
-                    asker: classified.asked.asker.get(),
+                    asker: &classified.asked.asker,
                     id,
                     key: Key::of(id.as_bytes()),
                     target: head.uri.clone(),

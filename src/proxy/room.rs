@@ -65,7 +65,7 @@ pub(super) fn unannounced(
         RequestKind::Other => true,
         RequestKind::NewWork | RequestKind::Session(_) | RequestKind::Endpoint(_) => false,
     };
-    let is_nobody_s = asked.asker.get() == Asker::Nobody;
+    let is_nobody_s = asked.asker == Asker::Nobody;
     (is_nobody_s || (takes_none && is_limited(table))).then(|| Box::new(head.clone()))
 }
 
@@ -115,7 +115,7 @@ impl Delivery<'_> {
         exchanged: Option<&Exchanged>,
         head: Unannounced,
     ) -> Result<(), ProxyError> {
-        match self.asked.asker.get() {
+        match self.asked.asker {
             Asker::Nobody => return self.withhold(delivered, exchanged, head),
             Asker::Anybody | Asker::Principal(_) => {}
         }

@@ -16,14 +16,14 @@ use crate::{
 };
 
 /// Who makes a request to a pool.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Asker {
     /// The pool binds nothing: it does not matter.
     Anybody,
     /// It does, and the request does not tell.
     Nobody,
-    /// The principal with this digest.
-    Principal(Binding),
+    /// The principal with this digest. In a box: each request has room for it, and few pools bind.
+    Principal(Box<Binding>),
 }
 
 impl fmt::Debug for Asker {
@@ -44,7 +44,7 @@ impl Asker {
             None => Self::Anybody,
             Some(source) => source
                 .binding(headers, client)
-                .map_or(Self::Nobody, Self::Principal),
+                .map_or(Self::Nobody, |binding| Self::Principal(Box::new(binding))),
         }
     }
 
@@ -66,7 +66,7 @@ impl Asker {
     ///
     /// When it is not, or nobody can tell.
     pub(super) fn verify(
-        self,
+        &self,
         table: &RoutingTable,
         pool: &Pool,
         pin: &Pin<'_>,
@@ -91,6 +91,103 @@ impl Asker {
                 Verdict::Good => Err(Refusal::Unbound),
                 Verdict::Forged | Verdict::UnknownKey => Err(Refusal::OtherPrincipal),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{
+        ring::Coordinate,
+        router::{membership::Membership, testing::pool_of},
+    };
+
+    const ANN: Binding = [1; 32];
+    const BOB: Binding = [2; 32];
+
+    fn table(more: &str) -> RoutingTable {
+        let lines = format!("[affinity]\nsecrets = [\"env:SECRET\"]\n{more}");
+        let config = pool_of(&["a"], &lines);
+        let mut membership = Membership::new();
+        membership.update(&config, None, Instant::now());
+        membership.table(&config)
+    }
+
+    /// What becomes of a pin of this kind and binding when `asker` comes with it.
+    fn told(
+        table: &RoutingTable,
+        kind: Kind,
+        bound: Option<Binding>,
+        asker: &Asker,
+    ) -> Result<(), Refusal> {
+        let text = table.keys.mint(kind, Coordinate(7), bound.as_ref(), b"own");
+        let pin = Pin::parse_encoded(kind, b"own", &text).unwrap();
+        asker.verify(table, &table.pools[0], &pin)
+    }
+
+    #[test]
+    fn a_session_is_good_for_its_principal_alone() {
+        let strict = table("bind = \"jwt:sub\"");
+        let lenient = table("bind = \"jwt:sub\"\naccept_unbound = true");
+        let ann = &Asker::Principal(Box::new(ANN));
+        for kind in [Kind::Session, Kind::Endpoint] {
+            for table in [&strict, &lenient] {
+                assert_eq!(told(table, kind, Some(ANN), ann), Ok(()));
+                assert_eq!(
+                    told(table, kind, Some(BOB), ann),
+                    Err(Refusal::OtherPrincipal)
+                );
+                assert_eq!(
+                    told(table, kind, Some(ANN), &Asker::Nobody),
+                    Err(Refusal::PrincipalMissing)
+                );
+            }
+            for asker in [ann, &Asker::Nobody] {
+                assert_eq!(told(&strict, kind, None, asker), Err(Refusal::Unbound));
+                assert_eq!(told(&lenient, kind, None, asker), Ok(()));
+            }
+        }
+        let off = super::tests::table("");
+        assert_eq!(told(&off, Kind::Session, None, &Asker::Anybody), Ok(()));
+        assert_eq!(
+            told(&off, Kind::Session, Some(ANN), &Asker::Anybody),
+            Err(Refusal::Forged)
+        );
+    }
+
+    #[test]
+    fn what_bodies_carry_may_be_nobody_s() {
+        let strict = table("bind = \"jwt:sub\"");
+        for kind in [Kind::RequestState, Kind::Task] {
+            assert_eq!(told(&strict, kind, None, &Asker::Nobody), Ok(()));
+            assert_eq!(
+                told(&strict, kind, Some(ANN), &Asker::Nobody),
+                Err(Refusal::PrincipalMissing)
+            );
+            assert_eq!(
+                told(&strict, kind, None, &Asker::Principal(Box::new(ANN))),
+                Err(Refusal::Unbound)
+            );
+            assert_eq!(
+                told(&strict, kind, Some(ANN), &Asker::Principal(Box::new(ANN))),
+                Ok(())
+            );
+        }
+    }
+
+    #[test]
+    fn a_pin_that_nobody_here_can_verify_is_not_called_somebody_else_s() {
+        let here = table("bind = \"jwt:sub\"");
+        let elsewhere =
+            crate::pin::Keys::try_new(&[crate::pin::Secret::try_new(&[9; 32]).unwrap()]).unwrap();
+        let text = elsewhere.mint(Kind::Session, Coordinate(7), Some(&ANN), b"own");
+        let pin = Pin::parse_encoded(Kind::Session, b"own", &text).unwrap();
+        for asker in [Asker::Nobody, Asker::Principal(Box::new(ANN))] {
+            let told = asker.verify(&here, &here.pools[0], &pin);
+            assert_eq!(told, Err(Refusal::UnknownKey));
         }
     }
 }

@@ -37,7 +37,7 @@ pub struct Judged<'a> {
 pub fn judge<'a>(
     table: &RoutingTable,
     pool: &Pool,
-    asker: Asker,
+    asker: &Asker,
     carrier: Carrier,
     string: &'a str,
 ) -> Judged<'a> {
@@ -90,7 +90,7 @@ pub fn kind(carrier: Carrier) -> Kind {
 pub(super) fn route(
     table: &RoutingTable,
     pool: &Pool,
-    asker: Asker,
+    asker: &Asker,
     carriers: &[Carried],
 ) -> Result<Option<Member>, Refusal> {
     let mut unknown = None;
@@ -109,7 +109,7 @@ pub(super) fn route(
 pub fn first_unknown<'a>(
     table: &RoutingTable,
     pool: &Pool,
-    asker: Asker,
+    asker: &Asker,
     carriers: &'a [Carried],
 ) -> Option<&'a Carried> {
     carriers.iter().find(|carried| {

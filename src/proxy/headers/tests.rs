@@ -38,6 +38,104 @@ fn sent_by(by_trusted: bool, lines: &[(&str, &str)], strip: Option<&str>, target
 }
 
 #[test]
+fn a_trusted_proxy_is_believed_and_added_to() {
+    const HOST: (&str, &str) = ("host", "h");
+    // (what a trusted proxy sends, what the backend is told)
+    let table: [(&[(&str, &str)], &[(&str, &str)]); 8] = [
+        (
+            &[HOST],
+            &[("for", "192.0.2.1"), ("proto", "http"), ("host", "h")],
+        ),
+        (
+            &[
+                HOST,
+                ("x-forwarded-for", "203.0.113.9"),
+                ("x-forwarded-proto", "https"),
+            ],
+            &[
+                ("for", "203.0.113.9, 192.0.2.1"),
+                ("proto", "https"),
+                ("host", "h"),
+            ],
+        ),
+        (
+            &[
+                HOST,
+                ("x-forwarded-for", "203.0.113.9"),
+                ("x-forwarded-for", "10.0.0.7,10.0.0.8"),
+            ],
+            &[("for", "203.0.113.9, 10.0.0.7,10.0.0.8, 192.0.2.1")],
+        ),
+        (&[HOST, ("x-forwarded-for", "")], &[("for", "192.0.2.1")]),
+        (
+            &[
+                HOST,
+                ("x-forwarded-host", "mcp.example"),
+                ("x-forwarded-port", "443"),
+            ],
+            &[("host", "mcp.example"), ("port", "443")],
+        ),
+        (
+            &[
+                HOST,
+                (
+                    "forwarded",
+                    "for=203.0.113.9;proto=http, for=10.0.0.7;proto=https;host=\"m.example\"",
+                ),
+            ],
+            &[
+                ("for", "192.0.2.1"),
+                ("proto", "https"),
+                ("host", "m.example"),
+                (
+                    "forwarded",
+                    "for=203.0.113.9;proto=http, for=10.0.0.7;proto=https;host=\"m.example\", for=192.0.2.1",
+                ),
+            ],
+        ),
+        (
+            &[
+                HOST,
+                ("forwarded", "for=203.0.113.9;proto=https"),
+                ("x-forwarded-proto", "http"),
+            ],
+            &[("proto", "http")],
+        ),
+        (
+            &[HOST, ("x-forwarded-prefix", "/outer")],
+            &[("prefix", "/outer/a")],
+        ),
+    ];
+    for (sent, told) in table {
+        let head = sent_by(true, sent, Some("/a"), "/a/b");
+        for (name, value) in told {
+            let name = match *name {
+                "forwarded" => "forwarded".to_owned(),
+                name => format!("x-forwarded-{name}"),
+            };
+            let values: Vec<_> = head.headers.get_all(&name).iter().collect();
+            assert_eq!(values, [value], "{name} of {sent:?}");
+        }
+    }
+    let own = HeaderValue::from_static("2001:db8::1");
+    let mut head = head(&[HOST, ("forwarded", "for=203.0.113.9")]);
+    let scan = scan(&head, true).unwrap();
+    to_backend(&mut head, &scan, Forwarded { peer: &own }, None, None);
+    assert_eq!(
+        head.headers["forwarded"],
+        "for=203.0.113.9, for=\"[2001:db8::1]\""
+    );
+}
+
+#[test]
+fn only_who_is_not_trusted_is_not_believed_about_its_scheme() {
+    let told = [("host", "h"), ("x-forwarded-proto", "https")];
+    assert!(scan(&head(&told), false).unwrap().drops_scheme());
+    assert!(!scan(&head(&told), true).unwrap().drops_scheme());
+    assert!(!scan(&head(&told[..1]), false).unwrap().drops_scheme());
+}
+
+#[test]
 fn headers_of_one_connection_stop_here() {
     let lines = [
         ("host", "h"),

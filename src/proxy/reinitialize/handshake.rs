@@ -121,7 +121,7 @@ impl Renewal<'_> {
             endpoint: None,
             may_open: None,
             credential: None,
-            asker: Asker::Anybody.into(),
+            asker: Asker::Anybody,
         };
         let delivery = Delivery {
             proxy: self.proxy,

@@ -64,7 +64,7 @@ pub(in crate::proxy) struct Renewal<'a> {
     pub(super) proxy: &'a Proxy,
     pub(super) table: &'a Snapshot,
     pub(super) pool: &'a Pool,
-    pub(super) asker: Asker,
+    pub(super) asker: &'a Asker,
     pub(super) id: &'a ClientSessionId,
     pub(super) key: Key,
     /// What the client asked for.

@@ -79,7 +79,7 @@ fn a_carrier_that_is_not_good_decides_nothing_and_one_that_may_be_waits() {
         let judged = judge(
             &table,
             &table.pools[0],
-            Asker::Anybody,
+            &Asker::Anybody,
             string.carrier,
             &string.string,
         );
@@ -102,7 +102,7 @@ fn what_a_lost_backend_made_is_placed_and_moves_nowhere_before() {
     let judged = judge(
         &lost,
         &lost.pools[0],
-        Asker::Anybody,
+        &Asker::Anybody,
         Carrier::RequestState,
         &carriers[0].string,
     );
