@@ -214,7 +214,7 @@ impl Proxy {
         let (mut delivered, exchanged) = part.heed(&delivery, delivered, exchanged).await?;
         delivered.room.of_principal = of_principal;
         if let Some(head) = unannounced {
-            delivery.admit(&mut delivered, exchanged.as_ref(), head)?;
+            delivery.admit(&mut delivered, head)?;
         }
         if let Some(tasks) = minting {
             Box::pin(delivery.pin(&mut delivered, tasks)).await?;

@@ -15,7 +15,7 @@ use super::{
     classify::Classified,
     deliver::{Delivered, Delivery},
     error::ProxyError,
-    headers::{self, Exchanged},
+    headers,
     liveness::options,
 };
 use crate::{
@@ -60,13 +60,14 @@ pub(super) fn unannounced(
     head: &request::Parts,
     decision: &Decision,
 ) -> Option<Unannounced> {
-    let takes_none = match kind {
-        RequestKind::Modern { .. } => decision.session.is_none(),
-        RequestKind::Other => true,
-        RequestKind::NewWork | RequestKind::Session(_) | RequestKind::Endpoint(_) => false,
+    let (may_open, has_room) = match kind {
+        RequestKind::NewWork => (true, true),
+        RequestKind::Modern(_) => (decision.session.is_none(), false),
+        RequestKind::Other => (true, false),
+        RequestKind::Session(_) | RequestKind::Endpoint(_) => (false, false),
     };
     let is_nobody_s = asked.asker == Asker::Nobody;
-    (is_nobody_s || (takes_none && is_limited(table))).then(|| Box::new(head.clone()))
+    (may_open && (is_nobody_s || (!has_room && is_limited(table)))).then(|| Box::new(head.clone()))
 }
 
 impl Delivery<'_> {
@@ -112,11 +113,10 @@ impl Delivery<'_> {
     pub(super) fn admit(
         &self,
         delivered: &mut Delivered,
-        exchanged: Option<&Exchanged>,
         head: Unannounced,
     ) -> Result<(), ProxyError> {
         match self.asked.asker {
-            Asker::Nobody => return self.withhold(delivered, exchanged, head),
+            Asker::Nobody => return self.withhold(delivered, head),
             Asker::Anybody | Asker::Principal(_) => {}
         }
         let answer = delivered.response.headers();

@@ -7,7 +7,6 @@
 use super::{
     deliver::{Delivered, Delivery},
     error::ProxyError,
-    headers::Exchanged,
     room::Unannounced,
 };
 use crate::mcp::{Era, era, sse};
@@ -23,16 +22,14 @@ impl Delivery<'_> {
     pub(super) fn withhold(
         &self,
         delivered: &mut Delivered,
-        exchanged: Option<&Exchanged>,
         head: Unannounced,
     ) -> Result<(), ProxyError> {
         let answer = delivered.response.headers();
-        let known = exchanged.map(|exchanged| &exchanged.server);
-        let issued = answer.get(era::SESSION_ID).filter(|id| known != Some(id));
+        let issued = answer.get(era::SESSION_ID).cloned();
         // A session of HTTP+SSE begins and ends with its stream.
         let opens_stream = self.asked.may_open.is_some() && sse::announced(answer);
         let opened = issued.is_some() || opens_stream;
-        if let Some(id) = issued.cloned() {
+        if let Some(id) = issued {
             delivered.response.headers_mut().remove(era::SESSION_ID);
             self.end_session(self.pool.entry(delivered.member), head, id);
         }
