@@ -6,28 +6,27 @@
 //! wake-up across threads in a request's way. All threads accept from one socket: the one that is free
 //! takes the next connection. A further thread, the caller's, has signals, reloads and timers.
 
+mod admin;
 mod control;
+mod error;
 mod worker;
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::{io, net::SocketAddr};
 
 use tokio::{
     runtime::{Builder, LocalOptions},
     sync::mpsc,
 };
 
-use self::{control::Control, worker::Worker};
+pub use self::error::StartError;
+use self::{admin::AdminSocket, control::Control, worker::Worker};
 use crate::{
     admin::{Admin, Counters, api::Counts},
     config::{self, Config, StoreUrl, source::Source},
     health::probe,
     listener::Connections,
     net,
-    proxy::{Alarms, Renewals, Unknowns},
+    proxy::{Alarms, Bodies, Renewals, Unknowns},
     reload::{
         Inputs, Reason, Reload,
         command::{self, Commander},
@@ -36,75 +35,9 @@ use crate::{
     router::table::{self, Publisher, Reader},
     sessions::{Sessions, store::Store},
     shutdown::{self, Signals, Trigger},
-    takeover::{Claim, Predecessor, TakeOverError},
+    takeover::{Claim, Predecessor},
     upstream::names::Names,
 };
-
-/// Why the process cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A listening address cannot be had.
-    #[error("cannot listen on {address}{}", hint(.source))]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The admin listener's socket cannot be had.
-    #[error("cannot listen on unix:{}, the admin socket{}", path.display(), admin_hint(.source))]
-    Admin {
-        /// Where it was to be.
-        path: PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// There is nowhere to ask for the place of another process.
-    #[error(
-        "--take-over asks at the admin socket of the process that runs, and there is none: add `admin = \"unix:/run/pinring/admin.sock\"` to [server], restart once, and take over from then on"
-    )]
-    NoAdmin,
-    /// The process that runs goes on.
-    #[error(transparent)]
-    TakeOver(#[from] TakeOverError),
-    /// What the process was started with are no sockets to listen on.
-    #[error("the sockets passed by LISTEN_FDS cannot be used: each must be a listening TCP socket")]
-    Inherited(#[source] io::Error),
-    /// A thread, a runtime or a signal handler cannot be had.
-    #[error("cannot start")]
-    System(#[from] io::Error),
-}
-
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            ": another process listens there; stop it, or choose another address with --listen or server.listen"
-        }
-        io::ErrorKind::PermissionDenied => {
-            ": ports below 1024 need the capability CAP_NET_BIND_SERVICE"
-        }
-        io::ErrorKind::AddrNotAvailable => ": no interface of this machine has that address",
-        _ => "",
-    }
-}
-
-fn admin_hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            ": another process answers there; stop it, or choose another path with server.admin"
-        }
-        io::ErrorKind::AlreadyExists => {
-            ": what stands there is no socket; remove it, or choose another path with server.admin"
-        }
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            ": its folder does not exist; create it, or choose another path with server.admin"
-        }
-        io::ErrorKind::PermissionDenied => {
-            ": its folder, or the socket there, is not for this user; change that, or choose another path with server.admin"
-        }
-        _ => "",
-    }
-}
 
 /// All sockets are bound; nothing is served yet.
 #[derive(Debug)]
@@ -115,13 +48,6 @@ pub struct Bound {
     addresses: Vec<SocketAddr>,
     admin: Option<AdminSocket>,
     before: Option<Predecessor>,
-}
-
-/// The admin listener's socket, and where it belongs.
-#[derive(Debug)]
-struct AdminSocket {
-    socket: net::unix::Bound,
-    path: PathBuf,
 }
 
 impl Bound {
@@ -322,6 +248,7 @@ impl Process {
             alarms,
             sessions,
             renewals,
+            bodies: Bodies::default(),
             reporter,
             names,
             watcher,
@@ -354,34 +281,6 @@ impl Process {
             reloads: self.reasons,
         };
         control.run(sockets, claims).await;
-    }
-}
-
-impl AdminSocket {
-    /// Makes the socket. That another process serves at `path` is a fault, unless this one is to take its place.
-    fn bind(path: &Path, takes_over: bool) -> io::Result<Self> {
-        if !takes_over && net::unix::is_served(path)? {
-            return Err(io::ErrorKind::AddrInUse.into());
-        }
-        let mut socket = net::unix::Bound::beside(path)?;
-        if !takes_over {
-            socket.publish(path)?;
-        }
-        Ok(Self {
-            socket,
-            path: path.to_owned(),
-        })
-    }
-
-    /// Puts it in its place, if it is not there yet, and serves.
-    fn serve(mut self, admin: Admin) -> io::Result<net::unix::File> {
-        if let Err(error) = self.socket.publish(&self.path) {
-            // The process before leaves already: without this socket is better than not at all.
-            tracing::error!(%error, path = %self.path.display(), "cannot put the admin socket in its place");
-        }
-        let (listener, file) = self.socket.into_listener()?;
-        tokio::spawn(admin.serve(listener));
-        Ok(file)
     }
 }
 

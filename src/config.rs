@@ -12,17 +12,20 @@ mod admin;
 mod affinity;
 mod backends;
 mod bind;
+mod cors;
 mod fault;
 mod file;
 mod filter;
 mod local;
 mod notes;
+mod origins;
 mod overrides;
 mod path;
 mod pools;
 mod secrets;
 mod section;
 mod store;
+mod timeouts;
 mod units;
 
 use std::{
@@ -30,15 +33,18 @@ use std::{
     net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
 pub use self::{
     admin::{InvalidAdmin, parse as parse_admin},
     affinity::AffinityKey,
+    cors::Cors,
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
     local::Local,
+    origins::{InvalidOrigin, Origins},
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
     units::{InvalidQuantity, format_duration, parse_duration},
@@ -63,6 +69,8 @@ pub struct Config {
     pub log: Log,
     /// Where handshakes are kept for sessions whose backend is lost.
     pub store: Store,
+    /// What is told to pages of other origins; `None`: the backends say it themselves.
+    pub cors: Option<Arc<Cors>>,
     /// The keys behind the pins' tags.
     pub keys: pin::Keys,
     /// The secrets as configured, the signing one first. Empty where none is: [`Config::keys`] then
@@ -91,6 +99,8 @@ pub struct Server {
     pub trusted_proxies: Trusted,
     /// Whether each connection begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
+    /// Whose pages may ask, those of [`Config::cors`] included. All that a reload can change here.
+    pub allowed_origins: Origins,
 }
 
 /// `[timeouts]`.
@@ -141,6 +151,8 @@ pub struct Limits {
     pub replay_bytes: usize,
     /// Bytes of a request that is looked into for carriers; a longer one passes unread.
     pub body_bytes: usize,
+    /// Bytes of all bodies that are looked into at one time, over all threads.
+    pub body_bytes_total: usize,
 }
 
 /// How many live sessions one principal may have.

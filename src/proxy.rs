@@ -10,11 +10,13 @@ mod asked;
 pub mod body;
 mod carriers;
 mod classify;
+pub mod cors;
 mod deliver;
 pub mod error;
 mod gone;
 pub mod headers;
 mod liveness;
+mod message_id;
 mod refuse;
 mod reinitialize;
 mod rewrite;
@@ -33,16 +35,19 @@ use http::{Request, Response, header, request};
 use hyper::body::Incoming;
 
 pub use self::{
-    alarms::Alarms, liveness::client_liveness, reinitialize::Renewals, unknown::Unknowns,
+    alarms::Alarms, body::Bodies, liveness::client_liveness, reinitialize::Renewals,
+    unknown::Unknowns,
 };
 use self::{
     asked::Asked,
     body::{Answer, RequestBody},
     classify::Arrival,
+    cors::Page,
     deliver::Delivery,
     error::ProxyError,
     headers::Forwarded,
     liveness::options,
+    message_id::MessageId,
     reinitialize::Recovered,
     route::pool_of,
 };
@@ -79,6 +84,7 @@ pub struct Proxy {
     alarms: Alarms,
     sessions: Sessions,
     renewals: Renewals,
+    bodies: Bodies,
     reporter: Reporter,
     ticker: Ticker,
     watch: Watch,
@@ -94,7 +100,7 @@ impl Proxy {
         tables: Reader,
         (unknowns, alarms): (Unknowns, Alarms),
         sessions: Sessions,
-        renewals: Renewals,
+        (renewals, bodies): (Renewals, Bodies),
         (reporter, names): (Reporter, Names),
         ticker: Ticker,
         watch: Watch,
@@ -106,6 +112,7 @@ impl Proxy {
             alarms,
             sessions,
             renewals,
+            bodies,
             reporter,
             ticker,
             watch,
@@ -145,17 +152,22 @@ impl Proxy {
             head,
             body: Some(body),
             client,
+            message_id: MessageId::Unread,
+            page: None,
             exchange,
         };
         // An `async fn` would keep the place that the request was passed in, too.
         async move {
-            match self.forward(&mut arrival, forwarded).await {
-                Ok(response) => response,
-                Err(error) => {
-                    self.alarms.refused(&error);
-                    arrival.refuse(&error)
-                }
+            let answered = self.forward(&mut arrival, forwarded).await;
+            let page = arrival.page.take();
+            let mut response = answered.unwrap_or_else(|error| {
+                self.alarms.refused(&error);
+                arrival.refuse(&error)
+            });
+            if let Some(page) = page {
+                page.admit(response.headers_mut());
             }
+            response
         }
     }
 
@@ -165,9 +177,14 @@ impl Proxy {
         forwarded: Forwarded<'_>,
     ) -> Result<Response<Answer>, ProxyError> {
         let mut table = self.tables.snapshot();
+        let cors = table.cors.as_ref(); // every answer tells browsers of it, a refusal too
+        arrival.page = cors.map(|cors| Box::new(Page::of(&arrival.head.headers, cors)));
 
         // 1 classify: from here on a refusal says which header is at fault.
         let mut classified = self.classify(&table, arrival)?;
+        if let Some(answer) = arrival.preflight()? {
+            return Ok(answer);
+        }
         let carrying = self.read(&table, arrival, &mut classified).await?;
 
         // 2 route: a refusal says whether the session is gone or will be known.
@@ -183,6 +200,9 @@ impl Proxy {
             waits_for_loss: None,
         };
         let part = delivery.part(&arrival.head, &classified, forwarded);
+        if let Some(kept) = part.keep() {
+            arrival.message_id = MessageId::Kept(kept);
+        }
         let decision = match part.recover(routed).await {
             Ok(Recovered::At(decision)) => decision,
             Ok(Recovered::Denied(denied)) => return delivery.answer(*denied, None),

@@ -13,7 +13,7 @@ pub mod table;
 pub mod unknown;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use crate::{
     config::{OnLoss, Unpinned},

@@ -29,8 +29,8 @@ use crate::{
     router::placement::Load,
 };
 
-/// Parts of each table, each behind a lock of its own: threads seldom meet.
-const SHARDS: usize = 32;
+/// Parts of each table, each behind a lock of its own: threads seldom meet, and who comes moves few others on.
+const SHARDS: usize = 1024;
 
 /// How often idle sessions are looked for.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ pub struct Sessions(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     // Held for one lookup, never across an await.
-    shards: [Mutex<Table<Live>>; SHARDS],
+    shards: Vec<Mutex<Table<Live>>>,
     principals: Principals,
     began: Instant,
     /// An odd number that nobody outside knows: who can choose ids must not choose their places.
@@ -64,11 +64,11 @@ struct Live {
 /// What a live session may cost, were each of a principal of its own.
 const MOST_BYTES: usize = 64;
 
-// A table has at most 9/7 places for each entry right after it has grown, and one of all shards grows at a
+// A table has at most 9/8 places for each entry right after it has grown, and one of all shards grows at a
 // time. The sweep brings it back to that where many have gone.
 const _: () = {
-    let places = size_of::<Option<(u64, Live)>>() + size_of::<Option<(u64, NonZeroU32)>>();
-    assert!(places * 9 * (SHARDS + 1) / SHARDS / 7 <= MOST_BYTES);
+    let places = size_of::<(u64, Live)>() + size_of::<(u64, NonZeroU32)>();
+    assert!(places * 9 * (SHARDS + 1) / SHARDS / 8 <= MOST_BYTES);
 };
 
 impl Sessions {
@@ -76,7 +76,7 @@ impl Sessions {
     #[must_use]
     pub fn new() -> Self {
         Self(Arc::new(Shared {
-            shards: std::array::from_fn(|_| Mutex::default()),
+            shards: shards(),
             principals: Principals::default(),
             began: net::now(),
             scatter: fastrand::u64(..) | 1,
@@ -176,6 +176,12 @@ impl Default for Sessions {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn shards<T: Default>() -> Vec<Mutex<T>> {
+    std::iter::repeat_with(Mutex::default)
+        .take(SHARDS)
+        .collect()
 }
 
 fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {

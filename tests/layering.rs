@@ -76,7 +76,7 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
         let text = fs::read_to_string(&path).unwrap();
         let code: Vec<&str> = text
             .lines()
-            .take_while(|line| !line.contains("#[cfg(test)]"))
+            .take_while(|line| !line.starts_with("mod tests"))
             .collect();
         let code: Vec<&str> = code
             .into_iter()

@@ -11,20 +11,23 @@ use std::{
     num::{NonZeroU32, NonZeroUsize},
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigErrors, Limits, Log, LogFormat, Overrides, PrincipalLimit, Server, Timeouts,
+    Config, ConfigErrors, Limits, Log, LogFormat, Origins, Overrides, PrincipalLimit, Server,
     admin,
     bind::{self, Identities},
+    cors,
     fault::Spot,
     file::{self, Report},
-    filter, notes, pools, secrets,
+    filter, notes, origins, pools, secrets,
     section::Section,
-    store,
+    store, timeouts,
+    units::format_size,
 };
 use crate::{
     identity::{self, trusted::Trusted},
@@ -109,7 +112,11 @@ pub fn admin(text: &str) -> Result<Option<PathBuf>, ConfigErrors> {
 pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) -> Config {
     let affinity = root.table("affinity");
     let secrets = secrets::read(&affinity, overrides.secret.as_ref(), world);
-    let server = server(root.table("server"), overrides, world);
+    let mut server = server(root.table("server"), overrides, world);
+    let cors = cors::read(root.table("cors"), &server.allowed_origins);
+    if let Some(cors) = &cors {
+        server.allowed_origins.extend(&cors.origins); // who may read what is answered may ask
+    }
     let (limits, principal) = limits(root.table("limits"), &server.trusted_proxies);
     let identities = Identities {
         principal: principal.as_ref(),
@@ -130,10 +137,11 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
     notes.extend(notes::of_trust(&server.trusted_proxies));
     let config = Config {
         server,
-        timeouts: timeouts(root.table("timeouts")),
+        timeouts: timeouts::read(root.table("timeouts")),
         limits,
         log: log(root.table("log")),
         store: store::read(root.table("store")),
+        cors: cors.map(Arc::new),
         pools,
         keys: secrets.keys,
         secrets: secrets.list,
@@ -141,7 +149,7 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         notes,
     };
     affinity.finish();
-    for later in ["tls", "cors", "tracing"] {
+    for later in ["tls", "tracing"] {
         root.not_yet(later, None);
     }
     root.finish();
@@ -161,7 +169,10 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
         .integer("threads", 1..=256)
         .and_then(|threads| NonZeroUsize::new(threads as usize));
     let (trusted_proxies, proxy_protocol) = bind::trusted_proxies(&section);
+    let allowed_origins = origins::read(&section, "allowed_origins");
     let server = Server {
+        allowed_origins: allowed_origins
+            .unwrap_or_else(|| default_origins(section.report(), &listen)),
         listen,
         admin: admin::read(&section),
         threads: threads.unwrap_or_else(|| world.cores().min(MOST_DEFAULT_THREADS)),
@@ -172,10 +183,23 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
     section.not_yet("probes", Some("\"\""));
     section.not_yet("probes_drain", Some("false"));
     section.not_yet("admin_token", None);
-    section.not_yet("allowed_origins", Some("[]"));
     section.not_yet("health_path", Some("\"\""));
     section.finish();
     server
+}
+
+/// Where only this machine can connect, a page of another host can only be one that had its name lead here (DNS
+/// rebinding). Elsewhere nothing tells it from those that are to ask.
+fn default_origins(report: &Report<'_>, listen: &[SocketAddr]) -> Origins {
+    let is_loopback = |address: &&SocketAddr| address.ip().to_canonical().is_loopback();
+    let Some(address) = listen.iter().find(|address| !is_loopback(address)) else {
+        return Origins::loopback();
+    };
+    report.note(format!(
+        "pages of every origin may ask, since others than this machine can connect to {address}: only the servers' own \
+         checks are left against DNS rebinding; see server.allowed_origins"
+    ));
+    Origins::any()
 }
 
 /// The listening addresses: those given outside the file, else the file's, else the default.
@@ -222,74 +246,14 @@ fn listen(section: &Section<'_>, overrides: &Overrides) -> Vec<SocketAddr> {
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// The bounds of a delay that may be none at all.
 pub(super) const UP_TO_A_DAY: RangeInclusive<Duration> = Duration::ZERO..=DAY;
 /// The bounds of a time in which something must happen.
-const DEADLINE: RangeInclusive<Duration> = MILLISECOND..=WEEK;
+pub(super) const DEADLINE: RangeInclusive<Duration> = MILLISECOND..=WEEK;
 /// Longer than this is a slip, or "for ever" where that can be said.
 pub(super) const WEEK: Duration = Duration::from_secs(7 * 86_400);
-/// Linux takes whole seconds up to 32767 (`MAX_TCP_KEEPIDLE`); 9 hours are 32400.
-const TCP_KEEP_ALIVE: RangeInclusive<Duration> = SECOND..=Duration::from_secs(9 * 3600);
-
-/// Slow heads hold connections for nothing; Apache's `mod_reqtimeout` begins with 20 s, nginx has 60 s.
-const DEFAULT_REQUEST_HEAD: Duration = Duration::from_secs(10);
-/// Between two pieces of a body, not for the whole: large uploads go on (nginx: 60 s).
-const DEFAULT_REQUEST_BODY_IDLE: Duration = Duration::from_secs(30);
-/// Inside one cluster a connection takes milliseconds; one lost SYN is sent again after 1 s.
-const DEFAULT_CONNECT: Duration = Duration::from_secs(2);
-/// Tools may think for minutes before the first byte; clients have deadlines of their own.
-const DEFAULT_RESPONSE_HEAD: Duration = Duration::from_secs(600);
-/// `initialize` and the opening of a stream need no tool to run.
-const DEFAULT_OPEN_HEAD: Duration = Duration::from_secs(30);
-/// Balancers cut what was silent for 60 s (AWS ALB, nginx), some proxies for 30 s; SDK servers write one
-/// every 15 s or never.
-const DEFAULT_STREAM_COMMENT: Duration = Duration::from_secs(25);
-/// Longer than load balancers in front keep theirs (Google's: 600 s), so that they close first and no
-/// request meets a connection that is just being closed.
-const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(620);
-/// Shorter than servers behind keep theirs: uvicorn closes after 5 s, node after 6.
-const DEFAULT_UPSTREAM_KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// A laptop that sleeps must not hold a stream: asked after 30 s of silence …
-const DEFAULT_TCP_KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// … and given up after a minute without an acknowledgement.
-const DEFAULT_TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Outside Kubernetes nobody needs time to notice.
-const DEFAULT_SHUTDOWN_DELAY: Duration = Duration::ZERO;
-/// Less than the 30 s after which Kubernetes kills (`terminationGracePeriodSeconds`).
-const DEFAULT_DRAIN: Duration = Duration::from_secs(20);
-
-fn timeouts(section: Section<'_>) -> Timeouts {
-    let deadline = |key, default| section.duration(key, DEADLINE).unwrap_or(default);
-    let delay = |key, default| section.duration(key, UP_TO_A_DAY).unwrap_or(default);
-    let timeouts = Timeouts {
-        request_head: deadline("request_head", DEFAULT_REQUEST_HEAD),
-        request_body_idle: deadline("request_body_idle", DEFAULT_REQUEST_BODY_IDLE),
-        connect: deadline("connect", DEFAULT_CONNECT),
-        response_head: deadline("response_head", DEFAULT_RESPONSE_HEAD),
-        open_head: deadline("open_head", DEFAULT_OPEN_HEAD),
-        stream_idle: section
-            .duration_or_zero("stream_idle", SECOND..=WEEK, "for ever")
-            .unwrap_or(None),
-        stream_comment: section
-            .duration_or_zero("stream_comment", SECOND..=DAY, "never")
-            .unwrap_or(Some(DEFAULT_STREAM_COMMENT)),
-        keep_alive: deadline("keep_alive", DEFAULT_KEEP_ALIVE),
-        upstream_keep_alive: delay("upstream_keep_alive", DEFAULT_UPSTREAM_KEEP_ALIVE),
-        tcp_keep_alive: section
-            .duration_or_zero("tcp_keep_alive", TCP_KEEP_ALIVE, "never")
-            .unwrap_or(Some(DEFAULT_TCP_KEEP_ALIVE)),
-        tcp_user_timeout: section
-            .duration_or_zero("tcp_user_timeout", SECOND..=DAY, "the kernel's own")
-            .unwrap_or(Some(DEFAULT_TCP_USER_TIMEOUT)),
-        shutdown_delay: delay("shutdown_delay", DEFAULT_SHUTDOWN_DELAY),
-        drain: delay("drain", DEFAULT_DRAIN),
-    };
-    section.finish();
-    timeouts
-}
-
 /// Room for large tokens and cookies; node's servers accept 16 KiB, nginx 4 × 8 KiB.
 const DEFAULT_HEADER_BYTES: usize = 64 * 1024;
 /// hyper panics with a read buffer of less than 8 KiB.
@@ -304,6 +268,9 @@ const REPLAY_BYTES: RangeInclusive<usize> = 1024..=16 * 1024 * 1024;
 /// Four times what SDK servers accept (TypeScript, Ruby: 4 MiB), for those who raised it.
 const DEFAULT_BODY_BYTES: usize = 16 * 1024 * 1024;
 const BODY_BYTES: RangeInclusive<usize> = 1024..=1024 * 1024 * 1024;
+/// Sixteen of the longest; ordinary calls are not counted.
+const DEFAULT_BODY_BYTES_TOTAL: usize = 256 * 1024 * 1024;
+const BODY_BYTES_TOTAL: RangeInclusive<usize> = 1024..=1024 * 1024 * 1024 * 1024;
 
 /// The limits, and what makes a principal, be they counted or not.
 fn limits(section: Section<'_>, trusted: &Trusted) -> (Limits, Option<identity::Source>) {
@@ -312,6 +279,8 @@ fn limits(section: Section<'_>, trusted: &Trusted) -> (Limits, Option<identity::
         found.map_or(default, |count| count as usize)
     };
     let principal = principal(&section, trusted);
+    let body_bytes = section.size("body_bytes", BODY_BYTES);
+    let body_bytes = body_bytes.unwrap_or(DEFAULT_BODY_BYTES);
     let limits = Limits {
         header_bytes: section
             .size("header_bytes", HEADER_BYTES)
@@ -323,12 +292,26 @@ fn limits(section: Section<'_>, trusted: &Trusted) -> (Limits, Option<identity::
         replay_bytes: section
             .size("replay_bytes", REPLAY_BYTES)
             .unwrap_or(DEFAULT_REPLAY_BYTES),
-        body_bytes: section
-            .size("body_bytes", BODY_BYTES)
-            .unwrap_or(DEFAULT_BODY_BYTES),
+        body_bytes,
+        body_bytes_total: body_bytes_total(&section, body_bytes),
     };
     section.finish();
     (limits, principal)
+}
+
+/// What all bodies together may have: at least as much as one.
+fn body_bytes_total(section: &Section<'_>, of_one: usize) -> usize {
+    const KEY: &str = "body_bytes_total";
+    let default = DEFAULT_BODY_BYTES_TOTAL.max(of_one);
+    let total = section.size(KEY, BODY_BYTES_TOTAL).unwrap_or(default);
+    if total < of_one {
+        let of_one = format_size(of_one);
+        let message = format!(
+            "is less than one request's body may have; write \"{of_one}\" or more, or a smaller limits.body_bytes"
+        );
+        section.refuse(KEY, &message);
+    }
+    total
 }
 
 /// A number of sessions, of which 0 is no limit.

@@ -2,10 +2,14 @@
 //!
 //! Pure. The order of pools and of backends means nothing and is no change.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, num::NonZeroU32, time::Duration};
+mod text;
+
+use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, time::Duration};
+
+use http::HeaderValue;
 
 use super::{
-    Config, Limits, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store, Timeouts,
+    Config, Cors, Limits, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store, Timeouts,
     units::{format_duration, format_size},
 };
 use crate::{
@@ -72,14 +76,16 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         keys: keys(old, new),
         ..Diff::default()
     };
-    let listing = |config: &Config| {
-        let (timeouts, limits) = (timeouts(&config.timeouts), limits(&config.limits));
-        timeouts
-            .into_iter()
-            .chain(limits)
-            .chain(server(&config.server))
+    let of_process = |config: &Config| {
+        let listings = [
+            timeouts(&config.timeouts),
+            limits(&config.limits),
+            server(&config.server),
+            pages(config),
+        ];
+        listings.into_iter().flatten()
     };
-    changes("", listing(old), listing(new), &mut diff.options);
+    changes("", of_process(old), of_process(new), &mut diff.options);
     pools(old, new, &mut diff);
     backends(old, new, &mut diff);
     diff
@@ -92,6 +98,7 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         admin,
         threads,
         watch,
+        allowed_origins: _, // these need none
         trusted_proxies: _,
         proxy_protocol: _,
     } = &old.server;
@@ -183,6 +190,7 @@ fn server(server: &Server) -> Listing {
         admin: _,
         threads: _,
         watch: _,
+        allowed_origins: _, // see `pages`
         trusted_proxies,
         proxy_protocol,
     } = server;
@@ -203,6 +211,7 @@ fn limits(limits: &Limits) -> Listing {
         sessions_per_principal,
         replay_bytes,
         body_bytes,
+        body_bytes_total,
     } = limits;
     let or_zero = |most: Option<NonZeroU32>| most.map_or(0, NonZeroU32::get).to_string();
     let per_principal = match sessions_per_principal {
@@ -220,6 +229,31 @@ fn limits(limits: &Limits) -> Listing {
         ("limits.sessions_per_principal", per_principal),
         ("limits.replay_bytes", format_size(*replay_bytes)),
         ("limits.body_bytes", format_size(*body_bytes)),
+        ("limits.body_bytes_total", format_size(*body_bytes_total)),
+    ]
+}
+
+fn pages(config: &Config) -> Listing {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let described = config.cors.as_ref().map_or("off".to_owned(), |cors| {
+        let Cors {
+            origins,
+            methods,
+            headers,
+            exposed,
+            max_age,
+            credentials,
+            private_network,
+        } = &**cors;
+        let values = [methods, headers, exposed, max_age].map(text).join("; ");
+        format!("{origins}; {values}; credentials {credentials}; private network {private_network}")
+    });
+    vec![
+        (
+            "server.allowed_origins",
+            config.server.allowed_origins.to_string(),
+        ),
+        ("cors", described),
     ]
 }
 
@@ -359,59 +393,6 @@ fn backends(old: &Config, new: &Config, diff: &mut Diff) {
         }
     }
     diff.backends_removed.extend(old.into_keys());
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, old, new } = self;
-        write!(f, "{key} {old} → {new}")
-    }
-}
-
-impl fmt::Display for KeysChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |ids: &[KeyId]| {
-            let ids: Vec<String> = ids.iter().map(KeyId::to_string).collect();
-            ids.join(", ")
-        };
-        write!(f, "keys {} → {}", list(&self.old), list(&self.new))
-    }
-}
-
-/// One line: `pools added: b; backends removed: a; timeouts.drain 20s → 30s`, or `nothing`.
-impl fmt::Display for Diff {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut parts = Vec::new();
-        let mut list = |what: &str, names: Vec<&str>| {
-            if !names.is_empty() {
-                parts.push(format!("{what}: {}", names.join(", ")));
-            }
-        };
-        list("needs a restart", self.restart.clone());
-        list(
-            "pools added",
-            self.pools_added.iter().map(String::as_str).collect(),
-        );
-        list(
-            "pools removed",
-            self.pools_removed.iter().map(String::as_str).collect(),
-        );
-        list(
-            "backends added",
-            self.backends_added.iter().map(Name::as_str).collect(),
-        );
-        list(
-            "backends removed",
-            self.backends_removed.iter().map(Name::as_str).collect(),
-        );
-        let changes = self.backends_changed.iter().chain(&self.options);
-        parts.extend(changes.map(Change::to_string));
-        parts.extend(self.keys.iter().map(KeysChange::to_string));
-        if parts.is_empty() {
-            return f.write_str("nothing");
-        }
-        f.write_str(&parts.join("; "))
-    }
 }
 
 #[cfg(test)]

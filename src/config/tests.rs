@@ -22,6 +22,7 @@ use crate::{
 mod documents;
 mod identity;
 mod options;
+mod pages;
 mod pools;
 mod secrets;
 

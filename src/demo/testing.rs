@@ -18,6 +18,16 @@ const BOTH: &str = "application/json, text/event-stream";
 
 /// Runs `test` against a replica called b, all on this thread.
 pub(super) fn with_replica<T: Future<Output = ()>>(test: impl FnOnce(SocketAddr) -> T) {
+    with_bound(|replica, address| async move {
+        tokio::select! {
+            () = test(address) => {}
+            () = replica.serve() => panic!("the replica stopped"),
+        }
+    });
+}
+
+/// Runs `test` with a replica called b that does not serve yet, all on this thread.
+pub(super) fn with_bound<T: Future<Output = ()>>(test: impl FnOnce(Replica, SocketAddr) -> T) {
     let replica = Replica::bind("b", "127.0.0.1:0".parse().unwrap()).unwrap();
     let address = replica.address();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -25,11 +35,8 @@ pub(super) fn with_replica<T: Future<Output = ()>>(test: impl FnOnce(SocketAddr)
         .build()
         .unwrap();
     runtime.block_on(LocalSet::new().run_until(async {
-        tokio::select! {
-            () = test(address) => {}
-            () = replica.serve() => panic!("the replica stopped"),
-            () = net::sleep(DEADLINE) => panic!("the test takes too long"),
-        }
+        let test = net::within(DEADLINE, test(replica, address));
+        test.await.expect("the test takes too long");
     }));
 }
 

@@ -320,13 +320,7 @@ fn other_methods_answer_405_and_other_paths_404() {
 
 #[test]
 fn a_dropped_replica_cuts_its_streams() {
-    let replica = Replica::bind("b", "127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = replica.address();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(LocalSet::new().run_until(async {
+    with_bound(|replica, address| async move {
         let serving = spawn_local(replica.serve());
         let id = initialize(address).await;
         let mut stream = send(address, request(Method::GET, Some(&id), "")).await;
@@ -335,5 +329,5 @@ fn a_dropped_replica_cuts_its_streams() {
         assert!(serving.await.is_err_and(|why| why.is_cancelled()));
         assert!(stream.body_mut().frame().await.unwrap().is_err());
         assert!(net::connect(address, Liveness::default()).await.is_err());
-    }));
+    });
 }

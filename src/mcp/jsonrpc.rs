@@ -1,8 +1,11 @@
 //! JSON-RPC, as far as an intermediary speaks it: the body of an error of pinring's own.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::StatusCode;
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
 
 /// `Session not found`, the code that the SDKs' servers answer with and their clients know.
 pub const SESSION_NOT_FOUND: i32 = -32001;
@@ -14,16 +17,53 @@ pub fn code_of(status: StatusCode) -> i32 {
     i32::from(status.as_u16())
 }
 
-/// An error response. `reason` is the word that log and metrics use too; its `id` is null, because the
-/// request's body has not been read.
+/// Longest id that is repeated, in bytes as written. Those of SDKs have 36 at most; an error is no place for a body.
+const LONGEST_ID: usize = 1024;
+
+/// The id of a request, as its client wrote it: a string or a number (JSON-RPC 2.0, section 4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Id(Box<str>);
+
+impl Id {
+    /// The id that this JSON text is; `None` if it is none that can be repeated.
+    #[must_use]
+    pub fn try_new(written: &[u8]) -> Option<Self> {
+        let is_one = matches!(written.first()?, b'"' | b'-' | b'0'..=b'9');
+        if !is_one || written.len() > LONGEST_ID {
+            return None;
+        }
+        let valid: &RawValue = serde_json::from_slice(written).ok()?;
+        Some(Self(valid.get().into()))
+    }
+
+    /// The id of a message; `None` for a notification, a batch, and whatever else has none.
+    #[must_use]
+    pub fn of(message: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Message<'a> {
+            #[serde(borrow)]
+            id: &'a RawValue,
+        }
+        let message: Message<'_> = serde_json::from_slice(message).ok()?;
+        Self::try_new(message.id.get().as_bytes())
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An error response. `reason` is the word that log and metrics use too; `id` is that of the request, if its body has
+/// been read, and else null.
 #[must_use]
-pub fn error_body(code: i32, message: &str, reason: &str) -> Bytes {
-    let body = json!({
-        "jsonrpc": "2.0",
-        "id": null,
-        "error": { "code": code, "message": message, "data": { "source": "pinring", "reason": reason } },
+pub fn error_body(code: i32, message: &str, reason: &str, id: Option<&Id>) -> Bytes {
+    let error = json!({
+        "code": code, "message": message, "data": { "source": "pinring", "reason": reason },
     });
-    Bytes::from(body.to_string())
+    let id: &dyn fmt::Display = id.map_or(&"null", |id| id);
+    Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
 }
 
 #[cfg(test)]
@@ -36,6 +76,7 @@ mod tests {
             code_of(StatusCode::BAD_GATEWAY),
             "say \"why\"",
             "broken_answer",
+            None,
         );
         let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(value["error"]["code"], 502);
@@ -43,5 +84,39 @@ mod tests {
         assert_eq!(value["error"]["data"]["source"], "pinring");
         assert_eq!(value["error"]["data"]["reason"], "broken_answer");
         assert!(value["id"].is_null());
+    }
+
+    #[test]
+    fn the_id_of_a_request_is_repeated_as_it_was_written() {
+        for id in [
+            "7",
+            "-1.50e+3",
+            "1e400",
+            "\"a\\u0022\\\\b\"",
+            "\"\"",
+            "\"\u{e9}\"",
+        ] {
+            let message = format!(r#"{{"method":"m","params":{{"id":0}}, "id" : {id} }}"#);
+            let found = Id::of(message.as_bytes());
+            let body = error_body(503, "m", "r", found.as_ref());
+            let expected = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":"#);
+            assert!(body.starts_with(expected.as_bytes()), "{id}");
+            assert!(serde_json::from_slice::<&RawValue>(&body).is_ok(), "{id}");
+        }
+        let long = format!(r#"{{"id":"{}"}}"#, "x".repeat(LONGEST_ID));
+        for message in [
+            r#"{"id":null}"#,
+            r#"{"id":true}"#,
+            r#"{"id":{"a":1}}"#,
+            r#"{"method":"notifications/x"}"#,
+            r#"[{"id":1}]"#,
+            r#"{"id":1"#,
+            "",
+            &long,
+        ] {
+            assert_eq!(Id::of(message.as_bytes()), None, "{message}");
+        }
+        assert_eq!(Id::try_new(b"1 2"), None);
+        assert_eq!(Id::try_new(b"1,\"x\":2"), None);
     }
 }

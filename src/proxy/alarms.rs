@@ -38,28 +38,16 @@ impl Alarms {
         self.0.sessions_withheld.load(Ordering::Relaxed)
     }
 
-    /// Counts a request that was refused, if that is a sign of theft.
+    /// Counts a request that was refused, if that was for want of the right principal.
     pub(super) fn refused(&self, error: &ProxyError) {
-        let counter = match error {
-            ProxyError::Refused(Refusal::OtherPrincipal | Refusal::PrincipalMissing) => {
-                &self.0.principals_refused
-            }
-            ProxyError::Unidentified => &self.0.sessions_withheld,
-            ProxyError::Refused(_)
-            | ProxyError::TooLarge(_)
-            | ProxyError::Ambiguous(_)
-            | ProxyError::Unclassifiable(_)
-            | ProxyError::NoPool
-            | ProxyError::StayedUnknown(_)
-            | ProxyError::NotReinitialized
-            | ProxyError::Upstream(_)
-            | ProxyError::RequestBody(_)
-            | ProxyError::SessionForgotten
-            | ProxyError::Drained
-            | ProxyError::BrokenHead(_)
-            | ProxyError::Switched => return,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+        if matches!(
+            error,
+            ProxyError::Refused(Refusal::OtherPrincipal | Refusal::PrincipalMissing)
+        ) {
+            self.0.principals_refused.fetch_add(1, Ordering::Relaxed);
+        } else if matches!(error, ProxyError::Unidentified) {
+            self.0.sessions_withheld.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// What somebody says of the scheme was dropped. Where that is probably a proxy, its operator wants to know, for

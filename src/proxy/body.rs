@@ -7,6 +7,7 @@
 mod carriers;
 mod endpoint;
 mod event_stream;
+mod held;
 mod kept;
 mod pieces;
 mod request;
@@ -22,6 +23,7 @@ pub use self::{
     carriers::{Carriers, Mint},
     endpoint::Endpoint,
     event_stream::{Ending, EventStream},
+    held::{Bodies, Budget, Held},
     kept::Kept,
     pieces::Pieces,
     request::{Collected, Passing, RequestBody, RequestBodyError},

@@ -10,13 +10,15 @@ use http::{HeaderMap, HeaderValue, StatusCode, header, request};
 use hyper::body::Body as _;
 
 use super::{
-    body::{self, Collected, Passing, RequestBody, RequestBodyError},
+    body::{self, Budget, Collected, Held, Passing, RequestBody},
     deliver::{Delivered, Delivery},
     error::ProxyError,
+    message_id::MessageId,
 };
 use crate::{
     mcp::{
         Modern, era,
+        jsonrpc::Id,
         modern::{Carried, Carries},
         sentinel,
         splice::{self, Carrier},
@@ -40,7 +42,7 @@ pub(super) struct Carrying {
 }
 
 enum Body {
-    Read(splice::Request),
+    Read(splice::Request, Held),
     /// Longer than is read: it passes as it is.
     Longer(RequestBody),
 }
@@ -51,22 +53,22 @@ pub(super) type Tasks = HashMap<Box<str>, [u8; PIN_LEN]>;
 
 impl Carrying {
     /// Reads a request, if it may hold carriers and its pool allows that. `body` begins its body, of which up to `most`
-    /// bytes are read.
+    /// bytes are read, if `budget` has room for them.
     ///
     /// # Errors
     ///
-    /// When the body breaks off.
+    /// When the body breaks off, or there is no room.
     pub(super) async fn of(
         modern: &mut Modern,
         pool: Option<&Pool>,
         headers: &HeaderMap,
-        most: usize,
+        (most, budget): (usize, Budget<'_>),
         body: impl FnOnce() -> Passing,
-    ) -> Result<Option<Box<Self>>, RequestBodyError> {
+    ) -> Result<Option<Box<Self>>, ProxyError> {
         let may_be_read = pool.is_some_and(|pool| pool.options.read_bodies);
         match modern.carries {
             Carries::InBody | Carries::InBodyAndName if may_be_read => {
-                let read = Box::pin(Self::read(modern, headers, body(), most));
+                let read = Box::pin(Self::read(modern, headers, body(), most, budget));
                 Ok(Some(Box::new(read.await?)))
             }
             Carries::Nothing | Carries::InBody | Carries::InBodyAndName => Ok(None),
@@ -79,27 +81,37 @@ impl Carrying {
         headers: &HeaderMap,
         body: Passing,
         most: usize,
-    ) -> Result<Self, RequestBodyError> {
+        budget: Budget<'_>,
+    ) -> Result<Self, ProxyError> {
         let carries = modern.carries;
-        let body = match body.collect(most).await? {
+        let body = match body.collect(most, budget).await? {
+            Collected::NoRoom => return Err(ProxyError::BodiesFull),
             Collected::Longer(body) => Body::Longer(body),
-            Collected::Whole(body) => {
+            Collected::Whole(body, held) => {
                 let read = splice::Request::read(body);
                 let found = read.found().iter().map(|found| Carried {
                     carrier: found.carrier,
                     string: found.string.clone(),
                 });
                 modern.carriers = named(carries, headers).into_iter().chain(found).collect();
-                Body::Read(read)
+                Body::Read(read, held)
             }
         };
         Ok(Self { carries, body })
     }
 
+    /// The id of the request.
+    pub(super) fn message_id(&self) -> MessageId {
+        match &self.body {
+            Body::Read(read, _) => MessageId::Read(read.id().and_then(Id::try_new)),
+            Body::Longer(_) => MessageId::Unread,
+        }
+    }
+
     /// Takes what the client is still sending off its hands.
     pub(super) fn discard(self) {
         match self.body {
-            Body::Read(_) => {}
+            Body::Read(..) => {}
             Body::Longer(body) => body.discard(false),
         }
     }
@@ -114,8 +126,8 @@ impl Carrying {
         // What is compressed cannot be pinned.
         let identity = HeaderValue::from_static("identity");
         head.headers.insert(header::ACCEPT_ENCODING, identity);
-        let read = match self.body {
-            Body::Read(read) => read,
+        let (read, held) = match self.body {
+            Body::Read(read, held) => (read, held),
             Body::Longer(body) => return (body, Some(Tasks::new())),
         };
         let (mut tasks, asker) = (Tasks::new(), &delivery.asked.asker);
@@ -141,7 +153,7 @@ impl Carrying {
             head.headers
                 .insert(header::CONTENT_LENGTH, body.len().into());
         }
-        (RequestBody::Whole(body), Some(tasks))
+        (RequestBody::Whole(held.until_dropped(body)), Some(tasks))
     }
 }
 
@@ -160,7 +172,8 @@ fn named(carries: Carries, headers: &HeaderMap) -> Option<Carried> {
 }
 
 impl Delivery<'_> {
-    /// Pins what the backend has made, as far as its answer is short; for the rest it is told how.
+    /// Pins what the backend has made, as far as its answer is short and there is room for it; for the rest it is told
+    /// how.
     ///
     /// # Errors
     ///
@@ -179,11 +192,15 @@ impl Delivery<'_> {
             return Ok(());
         }
         let length = body.size_hint().exact();
+        let budget = self.proxy.bodies.up_to(self.table.limits.body_bytes_total);
+        let mut held = Held::default();
         let mut carriers = body::Carriers::new(form, self.mint(delivered.member, tasks));
         if length.is_some_and(|length| length <= MOST_COLLECTED as u64)
-            && let Some(whole) = delivered.read_whole(MOST_COLLECTED).await?
+            && let Some(whole) = delivered
+                .read_whole(MOST_COLLECTED, |more| held.take(more, budget))
+                .await?
         {
-            delivered.read = carriers.pass(whole);
+            delivered.read = held.until_dropped(carriers.pass(whole));
             let length = delivered.read.len().into();
             let headers = delivered.response.headers_mut();
             headers.insert(header::CONTENT_LENGTH, length);

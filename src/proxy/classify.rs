@@ -2,15 +2,23 @@
 //!
 //! First of the six phases. From here on a refusal says which header is at fault.
 
-use http::request;
+use http::{Response, request};
 use hyper::body::Incoming;
 
-use super::{Asked, Proxy, carriers::Carrying, error::ProxyError, headers, route::pool_of};
+use super::{
+    Asked, MessageId, Proxy,
+    body::{self, Answer},
+    carriers::Carrying,
+    cors::{self, ForeignOrigin, Page},
+    error::ProxyError,
+    headers,
+    route::pool_of,
+};
 use crate::{
     identity::trusted::Client,
     mcp::{self, RequestKind},
     net::Deadline,
-    observe::Exchange,
+    observe::{Exchange, Outcome},
     pin::{Kind, Pin},
     router::{
         self,
@@ -25,6 +33,9 @@ pub(super) struct Arrival {
     /// Until somebody reads it.
     pub(super) body: Option<Incoming>,
     pub(super) client: Client,
+    pub(super) message_id: MessageId,
+    /// Where pages of other origins are told what they may. Boxed: mostly they are not.
+    pub(super) page: Option<Box<Page>>,
     pub(super) exchange: Exchange,
     /// The client sends nothing until the body is asked for.
     pub(super) waits_for_continue: bool,
@@ -51,7 +62,7 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// When its head is too large, ambiguous, or contradicts itself.
+    /// When its head is too large, ambiguous, or contradicts itself, or it comes from a page that may not ask.
     pub(super) fn classify(
         &self,
         table: &RoutingTable,
@@ -63,6 +74,7 @@ impl Proxy {
         if scan.drops_scheme() {
             self.alarms.dropped_scheme(arrival.client);
         }
+        cors::check_origin(&head.headers, &table.allowed_origins)?;
         let kind = mcp::classify(head)?;
         Ok(Classified {
             asked: Asked::of(head, &kind, table, arrival.client),
@@ -77,7 +89,7 @@ impl Proxy {
     ///
     /// # Errors
     ///
-    /// When its body breaks off.
+    /// When its body breaks off, or there is no room for it.
     pub(super) async fn read(
         &self,
         table: &RoutingTable,
@@ -97,14 +109,43 @@ impl Proxy {
             head,
             body,
             client,
+            message_id,
             exchange,
             ..
         } = arrival;
         let pool = pool_of(table, head).ok(); // that there is none is refused when it is routed
         modern.affinity = pool.and_then(|pool| affinity(pool, head, *client));
         let passing = || self.passing(table, body, (asked, head_deadline), exchange, None);
-        let most = table.limits.body_bytes;
-        Ok(Carrying::of(modern, pool, &head.headers, most, passing).await?)
+        let budget = self.bodies.up_to(table.limits.body_bytes_total);
+        let limits = (table.limits.body_bytes, budget);
+        let carrying = Carrying::of(modern, pool, &head.headers, limits, passing).await?;
+        if let Some(carrying) = &carrying {
+            *message_id = carrying.message_id();
+        }
+        Ok(carrying)
+    }
+}
+
+impl Arrival {
+    /// Answers a browser that asks what a page may send, unless that is left to the backends.
+    ///
+    /// # Errors
+    ///
+    /// When the page may not read answers.
+    pub(super) fn preflight(&mut self) -> Result<Option<Response<Answer>>, ForeignOrigin> {
+        let Some(page) = &self.page else {
+            return Ok(None);
+        };
+        let Some(response) = page.preflight(&self.head)? else {
+            return Ok(None);
+        };
+        if let Some(unread) = self.body.take() {
+            body::discard(unread);
+        }
+        let exchange = self.exchange.clone();
+        exchange.answered(response.status(), "");
+        exchange.end(Outcome::Complete);
+        Ok(Some(response.map(|()| Answer::Own(None, exchange))))
     }
 }
 

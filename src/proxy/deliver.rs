@@ -3,6 +3,8 @@
 //! Design, section 4: connect again before answering at all. What is found out about a backend's health
 //! on the way is reported; the routing table says at the next request what follows.
 
+mod elsewhere;
+
 use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use bytes::Bytes;
@@ -18,10 +20,9 @@ use super::{
     room::Room,
 };
 use crate::{
-    config::OnLoss,
-    health::{Observation, Vital, probe},
+    health::{Observation, probe},
     mcp::Era,
-    net::{self, Deadline, Instant},
+    net::{self, Deadline},
     observe::Exchange,
     ring::Member,
     router::{
@@ -31,9 +32,6 @@ use crate::{
     },
     upstream::{self, Failure, Options, Target},
 };
-
-/// Between two rounds of connects: who refuses may be about to listen again.
-const CONNECT_AGAIN: Duration = Duration::from_millis(100);
 
 /// For a connect to one that has been down for long: a probe is at it already, and the client waits.
 const CONNECT_TO_DOWN: Duration = Duration::from_millis(80);
@@ -72,13 +70,17 @@ pub(super) struct Delivered {
 const WHOLE_WITHIN: Duration = Duration::from_secs(1);
 
 impl Delivered {
-    /// Reads the body to its end, if that comes soon and within `most` bytes. Else what was read of it is put into
-    /// [`Delivered::read`].
+    /// Reads the body to its end, if that comes soon and within `most` bytes, and there `has_room` for each piece of
+    /// several. Else what was read of it is put into [`Delivered::read`].
     ///
     /// # Errors
     ///
     /// When it breaks off.
-    pub(super) async fn read_whole(&mut self, most: usize) -> Result<Option<Bytes>, Failure> {
+    pub(super) async fn read_whole(
+        &mut self,
+        most: usize,
+        mut has_room: impl FnMut(usize) -> bool,
+    ) -> Result<Option<Bytes>, Failure> {
         let mut read = Pieces::default();
         let body = self.response.body_mut();
         let reading = async {
@@ -86,8 +88,14 @@ impl Delivered {
                 let Some(frame) = body.frame().await else {
                     return Ok(true);
                 };
-                if let Ok(data) = frame.map_err(Failure::Closed)?.into_data() {
-                    read.push(data);
+                let Ok(data) = frame.map_err(Failure::Closed)?.into_data() else {
+                    continue;
+                };
+                let is_one_piece = read.is_empty() && body.is_end_stream();
+                let goes_on = is_one_piece || has_room(data.len());
+                read.push(data);
+                if !goes_on {
+                    break;
                 }
             }
             Ok(false)
@@ -158,7 +166,7 @@ impl Delivery<'_> {
                         return Err(failure.into());
                     }
                     if self.waits_for_loss.is_some() && self.is_lost_by_now(entry) {
-                        keep(request).await;
+                        elsewhere::keep(request).await;
                         return Err(ProxyError::Refused(Refusal::BackendDown));
                     }
                     let give_up = *give_up.get_or_insert_with(|| net::now() + self.patience());
@@ -167,27 +175,6 @@ impl Delivery<'_> {
                 }
             };
         }
-    }
-
-    /// Where a request goes whose backend has lost all that it held: elsewhere, as long as nobody has seen it.
-    async fn after_loss(
-        &self,
-        decision: &Decision,
-        request: &mut Option<Request<RequestBody>>,
-        tried: &[Member],
-    ) -> Result<Decision, ProxyError> {
-        if request.is_none() {
-            return Err(self.lost());
-        }
-        let random = self.proxy.random.borrow_mut().u64(..);
-        if let Ok(next) = router::reroute(self.pool, decision, random, tried) {
-            return Ok(next);
-        }
-        if self.waits_for_loss.is_none() {
-            return Err(self.lost_unsent());
-        }
-        keep(request).await;
-        Err(ProxyError::Refused(Refusal::BackendRemoved))
     }
 
     /// Takes room for the session that the request may open, where `decision` says; where others were faster,
@@ -260,89 +247,6 @@ impl Delivery<'_> {
         })
     }
 
-    /// The backend was drained while it had the request, which is never sent twice. The session is
-    /// gone, unless somebody else can serve it next time.
-    fn lost(&self) -> ProxyError {
-        if self.is_of_session() && self.pool.options.on_loss == OnLoss::NotFound {
-            ProxyError::Refused(Refusal::BackendRemoved)
-        } else {
-            ProxyError::Drained
-        }
-    }
-
-    /// The backend was drained before it had seen anything of the request, and no other one is left for it. It is
-    /// told what it would be a moment later, or to come back then.
-    fn lost_unsent(&self) -> ProxyError {
-        if !self.is_of_session() {
-            return ProxyError::Refused(Refusal::NoBackend);
-        }
-        match self.pool.options.on_loss {
-            OnLoss::NotFound => ProxyError::Refused(Refusal::BackendRemoved),
-            OnLoss::Successor | OnLoss::Reinitialize => ProxyError::NotReinitialized,
-        }
-    }
-
-    fn is_of_session(&self) -> bool {
-        self.asked.era == Era::Legacy && self.asked.has_session
-    }
-
-    /// Where an unsent request goes next, if anywhere: elsewhere at once, and when all were tried, round
-    /// again after a while.
-    async fn next(
-        &self,
-        entry: &Entry,
-        earlier: &Decision,
-        failure: &Failure,
-        tried: &mut Vec<Member>,
-        give_up: Instant,
-    ) -> Option<Decision> {
-        if net::now() >= give_up {
-            return None;
-        }
-        let random = self.proxy.random.borrow_mut().u64(..);
-        if let Ok(next) = router::reroute(self.pool, earlier, random, tried) {
-            // All are down, and this one has cost the client its wait: those that are left are probed already.
-            let waited = self.is_long_down(entry) && !failure.may_pass();
-            if waited && self.is_long_down(self.pool.entry(next.member)) {
-                return None;
-            }
-            tracing::debug!(backend = %entry.backend.name, error = %failure, "goes to another backend");
-            return Some(next);
-        }
-        let waits = self.waits_for_loss.is_some();
-        if (self.is_long_down(entry) && !waits)
-            || !failure.may_pass()
-            || net::now() + CONNECT_AGAIN >= give_up
-        {
-            return None;
-        }
-        net::sleep(CONNECT_AGAIN).await;
-        tried.clear();
-        Some(router::reroute(self.pool, earlier, random, tried).unwrap_or_else(|_| earlier.clone()))
-    }
-
-    /// How long the backends are tried.
-    fn patience(&self) -> Duration {
-        let connect = self.table.timeouts.connect;
-        self.waits_for_loss
-            .map_or(connect, |wait| wait.max(connect))
-    }
-
-    /// Whether the backend has been found to be lost since the request began.
-    fn is_lost_by_now(&self, entry: &Entry) -> bool {
-        let newest = self.proxy.tables.snapshot();
-        let mut entries = newest.pools.iter().flat_map(Pool::entries);
-        entries.any(|now| now.id == entry.id && (now.drained || now.vital == Vital::Lost))
-    }
-
-    /// Whether it has been down for longer than a request would wait for it.
-    fn is_long_down(&self, entry: &Entry) -> bool {
-        let patience = self.table.timeouts.connect;
-        entry
-            .down_since
-            .is_some_and(|since| net::now().saturating_duration_since(since) > patience)
-    }
-
     fn options(&self, entry: &Entry) -> Options {
         let options = options(self.table);
         if self.is_long_down(entry) {
@@ -372,13 +276,6 @@ impl Delivery<'_> {
         if let Some(seen) = seen {
             self.proxy.reporter.report(entry.id, seen);
         }
-    }
-}
-
-/// Reads what nobody was sent, so that it is kept where it is to be kept.
-async fn keep(unsent: &mut Option<Request<RequestBody>>) {
-    if let Some(unsent) = unsent.take() {
-        Box::pin(unsent.into_body().keep()).await;
     }
 }
 

@@ -9,10 +9,14 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use super::{
     body::RequestBodyError,
+    cors::ForeignOrigin,
     headers::{Ambiguous, BrokenHead, TooLarge},
 };
 use crate::{
-    mcp::{Unclassifiable, jsonrpc},
+    mcp::{
+        Unclassifiable,
+        jsonrpc::{self, Id},
+    },
     router::Refusal,
     upstream::{Failure, connect::ConnectError},
 };
@@ -32,6 +36,9 @@ pub enum ProxyError {
     /// The headers that MCP routes by are unusable.
     #[error(transparent)]
     Unclassifiable(#[from] Unclassifiable),
+    /// It comes from a page that may not ask.
+    #[error(transparent)]
+    ForeignOrigin(#[from] ForeignOrigin),
     /// No pool serves this host and path.
     #[error("no pool is configured for this host and path")]
     NoPool,
@@ -53,6 +60,9 @@ pub enum ProxyError {
     /// Sessions are bound to principals, and the request that has opened one does not say whose it is.
     #[error("sessions are bound to their users here: come with a token that says who you are")]
     Unidentified,
+    /// The request's body has to be looked into, and so many others are that there is no room for it.
+    #[error("too much of other requests' bodies is being read at the moment")]
+    BodiesFull,
     /// The backend says in words of its own that it does not know the session.
     #[error("the backend does not know the session")]
     SessionForgotten,
@@ -125,12 +135,14 @@ impl ProxyError {
             Self::TooLarge(_)
             | Self::Ambiguous(_)
             | Self::Unclassifiable(_)
+            | Self::ForeignOrigin(_)
             | Self::NoPool
             | Self::NotReinitialized
             | Self::Unidentified
             | Self::SessionForgotten
             | Self::Drained
             | Self::RequestBody(_)
+            | Self::BodiesFull
             | Self::Upstream(_)
             | Self::BrokenHead(_)
             | Self::Switched => false,
@@ -175,6 +187,7 @@ impl ProxyError {
             Self::Unclassifiable(Unclassifiable::SessionId(_)) => {
                 Verdict::gone("session_id_invalid")
             }
+            Self::ForeignOrigin(_) => Verdict::of(StatusCode::FORBIDDEN, "origin_not_allowed"),
             Self::NoPool => Verdict::of(StatusCode::NOT_FOUND, "no_pool"),
             Self::Refused(refusal) => refused(*refusal),
             Self::NotReinitialized => Verdict::for_now("not_reinitialized"),
@@ -182,6 +195,7 @@ impl ProxyError {
             Self::Upstream(failure) => upstream(failure),
             Self::RequestBody(error) => broken_off(Some(error)),
             Self::Unidentified => Verdict::of(StatusCode::UNAUTHORIZED, "principal_required"),
+            Self::BodiesFull => Verdict::for_now("bodies_full"),
             Self::SessionForgotten => Verdict::gone("backend_forgot_session"),
             Self::Drained => Verdict::of(StatusCode::BAD_GATEWAY, "backend_drained"),
             Self::BrokenHead(BrokenHead::SessionId(_)) => {
@@ -194,21 +208,23 @@ impl ProxyError {
         }
     }
 
-    /// The answer.
+    /// The answer to the request with this id, if that is known.
     #[must_use]
-    pub fn response(&self) -> Response<Bytes> {
+    pub fn response(&self, id: Option<&Id>) -> Response<Bytes> {
         let verdict = self.verdict();
         let body = if verdict.session_gone {
             jsonrpc::error_body(
                 jsonrpc::SESSION_NOT_FOUND,
                 "Session not found",
                 verdict.reason,
+                id,
             )
         } else {
             jsonrpc::error_body(
                 jsonrpc::code_of(verdict.status),
                 &self.to_string(),
                 verdict.reason,
+                id,
             )
         };
         let mut response = Response::new(body);
@@ -285,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_gone_session_is_told_in_the_words_that_clients_know() {
-        let response = ProxyError::Refused(Refusal::BackendRemoved).response();
+        let response = ProxyError::Refused(Refusal::BackendRemoved).response(None);
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(
@@ -297,7 +313,7 @@ mod tests {
 
     #[test]
     fn what_will_pass_may_be_tried_again() {
-        let unknown = ProxyError::Refused(Refusal::UnknownCoordinate).response();
+        let unknown = ProxyError::Refused(Refusal::UnknownCoordinate).response(None);
         assert_eq!(unknown.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(unknown.headers()[header::RETRY_AFTER], "1");
         let stayed = ProxyError::StayedUnknown(Refusal::UnknownCoordinate).verdict();
@@ -309,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_connection_in_doubt_is_closed() {
-        let response = ProxyError::Ambiguous(Ambiguous::SeveralHosts).response();
+        let response = ProxyError::Ambiguous(Ambiguous::SeveralHosts).response(None);
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         assert_eq!(response.headers()[header::CONNECTION], "close");
     }

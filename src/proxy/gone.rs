@@ -120,7 +120,7 @@ impl Asked {
 /// Reads the body, if it is short, and tells whether it says that the session is unknown. What was read is put
 /// back.
 async fn is_told_by_body(delivered: &mut Delivered) -> Result<bool, ProxyError> {
-    let Some(whole) = delivered.read_whole(loss::MAX_LEN).await? else {
+    let Some(whole) = delivered.read_whole(loss::MAX_LEN, |_| true).await? else {
         return Ok(false);
     };
     delivered.read = whole;

@@ -27,6 +27,9 @@ use crate::{
     router::table,
 };
 
+/// The document about a protected resource (RFC 9728, section 3).
+const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
+
 /// Makes the head of a request what the backend is to see, but for its Host: see [`set_host`].
 pub fn to_backend(
     head: &mut Parts,
@@ -100,10 +103,16 @@ pub fn target_of(path: &str, query: Option<&str>, strip: Option<&PathPrefix>) ->
     target.unwrap_or(own).parse().unwrap_or_default()
 }
 
+/// Of `/.well-known/<document>/<path>` the prefix is that of the path. SDK servers have the document of an
+/// authorization server at its root, wherever that is for their clients; but that of a protected resource where its
+/// public URL says, which they are told for the document's sake (TypeScript and Python SDKs, 1.x and 2.x).
 fn stripped(path_and_query: &str, prefix: &PathPrefix) -> Option<String> {
     let end = path_and_query.find('?').unwrap_or(path_and_query.len());
     let (path, query) = path_and_query.split_at_checked(end)?;
     let (document, described) = table::well_known_suffix(path).unwrap_or(("", path));
+    if document == PROTECTED_RESOURCE {
+        return None;
+    }
     let rest = prefix.strip(described)?;
     let slash = if rest.is_empty() && document.is_empty() {
         "/"

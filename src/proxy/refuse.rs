@@ -16,6 +16,7 @@ impl Arrival {
             body::discard(unread);
         }
         let (client, exchange) = (self.client.address, self.exchange);
+        let id = self.message_id.known();
         let verdict = error.verdict();
         match error {
             // A client that leaves within its own request's body is its own affair.
@@ -30,11 +31,13 @@ impl Arrival {
             ProxyError::TooLarge(_)
             | ProxyError::Ambiguous(_)
             | ProxyError::Unclassifiable(_)
+            | ProxyError::ForeignOrigin(_)
             | ProxyError::NoPool
             | ProxyError::Refused(_)
             | ProxyError::StayedUnknown(_)
             | ProxyError::SessionForgotten
             | ProxyError::Unidentified
+            | ProxyError::BodiesFull
             | ProxyError::NotReinitialized
             | ProxyError::Drained => {
                 tracing::debug!(%client, reason = verdict.reason, error = chain(error), "refused");
@@ -45,7 +48,7 @@ impl Arrival {
         // With its head all of it is there. Nobody asks for the body of an answer to HEAD.
         exchange.end(Outcome::Complete);
         error
-            .response()
+            .response(id.as_ref())
             .map(|body| Answer::Own(Some(body), exchange))
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! Only in pools with `on_loss = "reinitialize"` (design, section 4). What the server had in memory is gone; the
 //! client keeps its id. [`Part`] is all that the phases of a request see of it, [`Opening`] records how sessions
-//! begin, [`Renewal`] decides whether a session is lost, and `handshake` speaks with the server.
+//! begin, [`Renewal`] decides whether a session is lost, `bring_back` finds it a new place, and `handshake` speaks with the
+//! server.
 
+mod bring_back;
 mod flights;
 mod handshake;
 mod renewal;
@@ -130,7 +132,8 @@ impl<'a> Delivery<'a> {
             OnLoss::NotFound | OnLoss::Successor => return Part::None,
             OnLoss::Reinitialize => {}
         }
-        let kept = Kept::up_to(table.limits.replay_bytes);
+        let budget = proxy.bodies.up_to(table.limits.body_bytes_total);
+        let kept = Kept::up_to(table.limits.replay_bytes, budget);
         match &classified.kind {
             RequestKind::NewWork | RequestKind::Other if head.method == Method::POST => {
                 Part::Opens(Box::new(Opening {

@@ -7,7 +7,7 @@ use std::{
     sync::{Mutex, MutexGuard},
 };
 
-use super::{SHARDS, Sessions, lock, table::Table};
+use super::{SHARDS, Sessions, lock, shards, table::Table};
 use crate::ring::hash;
 
 /// Who sessions are counted by, as the tables hold it: 64 bits of the principal's digest.
@@ -32,14 +32,14 @@ pub struct Full;
 #[derive(Debug)]
 pub(super) struct Principals {
     // Held for one lookup each; taken while a shard of the sessions is held, never the other way round.
-    live: [Mutex<Table<NonZeroU32>>; SHARDS],
+    live: Vec<Mutex<Table<NonZeroU32>>>,
     opening: Mutex<HashMap<u64, u32>>,
 }
 
 impl Default for Principals {
     fn default() -> Self {
         Self {
-            live: std::array::from_fn(|_| Mutex::default()),
+            live: shards(),
             opening: Mutex::default(),
         }
     }

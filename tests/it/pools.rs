@@ -85,13 +85,14 @@ fn the_prefix_is_taken_off_before_a_backend_sees_it() {
         ("/team/a/mcp?", "/mcp?"),
         ("/team/a/team/a", "/team/a"),
         (
-            "/.well-known/oauth-protected-resource/team/a/mcp?x=1",
-            "/.well-known/oauth-protected-resource/mcp?x=1",
+            "/.well-known/oauth-authorization-server/team/a?x=1",
+            "/.well-known/oauth-authorization-server?x=1",
         ),
         (
-            "/.well-known/oauth-authorization-server/team/a",
-            "/.well-known/oauth-authorization-server",
+            "/team/a/.well-known/openid-configuration",
+            "/.well-known/openid-configuration",
         ),
+        ("/team/a/token", "/token"),
     ] {
         assert_eq!(ask(&pinring, "x", asked, None).status, 200);
         let request = backend.received().pop().unwrap();
@@ -99,6 +100,18 @@ fn the_prefix_is_taken_off_before_a_backend_sees_it() {
         assert_eq!(request.head.lines().next(), Some(&*line), "{asked}");
         assert_eq!(request.header("x-forwarded-prefix"), Some("/team/a"));
     }
+}
+
+#[test]
+fn the_document_about_a_resource_is_asked_for_where_its_public_url_says() {
+    let backend = Backend::stateful("a");
+    let keys = "match = { path = \"/team/a\" }\nstrip_prefix = \"/team/a\"";
+    let pinring = Pinring::start(&pool("a", keys, &backend));
+    let target = "/.well-known/oauth-protected-resource/team/a/mcp";
+    assert_eq!(ask(&pinring, "x", target, None).status, 200);
+    let request = backend.received().pop().unwrap();
+    assert_eq!(request.line(), format!("POST {target} HTTP/1.1"));
+    assert_eq!(request.header("x-forwarded-prefix"), None);
 }
 
 #[test]

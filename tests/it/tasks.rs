@@ -192,6 +192,15 @@ fn an_id_that_nobody_made_passes_untouched() {
         let body: Value = serde_json::from_slice(&last.body).unwrap();
         assert_eq!(body["params"]["taskId"], bad);
     }
+    // In revisions whose servers do not compare the header with the body, nobody looks at it.
+    let legacy = format!(
+        "mcp-protocol-version: 2025-11-25\r\nmcp-method: tasks/get\r\nmcp-name: {good}\r\n"
+    );
+    Client::once(pinring.address(), "POST", &legacy, "{}");
+    assert_eq!(
+        backend.received().pop().unwrap().header("mcp-name"),
+        Some(&*good)
+    );
     // The name of a tool is no carrier, whatever it looks like.
     send(
         &pinring,

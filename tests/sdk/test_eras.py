@@ -4,6 +4,8 @@ A client that knows both asks `server/discover` first and reads the answer: anot
 those that serve it later.
 """
 
+import re
+
 import pytest
 from rig import client as first
 from rig import v2
@@ -79,6 +81,21 @@ def test_a_client_from_before_has_sessions_at_a_server_of_both_eras(url_of, repl
     for session in sessions:
         assert session["ids"] == [session["id"]]
         assert session["counts"] == [f"{session['where']}:{number}" for number in range(1, 6)]
+
+
+@by(*v2.CLIENTS)
+@at("node", "python")
+def test_a_client_of_the_newest_revision_hears_from_an_older_server_itself(fleet_of, url_of, replicas, caller):
+    """It takes the revision for granted, and the error that it reports is the one that the server has for it."""
+    direct, proxied = (error_of(caller, url) for url in (fleet_of(replicas).replicas[0].url, url_of(replicas)))
+    assert proxied == direct
+
+
+def error_of(caller: str, url: str) -> str:
+    """The last that it tells, such as `SdkError: …`."""
+    with pytest.raises(RuntimeError) as failed:
+        v2.run(caller, "tour", MODERN, url)
+    return re.findall(r"^[\s|]*([\w.]*Error: .*)$", str(failed.value), re.MULTILINE)[-1]
 
 
 def test_sessions_do_not_notice_that_some_servers_know_a_later_era_too(fleet_of, pinring):

@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import pytest
+from rig import client as streamable
 from rig.fleet import Everything
 from rig.paths import NODE, PYTHON, SDK
 
@@ -24,7 +25,21 @@ def run(client: str, scenario: str, proxy) -> list[dict]:
 
 
 def test_messages_of_a_stream_reach_its_replica(client, fleet, pinring):
-    sessions = run(client, "tools", pinring(fleet.three))
+    check(run(client, "tools", pinring(fleet.three)))
+
+
+def test_both_transports_share_a_port(client, fleet, pinring):
+    """The streams and calls of one are open while the other has sessions."""
+    proxy = pinring(fleet.three)
+    older = []
+    newer = streamable.run(client, "outlive", [proxy.url], meanwhile=lambda: older.extend(run(client, "tools", proxy)))
+    check(older)
+    for session in newer:
+        assert session["counts"] == [f"{session['where']}:{number}" for number in range(1, 5)]
+        assert (session["steps"], session["result"], session["streams"]) == ([1, 2], session["where"], 1)
+
+
+def check(sessions: list[dict]) -> None:
     assert len({session["where"] for session in sessions}) > 1
     for index, session in enumerate(sessions):
         where = session["where"]

@@ -3,12 +3,10 @@
 import json
 
 import pytest
-from rig.paths import SDK, V2
-
-parts = pytest.mark.parametrize("parts", [SDK, V2], ids=["v1", "v2"])
+from rig.paths import BROWSER, SDK, V2
 
 
-@parts
+@pytest.mark.parametrize("parts", [SDK, V2, BROWSER], ids=["v1", "v2", "browser"])
 def test_the_npm_lock_names_no_download_address(parts):
     lock = json.loads((parts / "node/package-lock.json").read_text())
     packages = [package for path, package in lock["packages"].items() if path]
@@ -16,7 +14,7 @@ def test_the_npm_lock_names_no_download_address(parts):
     assert all("resolved" not in package and "integrity" in package for package in packages)
 
 
-@parts
+@pytest.mark.parametrize("parts", [SDK, V2], ids=["v1", "v2"])
 def test_every_requirement_is_pinned_by_version_alone(parts):
     lines = (parts / "requirements.txt").read_text().splitlines()
     requirements = [line for line in lines if line and not line.startswith("#")]

@@ -125,3 +125,19 @@ fn the_order_of_secrets_is_a_change_because_the_first_signs() {
         "pools.default.unpinned ring → reject"
     );
 }
+
+#[test]
+fn whose_pages_may_ask_and_read_needs_no_restart() {
+    let pages = "[server]\nallowed_origins = [\"https://a\"]\n[cors]\nmax_age = \"1m\"";
+    let diff = between(&pool(A, ""), &pool(A, pages));
+    assert!(diff.restart.is_empty());
+    let [origins, cors] = &diff.options[..] else {
+        panic!("two changes: {diff}");
+    };
+    let told = "server.allowed_origins [\"loopback\"] → [\"https://a\"]";
+    assert_eq!(origins.to_string(), told);
+    assert!(
+        cors.to_string()
+            .starts_with("cors off → [\"https://a\"]; GET, POST, DELETE; ")
+    );
+}

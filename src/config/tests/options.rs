@@ -240,11 +240,11 @@ fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
     for (text, expected) in [
         (
             "[server]\nzzz = 1",
-            "2: server.zzz: unknown key; known here: admin, listen, proxy_protocol, threads, trusted_proxies, watch",
+            "2: server.zzz: unknown key; known here: admin, allowed_origins, listen, proxy_protocol, threads, trusted_proxies, watch",
         ),
         (
             "zzz = 1",
-            "1: zzz: unknown key; known here: affinity, backends, limits, log, pool, pools, server, store, timeouts",
+            "1: zzz: unknown key; known here: affinity, backends, cors, limits, log, pool, pools, server, store, timeouts",
         ),
         (
             "[server]\nadmn = 1",
@@ -298,7 +298,6 @@ fn what_comes_later_is_refused_by_name() {
         "[pool]\nlisten_streams = \"fan-out\"",
         "[pool]\nhttp2 = true",
         "\n[tls]",
-        "\n[cors]",
         "\n[tracing]",
     ] {
         let fault = fault(text);
@@ -360,5 +359,18 @@ fn a_limit_by_nobody_says_what_to_write() {
         unused.notes[0].contains("nothing is counted by it"),
         "{:?}",
         unused.notes
+    );
+}
+
+#[test]
+fn all_bodies_together_have_room_for_one() {
+    let total = |text: &str| config(text).limits.body_bytes_total >> 20;
+    assert_eq!(total(""), 256);
+    assert_eq!(total("[limits]\nbody_bytes = \"512MiB\""), 512);
+    assert_eq!(total("[limits]\nbody_bytes_total = \"16MiB\""), 16);
+    assert_eq!(
+        fault("[limits]\nbody_bytes_total = \"8MiB\""),
+        "2: limits.body_bytes_total: is less than one request's body may have; write \"16MiB\" or more, or a smaller \
+         limits.body_bytes"
     );
 }

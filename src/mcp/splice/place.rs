@@ -9,11 +9,11 @@ pub(super) enum Side {
     Answer,
 }
 
-/// What a string that is looked for is.
+/// What a value that is looked for is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
-    /// Of requests only.
-    Method,
+    /// Of requests only: a string or a number.
+    Id,
     Carrier(Carrier),
 }
 
@@ -53,7 +53,7 @@ impl Place {
         use Carrier::{RequestState, Task};
         match (side, self, key) {
             (_, Self::Message, "params") => Value::Within(Self::Params),
-            (Side::Request, Self::Message, "method") => Value::Is(Field::Method),
+            (Side::Request, Self::Message, "id") => Value::Is(Field::Id),
             (Side::Answer, Self::Message, "result") => Value::Within(Self::Result),
             (Side::Request, Self::Params, "requestState")
             | (Side::Answer, Self::Result, "requestState") => {

@@ -19,7 +19,7 @@ pub const MAX_FOUND: usize = 1024;
 /// A request's body, read.
 pub struct Request {
     body: Bytes,
-    method: Option<String>,
+    id: Option<Range<usize>>,
     found: Vec<Found>,
 }
 
@@ -38,49 +38,40 @@ impl Request {
     /// Reads a body: a JSON-RPC request or notification. Of anything else nothing is found, and it comes back as it is.
     #[must_use]
     pub fn read(body: Bytes) -> Self {
-        let (mut method, mut found) = (None, Vec::new());
+        let (mut id, mut found) = (None, Vec::new());
         // A body has a limit of its own, and what is pinned is longer than what was.
         let mut scanner = Scanner::new(Side::Request, usize::MAX);
         let mut at = 0;
         while let Some(field) = scanner.next(&body, &mut at) {
-            let Some(string) = scanner.string() else {
-                continue;
-            };
-            match field {
-                Field::Method => method = Some(string.to_owned()),
-                Field::Carrier(carrier) => found.push(Found {
-                    carrier,
-                    string: string.to_owned(),
-                    written: at - 1 - scanner.raw_len()..at - 1,
-                }),
-            }
-            if found.len() == MAX_FOUND {
-                break;
+            match (field, scanner.string()) {
+                (Field::Id, _) => {
+                    let quotes = if body[at - 1] == b'"' { 2 } else { 0 };
+                    id = Some(at - scanner.raw_len() - quotes..at);
+                }
+                (Field::Carrier(carrier), Some(string)) if found.len() < MAX_FOUND => {
+                    found.push(Found {
+                        carrier,
+                        string: string.to_owned(),
+                        written: at - 1 - scanner.raw_len()..at - 1,
+                    });
+                }
+                (Field::Carrier(_), _) => {}
             }
         }
-        Self {
-            body,
-            method,
-            found,
-        }
+        Self { body, id, found }
     }
 
-    /// The method; the last where there are several, as in nearly all parsers.
+    /// The id as it is written, or what stands in its place; the last where there are several, as in nearly all
+    /// parsers.
     #[must_use]
-    pub fn method(&self) -> Option<&str> {
-        self.method.as_deref()
+    pub fn id(&self) -> Option<&[u8]> {
+        self.body.get(self.id.clone()?)
     }
 
     /// All carriers, in the order of the body.
     #[must_use]
     pub fn found(&self) -> &[Found] {
         &self.found
-    }
-
-    /// The body as it came.
-    #[must_use]
-    pub fn into_body(self) -> Bytes {
-        self.body
     }
 
     /// The body with carriers cut short. For each, `own_len` gives how many bytes of its string are the
@@ -122,7 +113,6 @@ fn quote(string: &str) -> String {
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
-            .field("method", &self.method)
             .field("found", &self.found)
             .finish_non_exhaustive()
     }

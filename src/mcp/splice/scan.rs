@@ -20,8 +20,8 @@ enum State {
     Key,
     String(Field),
     Skipped(Skipped),
-    /// A number, a literal, or what somebody takes for one.
-    Scalar,
+    /// A number, a literal, or what somebody takes for one, and what it is if it is looked for.
+    Scalar(Option<Field>),
     /// After the end, or after a fault.
     Over,
 }
@@ -48,7 +48,7 @@ pub(super) struct Scanner {
     /// The value that comes next.
     value: Value,
     text: Text,
-    /// Bytes of the string in `text` as they were written.
+    /// Bytes of the string in `text`, or of the scalar that is looked for, as they were written.
     raw_len: usize,
 }
 
@@ -76,13 +76,13 @@ impl Scanner {
         self.text.string().filter(|string| !string.is_empty())
     }
 
-    /// The length of that string as it was written, without its quotes.
+    /// The length of what [`Scanner::next`] has found, as it was written: of a string without its quotes.
     pub(super) fn raw_len(&self) -> usize {
         self.raw_len
     }
 
-    /// Reads `bytes` from `at` to the end of the next string that is looked for; `at` is then behind its closing
-    /// quote. `None` if there is none.
+    /// Reads `bytes` from `at` to the end of the next value that is looked for; `at` is then behind its closing
+    /// quote or, of a number, its last byte. `None` if there is none.
     pub(super) fn next(&mut self, bytes: &[u8], at: &mut usize) -> Option<Field> {
         while let Some(rest) = bytes.get(*at..).filter(|rest| !rest.is_empty()) {
             match self.state {
@@ -107,13 +107,18 @@ impl Scanner {
                         self.state = State::Expects(Token::Comma);
                     }
                 }
-                State::Scalar => match rest.iter().position(|byte| ends_scalar(*byte)) {
-                    Some(end) => {
-                        *at += end;
+                State::Scalar(field) => {
+                    let end = rest.iter().position(|byte| ends_scalar(*byte));
+                    let passed = end.unwrap_or(rest.len());
+                    *at += passed;
+                    self.raw_len += passed;
+                    if end.is_some() {
                         self.state = State::Expects(Token::Comma);
+                        if field.is_some() {
+                            return field;
+                        }
                     }
-                    None => *at = bytes.len(),
-                },
+                }
                 State::Over => *at = bytes.len(),
             }
         }
@@ -178,7 +183,13 @@ impl Scanner {
             (b'[', Value::Within(place)) if place.is_array() => self.enter(place),
             (b'"' | b'{' | b'[', _) => self.state = State::Skipped(Skipped::begin(byte)),
             (b',' | b':' | b'}' | b']', _) => self.state = State::Over,
-            _ => self.state = State::Scalar,
+            (_, value) => {
+                self.raw_len = 1;
+                self.state = State::Scalar(match value {
+                    Value::Is(Field::Id) => Some(Field::Id),
+                    Value::Is(Field::Carrier(_)) | Value::Within(_) | Value::Other => None,
+                });
+            }
         }
     }
 

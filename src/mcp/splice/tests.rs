@@ -183,12 +183,12 @@ fn strip(body: &str) -> String {
 }
 
 #[test]
-fn requests_name_their_method_and_carriers() {
+fn requests_name_their_id_and_carriers() {
     let read = |body: &str| Request::read(Bytes::copy_from_slice(body.as_bytes()));
     let request = read(
-        r#"{"id":1,"params":{"taskId":"t\u002d1","_meta":{"taskId":"no"},"arguments":{"requestState":"no"},"requestState":"s","notifications":{"taskIds":["a",1,"b"]}},"method":"x","method":"subscriptions\/listen","result":{"taskId":"no"},"taskIds":["no"]}"#,
+        r#"{"id":1,"params":{"id":"no","taskId":"t\u002d1","_meta":{"taskId":"no"},"arguments":{"requestState":"no"},"requestState":"s","notifications":{"taskIds":["a",1,"b"]}},"id" : "a\u0022" ,"result":{"taskId":"no"},"taskIds":["no"]}"#,
     );
-    assert_eq!(request.method(), Some("subscriptions/listen"));
+    assert_eq!(request.id(), Some(&br#""a\u0022""#[..]));
     let found = request.found().iter();
     let found: Vec<_> = found
         .map(|found| (found.carrier, found.string.as_str()))
@@ -207,14 +207,24 @@ fn requests_name_their_method_and_carriers() {
         "[]",
         "{",
         r#"[{"method":"x","params":{"taskId":"t"}}]"#,
-        "{\"method\":7}",
+        r#"[{"id":1}]"#,
+        r#"{"id":{"id":1}}"#,
+        r#"{"id":["x"],"result":{"id":1}}"#,
     ] {
         let request = read(nothing);
         assert!(
-            request.method().is_none() && request.found().is_empty(),
+            request.id().is_none() && request.found().is_empty(),
             "{nothing}"
         );
-        assert_eq!(request.into_body(), nothing);
+        assert_eq!(request.strip(|_| None), nothing);
+    }
+    for id in ["-1.5e+3", "0", "\"\"", "\"a\\\\\"", "null"] {
+        for body in [
+            format!(r#"{{"id":{id}}}"#),
+            format!("{{\"id\":\t{id}\n,\"params\":{{}}}}"),
+        ] {
+            assert_eq!(read(&body).id(), Some(id.as_bytes()), "{body}");
+        }
     }
 }
 
@@ -286,7 +296,12 @@ fn no_length_that_is_given_can_break_a_body() {
 fn a_request_is_searched_for_so_many_carriers() {
     let ids = vec![PIN.trim_start_matches('-'); MAX_FOUND + 5];
     let body = json!({"params": {"notifications": {"taskIds": ids}}}).to_string();
-    assert_eq!(Request::read(Bytes::from(body)).found().len(), MAX_FOUND);
+    let body = body
+        .replacen('{', "{\"id\":1,", 1)
+        .replace("]}}}", "]}},\"id\":7}");
+    let request = Request::read(Bytes::from(body));
+    assert_eq!(request.found().len(), MAX_FOUND);
+    assert_eq!(request.id(), Some(&b"7"[..]));
 }
 
 #[test]
@@ -296,7 +311,7 @@ fn carriers_never_show_themselves() {
     ));
     assert_eq!(
         format!("{request:?}"),
-        r#"Request { method: Some("m"), found: [Task(6 bytes)], .. }"#
+        r#"Request { found: [Task(6 bytes)], .. }"#
     );
     let mut open = Answer::json();
     let _passed = open.push(Bytes::from(r#"{"result":{"taskId":"sesame"#), |_, _| {

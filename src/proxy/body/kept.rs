@@ -9,6 +9,8 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 
+use super::{Bodies, Budget, Held};
+
 /// What was kept of a body so far. Clones are of the same body.
 #[derive(Debug, Clone)]
 pub struct Kept(Rc<RefCell<Copy>>);
@@ -21,6 +23,11 @@ struct Copy {
     joined: BytesMut,
     /// How many bytes more may be kept.
     room: usize,
+    /// Counts what is joined.
+    held: Held,
+    bodies: Bodies,
+    /// How many bytes all bodies may have.
+    most: usize,
     state: State,
     waiting: Option<Waker>,
 }
@@ -34,13 +41,16 @@ enum State {
 }
 
 impl Kept {
-    /// Nothing yet, and at most `limit` bytes.
+    /// Nothing yet, and at most `limit` bytes, for which `budget` has to have room.
     #[must_use]
-    pub fn up_to(limit: usize) -> Self {
+    pub fn up_to(limit: usize, budget: Budget<'_>) -> Self {
         Self(Rc::new(RefCell::new(Copy {
             first: Bytes::new(),
             joined: BytesMut::new(),
             room: limit,
+            held: Held::default(),
+            bodies: budget.all.clone(),
+            most: budget.most,
             state: State::Coming,
             waiting: None,
         })))
@@ -74,7 +84,9 @@ impl Kept {
         match copy.room.checked_sub(chunk.len()) {
             Some(room) if copy.state == State::Coming => {
                 copy.room = room;
-                copy.push(chunk);
+                if !copy.push(chunk) {
+                    copy.ends(State::Lost);
+                }
             }
             Some(_) => {}
             None => copy.ends(State::Lost),
@@ -83,14 +95,20 @@ impl Kept {
 }
 
 impl Copy {
-    fn push(&mut self, chunk: &Bytes) {
+    /// Adds a piece; `false` if there is no room for it.
+    fn push(&mut self, chunk: &Bytes) -> bool {
         if self.first.is_empty() && self.joined.is_empty() {
             self.first = chunk.clone();
-            return;
+            return true;
         }
         let first = std::mem::take(&mut self.first);
+        let budget = self.bodies.up_to(self.most);
+        if !self.held.take(first.len() + chunk.len(), budget) {
+            return false;
+        }
         self.joined.extend_from_slice(&first);
         self.joined.extend_from_slice(chunk);
+        true
     }
 
     fn ends(&mut self, state: State) {
@@ -98,7 +116,10 @@ impl Copy {
             self.state = state;
             let joined = std::mem::take(&mut self.joined);
             match state {
-                State::Lost => self.first = Bytes::new(),
+                State::Lost => {
+                    self.first = Bytes::new();
+                    self.held = Held::default();
+                }
                 State::Whole if !joined.is_empty() => self.first = joined.freeze(),
                 State::Whole | State::Coming => {}
             }
@@ -131,12 +152,30 @@ impl Drop for Keeping {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Bodies, *};
+
+    fn up_to(limit: usize) -> Kept {
+        Kept::up_to(limit, Bodies::default().up_to(usize::MAX))
+    }
+
+    #[test]
+    fn a_body_that_others_leave_no_room_for_is_not_kept() {
+        let bodies = Bodies::default();
+        let (mut other, budget) = (Held::default(), bodies.up_to(10));
+        assert!(other.take(6, budget));
+        let kept = Kept::up_to(10, budget);
+        let keeping = Keeping(kept.clone());
+        keeping.passes(&Bytes::from_static(b"one"));
+        keeping.passes(&Bytes::from_static(b"two"));
+        keeping.ends();
+        assert_eq!(kept.whole(), None);
+        assert!(other.take(4, budget), "and takes none");
+    }
 
     #[test]
     fn a_body_is_whole_only_at_its_end_and_within_the_limit() {
         for (limit, expected) in [(6, Some(Bytes::from_static(b"onetwo"))), (5, None)] {
-            let kept = Kept::up_to(limit);
+            let kept = up_to(limit);
             let keeping = Keeping(kept.clone());
             keeping.passes(&Bytes::from_static(b"one"));
             assert_eq!(kept.whole(), None);
@@ -148,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_body_in_many_pieces_costs_no_more_than_its_bytes() {
-        let kept = Kept::up_to(100);
+        let kept = up_to(100);
         let keeping = Keeping(kept.clone());
         let buffers = [(); 100].map(|()| Bytes::from(vec![b'x'; 8 * 1024]));
         for buffer in &buffers {
@@ -162,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_for_a_body_that_breaks_off_hears_of_it() {
-        let kept = Kept::up_to(10);
+        let kept = up_to(10);
         let keeping = Keeping(kept.clone());
         keeping.passes(&Bytes::from_static(b"half"));
         let ((), ()) = tokio::join!(kept.ended(), async move { drop(keeping) });

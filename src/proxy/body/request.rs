@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::{
-    discard,
+    Budget, Held, discard,
     kept::{Keeping, Kept},
     pieces::Pieces,
     read_on,
@@ -60,9 +60,11 @@ pub enum RequestBody {
 #[derive(Debug)]
 pub enum Collected {
     /// All of it.
-    Whole(Bytes),
+    Whole(Bytes, Held),
     /// It is longer than that: the whole of it, as it comes.
     Longer(RequestBody),
+    /// There is no room for it. What still comes of it is taken off the client's hands.
+    NoRoom,
 }
 
 impl RequestBody {
@@ -157,26 +159,38 @@ impl Passing {
         passing
     }
 
-    /// Reads the body, if it has no more than `most` bytes.
+    /// Reads the body, if it has no more than `most` bytes, and `budget` has room for it.
     ///
     /// # Errors
     ///
     /// When it breaks off.
-    pub async fn collect(mut self, most: usize) -> Result<Collected, RequestBodyError> {
+    pub async fn collect(
+        mut self,
+        most: usize,
+        budget: Budget<'_>,
+    ) -> Result<Collected, RequestBodyError> {
         if self.incoming.size_hint().lower() > most as u64 {
             return Ok(Collected::Longer(RequestBody::Passing(self)));
         }
-        let mut read = Pieces::default();
+        let (mut read, mut held) = (Pieces::default(), Held::default());
         while let Some(frame) = poll_fn(|cx| self.poll(cx)).await {
-            if let Ok(data) = frame?.into_data() {
-                read.push(data);
-            }
+            let Ok(data) = frame?.into_data() else {
+                continue;
+            };
+            let is_one_piece = read.is_empty() && self.incoming.is_end_stream();
+            let has_room = is_one_piece || held.take(data.len(), budget);
+            read.push(data);
             if read.len() > most {
-                let begun = RequestBody::Begun(read.into_bytes(), self);
+                let begun = held.until_dropped(read.into_bytes());
+                let begun = RequestBody::Begun(begun, self);
                 return Ok(Collected::Longer(begun));
             }
+            if !has_room {
+                discard(self.incoming);
+                return Ok(Collected::NoRoom);
+            }
         }
-        Ok(Collected::Whole(read.into_bytes()))
+        Ok(Collected::Whole(read.into_bytes(), held))
     }
 
     /// Nobody polls a body again that says that it has ended.

@@ -41,7 +41,8 @@ fn sent_by(by_trusted: bool, lines: &[(&str, &str)], strip: Option<&str>, target
 fn a_trusted_proxy_is_believed_and_added_to() {
     const HOST: (&str, &str) = ("host", "h");
     // (what a trusted proxy sends, what the backend is told)
-    let table: [(&[(&str, &str)], &[(&str, &str)]); 8] = [
+    type Lines<'a> = &'a [(&'a str, &'a str)];
+    let table: [(Lines<'_>, Lines<'_>); 8] = [
         (
             &[HOST],
             &[("for", "192.0.2.1"), ("proto", "http"), ("host", "h")],
@@ -194,13 +195,15 @@ fn the_target_is_in_origin_form_without_the_prefix() {
     assert_eq!(target("/a"), "/");
     assert_eq!(target("/a?x"), "/?x");
     assert_eq!(
-        target("/.well-known/oauth-protected-resource/a/mcp?y"),
-        "/.well-known/oauth-protected-resource/mcp?y"
+        target("/.well-known/oauth-authorization-server/a/b?y"),
+        "/.well-known/oauth-authorization-server/b?y"
     );
     assert_eq!(
-        target("/.well-known/oauth-protected-resource/a"),
-        "/.well-known/oauth-protected-resource"
+        target("/.well-known/openid-configuration/a"),
+        "/.well-known/openid-configuration"
     );
+    let resource = "/.well-known/oauth-protected-resource/a/mcp?y";
+    assert_eq!(target(resource), resource);
     assert_eq!(target("http://h/a/b"), "/b");
     assert_eq!(
         sent(&[("host", "h")], Some("/a"), "/a/b").headers["x-forwarded-prefix"],

@@ -1,4 +1,4 @@
-//! Decides whether a request's session is lost, and what is done about it.
+//! Decides whether a request's session is lost, and what becomes of the request.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,17 +9,10 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, request};
 
-use super::{
-    Recovered,
-    flights::{Flight, Landed},
-    handshake::Opened,
-};
+use super::{Recovered, bring_back::Brought, flights::Landed};
 use crate::{
     health::Vital,
-    mcp::{
-        era,
-        session::{ClientSessionId, ServerSessionId},
-    },
+    mcp::{era, session::ClientSessionId},
     net,
     observe::Exchange,
     pin::{Kind, Pin},
@@ -31,24 +24,14 @@ use crate::{
         gone::Gone,
         headers::Exchanged,
     },
-    ring::{Coordinate, Member},
+    ring::Member,
     router::{
         self, Decision, Moved, Refusal, Why,
         asker::Asker,
         table::{Entry, Pool, Snapshot},
     },
-    sessions::store::{Away, Found, Handshake, Key, Known, Lease, Store},
+    sessions::store::{Away, Key, Known, Store},
 };
-
-/// For one handshake at one backend.
-const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-
-/// Backends that are tried.
-const ATTEMPTS: usize = 2;
-
-/// How long a request waits for the handshake of another proxy, and how often it looks. A lease is as long.
-const WAIT_FOR_OTHERS: Duration = Duration::from_secs(30);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long a request waits for a backend to be back, or lost: well below the time-outs of the SDKs' clients.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
@@ -79,13 +62,6 @@ pub(in crate::proxy) struct Renewal<'a> {
     pub(super) stayed_unknown: Cell<bool>,
     /// Where the request was sent, if that is where the session had moved to.
     pub(super) followed: RefCell<Option<Arc<Moved>>>,
-}
-
-/// What came of an attempt to bring the session back.
-enum Brought {
-    Landed(Landed),
-    /// The new server wants to know first who asks.
-    Denied(Box<Delivered>),
 }
 
 impl Renewal<'_> {
@@ -202,55 +178,8 @@ impl Renewal<'_> {
         (others && self.may_be_repeated()).then_some(lost_within.min(LONGEST_WAIT))
     }
 
-    /// Brings the session back, or waits for who does so already.
-    async fn bring_back(&self) -> Brought {
-        loop {
-            match self.proxy.renewals.flights.join(self.key) {
-                Flight::Leads(lead) => {
-                    let brought = self.lead().await;
-                    if let Brought::Landed(landed) = &brought {
-                        lead.land(landed.clone());
-                    } // else the next one may ask with better credentials
-                    return brought;
-                }
-                Flight::Waits(waits) => match waits.landed().await {
-                    Some(Landed::At(moved)) if self.has_followed(&moved) => {}
-                    Some(landed) => return Brought::Landed(landed),
-                    None => {}
-                },
-            }
-        }
-    }
-
-    /// Brings the session back, unless another proxy does or has done so.
-    async fn lead(&self) -> Brought {
-        let give_up = net::now() + WAIT_FOR_OTHERS;
-        loop {
-            // In this order: what is found then is what the last holder of the lease left.
-            let lease = match self.store().lease(&self.key).await {
-                Ok(lease) => lease,
-                Err(away) => return Brought::Landed(self.without_store(away)),
-            };
-            let Found { handshake, moved } = match self.store().find(&self.key).await {
-                Ok(found) => found,
-                Err(away) => return Brought::Landed(self.without_store(away)),
-            };
-            if let Some(moved) = moved.as_ref().filter(|moved| self.is_news(moved)) {
-                return Brought::Landed(Landed::At(Arc::clone(moved)));
-            }
-            let Some(handshake) = handshake else {
-                return Brought::Landed(Landed::Gone);
-            };
-            match lease {
-                Some(lease) => return self.repeat(lease, &handshake, moved.as_deref()).await,
-                None if net::now() >= give_up => return Brought::Landed(Landed::Unavailable),
-                None => net::sleep(LOOK_AGAIN).await,
-            }
-        }
-    }
-
     /// Whether the session is to be asked for there: not where it was not known, nor where all is lost.
-    fn is_news(&self, moved: &Arc<Moved>) -> bool {
+    pub(super) fn is_news(&self, moved: &Arc<Moved>) -> bool {
         let is_lost = |refusal: Refusal| {
             let stays_unknown = refusal == Refusal::UnknownCoordinate && self.stayed_unknown.get();
             refusal.is_loss() || stays_unknown
@@ -261,75 +190,14 @@ impl Renewal<'_> {
 
     /// Whether the request was sent there already, and the session was not known. The next move may be to an equal
     /// place: there are servers that count their sessions, from one at each start.
-    fn has_followed(&self, moved: &Arc<Moved>) -> bool {
+    pub(super) fn has_followed(&self, moved: &Arc<Moved>) -> bool {
         let followed = self.followed.borrow();
         followed
             .as_ref()
             .is_some_and(|followed| Arc::ptr_eq(followed, moved))
     }
 
-    /// Repeats the handshake, at another backend if the first fails. `moved` is where the session was, if it was
-    /// not where its pin says.
-    async fn repeat(&self, lease: Lease, handshake: &Handshake, moved: Option<&Moved>) -> Brought {
-        let from = moved.map_or_else(|| self.pinned_to(), |moved| Some(moved.coordinate));
-        let mut tried = Vec::from_iter(from.and_then(|from| self.lost_member(from)));
-        for _ in 0..ATTEMPTS {
-            let random = self.proxy.random.borrow_mut().u64(..);
-            let limit = self.table.limits.sessions_per_backend;
-            let Ok(decision) = router::place(self.pool, random, &tried, limit) else {
-                break;
-            };
-            tried.push(decision.member);
-            let opened = net::within(HANDSHAKE_TIME, self.open(decision, handshake)).await;
-            match opened.unwrap_or(Opened::Failed) {
-                Opened::Session(member, session) => {
-                    let landed = self.settle(lease, from, member, session).await;
-                    return Brought::Landed(landed);
-                }
-                Opened::Denied(denied) => return Brought::Denied(denied),
-                Opened::Rejected => return Brought::Landed(Landed::Gone),
-                Opened::Failed => {}
-            }
-        }
-        Brought::Landed(Landed::Unavailable)
-    }
-
-    /// Writes down where the session is now.
-    async fn settle(
-        &self,
-        lease: Lease,
-        from: Option<Coordinate>,
-        member: Member,
-        session: ServerSessionId,
-    ) -> Landed {
-        let moved = Moved {
-            coordinate: self.pool.coordinate_for(member, session.as_bytes()),
-            session,
-        };
-        let moved = match lease.moved(moved).await {
-            Ok(Some(moved)) => moved,
-            Ok(None) => {
-                // It was ended meanwhile, or our lease had run out, and another proxy was as slow.
-                return match self.store().find(&self.key).await {
-                    Ok(found) => found.moved.map_or(Landed::Gone, Landed::At),
-                    Err(away) => self.without_store(away),
-                };
-            }
-            Err(away) => return self.without_store(away),
-        };
-        let entry = self.pool.entry(member);
-        self.proxy.renewals.count();
-        let from = from.and_then(|from| self.pool.name_at(from));
-        tracing::info!(
-            session = %self.table.keys.log_hash(self.own()),
-            from = from.map(tracing::field::display),
-            to = %entry.backend.name,
-            "session reinitialized: its server has forgotten all but the handshake"
-        );
-        Landed::At(moved)
-    }
-
-    fn without_store(&self, away: Away) -> Landed {
+    pub(super) fn without_store(&self, away: Away) -> Landed {
         if self.is_worth_waiting(away) {
             Landed::Unavailable
         } else {
@@ -393,26 +261,16 @@ impl Renewal<'_> {
         [Method::POST, Method::GET].contains(&self.head.method)
     }
 
-    fn pin(&self) -> Option<Pin<'_>> {
+    pub(super) fn pin(&self) -> Option<Pin<'_>> {
         Pin::parse(Kind::Session, self.id.as_bytes())
     }
 
     /// What the backend that issued the session called it: the log knows it by this.
-    fn own(&self) -> &[u8] {
+    pub(super) fn own(&self) -> &[u8] {
         self.pin().map_or(self.id.as_bytes(), |pin| pin.string)
     }
 
-    fn pinned_to(&self) -> Option<Coordinate> {
-        self.pin().map(|pin| pin.coordinate)
-    }
-
-    /// The backend at this place, if it is lost and still known.
-    fn lost_member(&self, at: Coordinate) -> Option<Member> {
-        let member = self.pool.exact(at)?;
-        (self.pool.entry(member).vital == Vital::Lost).then_some(member)
-    }
-
-    fn store(&self) -> &Store {
+    pub(super) fn store(&self) -> &Store {
         &self.proxy.renewals.store
     }
 }

@@ -99,6 +99,23 @@ fn not_found_at_last(address: SocketAddr, id: &str) {
     });
 }
 
+/// A proxy that knows `backend` alone: when it has seen the session's place for longer than its grace, and never on its
+/// list, the session goes on there.
+fn goes_on_after_its_grace((name, backend): (&str, &Backend), redis: &Redis, id: &str) -> Pinring {
+    let backends = listing(&[(name, backend, "")]);
+    let pinring = one(
+        &format!("{backends}[pool]\nunknown_grace = \"1s\"\n"),
+        redis,
+    );
+    assert_eq!(call(pinring.address(), id).reason(), "unknown_coordinate");
+    let answer = call(pinring.address(), id);
+    assert_eq!(
+        (&*answer.text(), mark(&answer)),
+        (&*format!("{name}:1"), Some("reinitialized"))
+    );
+    pinring
+}
+
 #[test]
 fn requests_of_one_session_at_two_proxies_cause_one_handshake() {
     let redis = Redis::start();
@@ -158,17 +175,7 @@ fn after_a_restart_a_session_of_a_backend_that_is_long_gone_goes_on_when_its_gra
     let id = open_at("a", first.address());
     recorded(&redis, handshakes(&a) + handshakes(&b));
     drop((a, first));
-    let backends = listing(&[("b", &b, "")]);
-    let again = one(
-        &format!("{backends}[pool]\nunknown_grace = \"1s\"\n"),
-        &redis,
-    );
-    assert_eq!(call(again.address(), &id).reason(), "unknown_coordinate");
-    let answer = call(again.address(), &id);
-    assert_eq!(
-        (&*answer.text(), mark(&answer)),
-        ("b:1", Some("reinitialized"))
-    );
+    let _again = goes_on_after_its_grace(("b", &b), &redis, &id);
 }
 
 #[test]
@@ -185,17 +192,7 @@ fn a_session_whose_new_place_stays_unknown_here_goes_on_when_its_grace_is_over()
     drop(a);
     assert_eq!(call_until_lost(first.address(), &id).text(), "b:1");
     drop(first);
-    let backends = listing(&[("c", &c, "")]);
-    let again = one(
-        &format!("{backends}[pool]\nunknown_grace = \"1s\"\n"),
-        &redis,
-    );
-    assert_eq!(call(again.address(), &id).reason(), "unknown_coordinate");
-    let answer = call(again.address(), &id);
-    assert_eq!(
-        (&*answer.text(), mark(&answer)),
-        ("c:1", Some("reinitialized"))
-    );
+    let again = goes_on_after_its_grace(("c", &c), &redis, &id);
     assert_eq!(call(again.address(), &id).text(), "c:2");
 }
 

@@ -93,7 +93,7 @@ pub(crate) struct Client {
 impl Client {
     /// Connects.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(address).unwrap())
+        Self::on(TcpStream::connect(address).unwrap())
     }
 
     /// Connects from another address of this machine.
@@ -101,10 +101,11 @@ impl Client {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
         socket.connect(&address.into()).unwrap();
-        Self::over(socket.into())
+        Self::on(socket.into())
     }
 
-    fn over(stream: TcpStream) -> Self {
+    /// A connection that is there.
+    pub(crate) fn on(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self {

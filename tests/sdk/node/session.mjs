@@ -1,11 +1,12 @@
-// One session of the TypeScript SDK's client, watched from below: the HTTP requests that the SDK makes for it.
+// One session of the TypeScript SDK's client, watched from below: the HTTP requests that the SDK makes for it. Pages run
+// it too, so nothing here is Node's alone.
 
-import { setTimeout as delay } from 'node:timers/promises';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 import { ElicitRequestSchema, LoggingMessageNotificationSchema } from '@modelcontextprotocol/sdk/types.js';
 
 const DEADLINE_MS = 20_000;
+const delay = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 export async function until(holds, what) {
   const deadline = Date.now() + DEADLINE_MS;

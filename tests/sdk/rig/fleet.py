@@ -12,6 +12,7 @@ from rig.process import Process
 SERVERS = {
     "node": [NODE, str(SDK / "node/server.mjs")],
     "python": [PYTHON, str(SDK / "python/server.py")],
+    "oauth": [PYTHON, str(SDK / "python/oauth_server.py")],
     "conformance": [NODE, str(SDK / "node/conformance-server.mjs")],
     # These serve both eras.
     "node-v2": [NODE, str(V2 / "node/server.mjs")],

@@ -18,6 +18,9 @@ V2 = SDK / "v2"
 """The SDKs' second versions, which exclude the first ones: modules and environment of their own, the same Node."""
 
 PYTHON_V2 = str(V2 / ".venv/bin/python")
+BROWSER = SDK / "browser"
+"""What drives a browser; pages are put together from the modules of the other two."""
+
 CONFORMANCE_V2 = str(V2 / "node/node_modules/@modelcontextprotocol/conformance/dist/index.js")
 CONFORMANCE = str(NODE_MODULES / "@modelcontextprotocol/conformance/dist/index.js")
 EVERYTHING = str(NODE_MODULES / "@modelcontextprotocol/server-everything/dist/index.js")

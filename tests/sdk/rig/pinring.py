@@ -38,9 +38,16 @@ draining = {draining}
 class Pinring:
     """One pinring process with its configuration file. It keeps its port over restarts."""
 
-    def __init__(self, replicas: Iterable[Replica], drain: str = "20s", extra: str = "", comment: str = "25s") -> None:
+    def __init__(
+        self,
+        replicas: Iterable[Replica],
+        drain: str = "20s",
+        extra: str = "",
+        comment: str = "25s",
+        port: int | None = None,
+    ) -> None:
         """`extra` are further lines of the file, of [affinity] at first."""
-        self.port = free_port()
+        self.port = port or free_port()
         self._drain_time = drain
         self.extra, self.comment = extra, comment
         self._directory = tempfile.TemporaryDirectory(prefix="pinring-sdk-")

@@ -54,6 +54,7 @@ class FastClient:
 
     def __init__(self, mode: str, url: str, watched: Watched) -> None:
         import fastmcp
+        import fastmcp_tasks  # noqa: F401 (with it, clients take part in tasks)
         from fastmcp.client.transports import StreamableHttpTransport
 
         def factory(**options) -> httpx2.AsyncClient:
@@ -103,7 +104,24 @@ async def rounds(client, index: int) -> dict:
         return {"index": index, "error": str(error)}
 
 
-SCENARIOS = {"tour": tour, "rounds": rounds}
+async def tasks(client, index: int) -> dict:
+    """Calls that run as tasks, of FastMCP alone: one that its client waits for, one that asks it something, and one that
+    it cancels. A task that is not found is an answer too."""
+    from fastmcp_tasks.client import call_tool_task
+
+    try:
+        awaited = await call(client, "work", {"gap_ms": 100})
+        asked = await call(client, "work_with", {"question": f"who is {index}"})
+        task = await call_tool_task(client.client, "work_for_ever")
+        statuses = [(await task.status()).status]
+        await task.cancel()
+        statuses.append((await task.wait(timeout=10)).status)
+        return {"awaited": awaited, "asked": asked, "cancelled": statuses, "id": task.task_id}
+    except Exception as error:
+        return {"error": str(error)}
+
+
+SCENARIOS = {"tour": tour, "rounds": rounds, "tasks": tasks}
 
 
 async def run(kind: str, scenario: str, mode: str, url: str, index: int) -> dict:

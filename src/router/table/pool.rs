@@ -1,0 +1,225 @@
+//! The backends of one pool as the table knows them, and where on its rings they are.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::{
+    backend::{Backend, BackendId, Name},
+    config::{self, Placement},
+    health::Vital,
+    ring::{Coordinate, Member, Nodes, Ring, hash},
+    router::placement::{Candidate, Candidates, Load},
+};
+
+/// A backend as the table knows it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// What connections to it are kept by.
+    pub id: BackendId,
+    /// Its name, address, weight and admission.
+    pub backend: Backend,
+    /// Its virtual nodes.
+    pub nodes: Arc<Nodes>,
+    /// What it has to do.
+    pub load: Arc<Load>,
+    /// How it stands to the list of backends.
+    pub standing: Standing,
+    /// Whether it was drained and what it held is lost.
+    pub drained: bool,
+    /// How well it is.
+    pub vital: Vital,
+    /// Whether it was ever lost in the life of this process, or is: its sessions may be elsewhere.
+    pub was_lost: bool,
+    /// Whether it is to be told when it answers: see [`crate::health::State::wants_good_news`].
+    pub wants_good_news: bool,
+    /// Since when no connection could be made to it.
+    pub down_since: Option<Instant>,
+}
+
+/// How a backend stands to the list of backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// On the list, and other proxies will have noticed.
+    Listed,
+    /// On the list for so short a time that other proxies may not know it.
+    Joining,
+    /// No longer on the list; its pins are still tried.
+    Departed,
+}
+
+/// The backends that serve one host and path.
+#[derive(Debug)]
+pub struct Pool {
+    /// Its name, what it matches, and its options.
+    pub options: config::Pool,
+    entries: Vec<Entry>,
+    /// All that are known: listed, joining, departed.
+    exact: Ring,
+    /// Those on the list past their `join_delay`, draining ones included: where ids without a pin are.
+    unpinned: Ring,
+    /// Those that take new work.
+    candidates: Candidates,
+    /// Those of them that come first: none, unless placement is local-first.
+    local: Candidates,
+    /// Those whose time after departure has run out.
+    lost: Option<Ring>,
+    lost_nodes: Vec<Arc<Nodes>>,
+}
+
+impl Pool {
+    /// Builds a pool of `entries`, of which the configuration has at least one. `lost` are those that
+    /// were known and are gone for good.
+    ///
+    /// # Panics
+    ///
+    /// If `entries` is empty, which the configuration's check rules out.
+    #[must_use]
+    pub fn new(options: config::Pool, entries: Vec<Entry>, lost: &[Arc<Nodes>]) -> Self {
+        let ring_of = |wanted: &dyn Fn(&Entry) -> bool| {
+            Ring::try_new(
+                (0..)
+                    .zip(&entries)
+                    .filter(|(_, entry)| wanted(entry))
+                    .map(|(member, entry)| (member, &*entry.nodes)),
+            )
+        };
+        let exact = ring_of(&|_| true).expect("a pool has at least one backend");
+        let settled = |entry: &Entry| entry.standing == Standing::Listed;
+        let listed = |entry: &Entry| entry.standing != Standing::Departed;
+        // When the whole list is new, waiting for other proxies would be an outage.
+        let unpinned = ring_of(&settled)
+            .or_else(|| ring_of(&listed))
+            .unwrap_or_else(|| exact.clone());
+        let open = |wanted: &dyn Fn(&Entry) -> bool| -> Candidates {
+            let open = |entry: &Entry| {
+                wanted(entry) && entry.backend.admission == crate::backend::Admission::Open
+            };
+            (0..)
+                .zip(&entries)
+                .filter(|(_, entry)| open(entry))
+                .map(|(member, entry)| entry.candidate(member))
+                .collect()
+        };
+        let healthy = |entry: &Entry| entry.vital == Vital::Healthy;
+        // Health never takes the last one out: who is down is found out by trying.
+        let ranks: [&dyn Fn(&Entry) -> bool; 4] = [
+            &|entry| settled(entry) && healthy(entry),
+            &|entry| listed(entry) && healthy(entry),
+            &settled,
+            &listed,
+        ];
+        let candidates = ranks
+            .into_iter()
+            .map(open)
+            .find(|found| !found.is_empty())
+            .unwrap_or_default();
+        let is_local = |entry: &Entry| {
+            options.placement == Placement::LocalFirst
+                && settled(entry)
+                && healthy(entry)
+                && options
+                    .local
+                    .as_ref()
+                    .is_some_and(|local| local.is(&entry.backend))
+        };
+        let local = open(&is_local);
+        let lost_nodes = lost.to_vec();
+        let lost = Ring::try_new((0..).zip(lost.iter().map(|nodes| &**nodes)));
+        Self {
+            options,
+            lost_nodes,
+            exact,
+            unpinned,
+            candidates,
+            local,
+            lost,
+            entries,
+        }
+    }
+
+    /// One of its backends.
+    #[must_use]
+    pub fn entry(&self, member: Member) -> &Entry {
+        &self.entries[member as usize]
+    }
+
+    /// All its backends.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The backend that has a virtual node at exactly this position.
+    #[must_use]
+    pub fn exact(&self, coordinate: Coordinate) -> Option<Member> {
+        self.exact.exact(coordinate)
+    }
+
+    /// The coordinate that a string of this member is pinned to.
+    #[must_use]
+    pub fn coordinate_for(&self, member: Member, string: &[u8]) -> Coordinate {
+        self.exact
+            .coordinate_for(member, &self.entry(member).nodes, string)
+    }
+
+    /// The first at or after this position that takes new work, was not tried, and is healthy if anybody is.
+    #[must_use]
+    pub fn successor(&self, position: Coordinate, tried: &[Member]) -> Option<Member> {
+        let takes_work =
+            |member: &Member| !tried.contains(member) && self.candidates.contains(*member);
+        self.exact.walk(position).find(takes_work)
+    }
+
+    /// Whether a backend with this virtual node was here and is gone for good.
+    #[must_use]
+    pub fn has_lost(&self, coordinate: Coordinate) -> bool {
+        self.lost
+            .as_ref()
+            .is_some_and(|lost| lost.exact(coordinate).is_some())
+    }
+
+    /// The name of the backend that has, or had, a virtual node at exactly this position.
+    #[must_use]
+    pub fn name_at(&self, coordinate: Coordinate) -> Option<&Name> {
+        if let Some(member) = self.exact(coordinate) {
+            return Some(&self.entry(member).backend.name);
+        }
+        let gone = self.lost.as_ref()?.exact(coordinate)?;
+        Some(self.lost_nodes[gone as usize].name())
+    }
+
+    /// The backend that an id without a pin belongs to.
+    #[must_use]
+    pub fn unpinned_owner(&self, position: Coordinate) -> Member {
+        self.unpinned.successor(position)
+    }
+
+    /// The backends that take new work.
+    #[must_use]
+    pub fn candidates(&self) -> &Candidates {
+        &self.candidates
+    }
+
+    /// Those of them that are asked before the others.
+    #[must_use]
+    pub fn local(&self) -> &Candidates {
+        &self.local
+    }
+
+    /// The first on the ring from the pool's name on that takes new work and was not tried: the same in
+    /// every proxy with the same list.
+    #[must_use]
+    pub fn home(&self, tried: &[Member]) -> Option<Member> {
+        let position = hash::position(self.options.name.as_bytes());
+        self.successor(position, tried)
+    }
+}
+
+impl Entry {
+    fn candidate(&self, member: Member) -> Candidate {
+        Candidate {
+            member,
+            weight: self.backend.weight,
+            load: Arc::clone(&self.load),
+        }
+    }
+}
