@@ -23,8 +23,8 @@ pub(super) struct Asked {
     pub(super) endpoint: Option<PinnedQuery>,
     /// The Host of a GET whose stream may begin with `endpoint`.
     pub(super) may_open: Option<HeaderValue>,
-    /// Who asks, where sessions are counted by it.
-    pub(super) credential: Option<Credential>,
+    /// Who asks, where sessions are counted by it. In a box: few limit that.
+    pub(super) credential: Option<Box<Credential>>,
     /// Who asks, where sessions are bound to it: set when its pool is known.
     pub(super) asker: Asker,
 }
@@ -66,7 +66,8 @@ impl Asked {
                 .limits
                 .sessions_per_principal
                 .as_ref()
-                .and_then(|limit| limit.by.credential(&head.headers, client)),
+                .and_then(|limit| limit.by.credential(&head.headers, client))
+                .map(Box::new),
             asker: Asker::Anybody,
         }
     }
@@ -74,7 +75,7 @@ impl Asked {
     /// Who asks, and how many sessions he may have; `None` where nobody counts, or nothing tells.
     pub(super) fn owner(&self, table: &RoutingTable) -> Option<(&Credential, NonZeroU32, Owner)> {
         let limit = table.limits.sessions_per_principal.as_ref()?;
-        let credential = self.credential.as_ref()?;
+        let credential = self.credential.as_deref()?;
         let principal = limit.by.principal(credential)?;
         let owner = Owner::of(&principal.digest(&limit.by));
         Some((credential, limit.most, owner))
