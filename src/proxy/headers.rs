@@ -3,6 +3,7 @@
 //!
 //! Third and fifth of the six phases. Pure. What is refused before is in `inspect`.
 
+mod forwarded;
 mod inspect;
 mod target;
 
@@ -13,8 +14,11 @@ use http::{
     uri::PathAndQuery,
 };
 
-pub use self::inspect::{Ambiguous, MAX_TARGET, Scan, TooLarge, check_size, host_of, scan};
 use self::inspect::{is_plainly_framed, nominated, stops_here};
+pub use self::{
+    forwarded::Forwarded,
+    inspect::{Ambiguous, MAX_TARGET, Scan, TooLarge, check_size, host_of, scan},
+};
 use crate::{
     config::{HostHeader, PathPrefix},
     mcp::{
@@ -24,11 +28,6 @@ use crate::{
     router::table,
 };
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-
 /// The document about a protected resource (RFC 9728, section 3).
 const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
 
@@ -36,7 +35,7 @@ const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
 pub fn to_backend(
     head: &mut Parts,
     scan: &Scan,
-    forwarded_for: &HeaderValue,
+    forwarded: Forwarded<'_>,
     strip: Option<&PathPrefix>,
     session: Option<ServerSessionId>,
 ) {
@@ -56,11 +55,10 @@ pub fn to_backend(
         // What hyper has let through is a length.
         let _is_one = settle_length(&mut head.headers);
     }
-    head.headers.insert(FORWARDED_FOR, forwarded_for.clone());
-    head.headers
-        .insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
-    if let Some(host) = head.headers.get(header::HOST).cloned() {
-        head.headers.insert(FORWARDED_HOST, host);
+    if scan.by_trusted {
+        forwarded.add(&mut head.headers);
+    } else {
+        forwarded.tell(&mut head.headers);
     }
     match session {
         Some(id) => drop(head.headers.insert(era::SESSION_ID, id.into_value())),
@@ -68,8 +66,11 @@ pub fn to_backend(
     }
     let stripped = strip.and_then(|prefix| {
         let path = stripped(head.uri.path_and_query()?.as_str(), prefix)?;
-        let value = HeaderValue::from_str(prefix.as_str()).ok()?;
-        head.headers.insert(FORWARDED_PREFIX, value);
+        let before = head.headers.get(forwarded::PREFIX); // of a trusted proxy, which has taken that off
+        let before = before.map_or(&b""[..], HeaderValue::as_bytes);
+        let all = [before, prefix.as_str().as_bytes()].concat();
+        head.headers
+            .insert(forwarded::PREFIX, HeaderValue::from_bytes(&all).ok()?);
         Some(path)
     });
     head.uri = target(std::mem::take(&mut head.uri), stripped.as_deref());

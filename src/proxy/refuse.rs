@@ -15,7 +15,7 @@ impl Arrival {
         if let Some(unread) = self.body.filter(|_| !self.waits_for_continue) {
             body::discard(unread);
         }
-        let (peer, exchange) = (self.peer, self.exchange);
+        let (client, exchange) = (self.client.address, self.exchange);
         let goes_on = self.message_id.as_ref().is_some_and(|id| id.is_kept());
         let id = self.message_id.and_then(|id| id.known());
         let verdict = error.verdict();
@@ -37,10 +37,11 @@ impl Arrival {
             | ProxyError::Refused(_)
             | ProxyError::StayedUnknown(_)
             | ProxyError::SessionForgotten
+            | ProxyError::Unidentified
             | ProxyError::BodiesFull
             | ProxyError::NotReinitialized
             | ProxyError::Drained => {
-                tracing::debug!(%peer, reason = verdict.reason, error = chain(error), "refused");
+                tracing::debug!(%client, reason = verdict.reason, error = chain(error), "refused");
             }
         }
         let mut response = error.response(id.as_ref());

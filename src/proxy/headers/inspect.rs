@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 use http::{HeaderMap, HeaderName, Method, Version, header, request::Parts};
 
-use super::target;
+use super::{forwarded::PROTO, target};
 use crate::{config::Limits, mcp::era};
 
 /// Why a request's head is refused: servers would not agree about what it means.
@@ -101,14 +101,25 @@ pub fn check_size(head: &Parts, limits: &Limits) -> Result<(), TooLarge> {
 pub struct Scan {
     /// Headers that stop here.
     pub(super) stop: Vec<HeaderName>,
+    /// Whether a trusted proxy has sent them.
+    pub(super) by_trusted: bool,
 }
 
-/// Looks once over all header names: what stops here, and what is ambiguous.
+impl Scan {
+    /// Whether the client has said what scheme it uses, and is not believed.
+    #[must_use]
+    pub fn drops_scheme(&self) -> bool {
+        self.stop.contains(&PROTO)
+    }
+}
+
+/// Looks once over all header names: what stops here, and what is ambiguous. What a trusted proxy says of clients goes
+/// on.
 ///
 /// # Errors
 ///
 /// When servers would not agree about what the head means.
-pub fn scan(head: &Parts) -> Result<Scan, Ambiguous> {
+pub fn scan(head: &Parts, by_trusted: bool) -> Result<Scan, Ambiguous> {
     if head.method == Method::CONNECT {
         return Err(Ambiguous::Connect);
     }
@@ -124,7 +135,7 @@ pub fn scan(head: &Parts) -> Result<Scan, Ambiguous> {
     }
     let mut stop = Vec::new();
     for name in head.headers.keys() {
-        if stops_here(name) || is_forwarded(name) {
+        if stops_here(name) || (is_forwarded(name) && !by_trusted) {
             stop.push(name.clone());
         } else if name.as_str().contains('_') && is_twin(name) {
             return Err(Ambiguous::Underscore(name.clone()));
@@ -132,7 +143,7 @@ pub fn scan(head: &Parts) -> Result<Scan, Ambiguous> {
     }
     nominated(&head.headers, &mut stop)?;
     check_single(&head.headers)?;
-    Ok(Scan { stop })
+    Ok(Scan { stop, by_trusted })
 }
 
 /// Servers take the first of several, the last, or all of them joined. Several session ids and versions are told
