@@ -16,6 +16,7 @@ mod cors;
 mod fault;
 mod file;
 mod filter;
+mod listen;
 mod local;
 mod notes;
 mod origins;
@@ -43,6 +44,7 @@ pub use self::{
     cors::Cors,
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
+    listen::ListenStreams,
     local::Local,
     origins::{InvalidOrigin, Origins},
     overrides::{Given, Overrides, SECRET_VARIABLE},
@@ -254,6 +256,8 @@ pub struct Pool {
     pub normalize_lost_session: bool,
     /// Whether the bodies of 2026-07-28 are looked into, so that request states and tasks come home.
     pub read_bodies: bool,
+    /// How many backends one `subscriptions/listen` hears.
+    pub listen_streams: ListenStreams,
     /// What decides where a request of 2026-07-28 goes that refers to nothing: the first that is there. Empty: load.
     pub stateless_affinity: Vec<AffinityKey>,
     /// Which backend gets new work.

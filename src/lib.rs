@@ -48,12 +48,13 @@
 //! | `mcp::era` | P | revisions and header names, with their specification sections | - |
 //! | `mcp::initialize` | P | the handshake of a session: what of it can be repeated, and its reply | - |
 //! | `mcp::jsonrpc` | P | the body of an error of pinring's own | - |
+//! | `mcp::listen` | P | the request and the messages of `subscriptions/listen`, as far as several servers are one to its client | - |
 //! | `mcp::loss` | P | recognises what servers say of a session that they do not know | mcp::sse |
 //! | `mcp::sentinel` | P | values of mirrored headers, plain or in base64 | - |
 //! | `mcp::modern` | P | a request without sessions: where it may hold carriers, and which | mcp |
 //! | `mcp::session` | P | session ids of the two sides as two checked, redacted types | - |
 //! | `mcp::splice` | P | finds the carriers in bodies and splices them, every other byte untouched | - |
-//! | `mcp::sse` | P | where one event of a stream ends | - |
+//! | `mcp::sse` | P | where one event of a stream ends, and the next begins | - |
 //! | `net` | I | all sockets, timers and clocks | - |
 //! | `net::simulated` | I | machines, links and clocks for `tests/sim`, in the place of the real ones | net |
 //! | `observe` | I | the access log's line and the log's set-up; takes plain values | net |
@@ -65,6 +66,8 @@
 //! | `proxy::cors` | P | whose web pages may ask, and what browsers are told of answers | config |
 //! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | mcp, router, upstream, proxy |
 //! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | config, identity::trusted, mcp, router::table |
+//! | `proxy::listen` | I | one `subscriptions/listen` at every backend of a pool, merged | backend, config, health, mcp, mcp::listen, mcp::splice, mcp::sse, net, observe, proxy, proxy::carriers, ring, router, router::placement, router::table, sessions, shutdown, upstream |
+//! | `proxy::listen::merge` | P | what leaves of what several backends say | mcp::listen, mcp::sse |
 //! | `proxy::reinitialize` | I | repeats the recorded handshake of a lost session elsewhere and sends the request again | config, health, mcp, mcp::initialize, mcp::session, mcp::sse, net, observe, pin, proxy, ring, router, router::table, sessions, sessions::store, upstream |
 //! | `proxy::unknown` | I | waits and counts for pins that cannot be judged yet | mcp::session, net, ring::hash, router, proxy |
 //! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table, sessions, shutdown, upstream::names |

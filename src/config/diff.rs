@@ -274,6 +274,7 @@ fn options(pool: &Pool) -> Listing {
         session_idle,
         normalize_lost_session,
         read_bodies,
+        listen_streams,
         stateless_affinity,
         placement,
         local,
@@ -305,6 +306,7 @@ fn options(pool: &Pool) -> Listing {
         ("session_idle", format_duration(*session_idle)),
         ("normalize_lost_session", normalize_lost_session.to_string()),
         ("read_bodies", read_bodies.to_string()),
+        ("listen_streams", listen_streams.to_string()),
         ("stateless_affinity", format!("{affinity:?}")),
         ("placement", placement.to_string()),
         (

@@ -10,7 +10,7 @@ use super::{
     check::{SECOND, UP_TO_A_DAY, WEEK, World},
     fault::Spot,
     file::Report,
-    local,
+    listen, local,
     overrides::Given,
     section::Section,
 };
@@ -211,6 +211,7 @@ impl Reader<'_> {
         } else {
             Unpinned::Reject // the ring would be a way around the tag
         };
+        let read_bodies = section.bool("read_bodies").unwrap_or(true);
         let pool = Pool {
             name: name.to_owned(),
             strip_prefix: self.strip_prefix(section, &matcher.path),
@@ -232,14 +233,14 @@ impl Reader<'_> {
             session_idle: affinity.session_idle.unwrap_or(DEFAULT_SESSION_IDLE),
             normalize_lost_session: section.bool("normalize_lost_session").unwrap_or(false),
             stateless_affinity: affinity::read(section, self.identities.principal),
-            read_bodies: section.bool("read_bodies").unwrap_or(true),
+            read_bodies,
+            listen_streams: listen::read(section, read_bodies),
             placement,
             local,
             probe_path: self.probe_path(section),
             probe_status: self.probe_status(section),
             backends: Vec::new(),
         };
-        section.not_yet("listen_streams", Some("\"one\""));
         section.not_yet("http2", Some("false"));
         pool
     }

@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, rc::Rc};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request};
 use hyper::body::Body as _;
 
@@ -27,8 +28,9 @@ use crate::{
     pin::{PIN_LEN, TEXT_LEN},
     ring::Member,
     router::{
+        asker::Asker,
         carriers::{self, Says},
-        table::Pool,
+        table::{Pool, Snapshot},
     },
 };
 
@@ -67,11 +69,13 @@ impl Carrying {
     ) -> Result<Option<Box<Self>>, ProxyError> {
         let may_be_read = pool.is_some_and(|pool| pool.options.read_bodies);
         match modern.carries {
-            Carries::InBody | Carries::InBodyAndName if may_be_read => {
+            Carries::InBody | Carries::InFilter | Carries::InBodyAndName if may_be_read => {
                 let read = Box::pin(Self::read(modern, headers, body(), most, budget));
                 Ok(Some(Box::new(read.await?)))
             }
-            Carries::Nothing | Carries::InBody | Carries::InBodyAndName => Ok(None),
+            Carries::Nothing | Carries::InBody | Carries::InFilter | Carries::InBodyAndName => {
+                Ok(None)
+            }
         }
     }
 
@@ -100,11 +104,31 @@ impl Carrying {
         Ok(Self { carries, body })
     }
 
-    /// The id of the request.
-    pub(super) fn message_id(&self) -> MessageId {
+    /// The body of a `subscriptions/listen`, if it was read.
+    pub(super) fn filter(&self) -> Option<&Bytes> {
+        match (self.carries, &self.body) {
+            (Carries::InFilter, Body::Read(read, _)) => Some(read.body()),
+            (Carries::InFilter, Body::Longer(_))
+            | (Carries::Nothing | Carries::InBody | Carries::InBodyAndName, _) => None,
+        }
+    }
+
+    /// What is held of the body, for those who keep it.
+    pub(super) fn into_held(self) -> Held {
+        match self.body {
+            Body::Read(_, held) => held,
+            Body::Longer(_) => Held::default(),
+        }
+    }
+
+    /// The id of the request, if it has been read and has one.
+    pub(super) fn message_id(&self) -> Option<Box<MessageId>> {
         match &self.body {
-            Body::Read(read, _) => MessageId::Read(read.id().and_then(Id::try_new)),
-            Body::Longer(_) => MessageId::Unread,
+            Body::Read(read, _) => {
+                let id = Id::try_new(read.id()?)?;
+                Some(Box::new(MessageId::Read(id)))
+            }
+            Body::Longer(_) => None,
         }
     }
 
@@ -160,7 +184,7 @@ impl Carrying {
 /// The task that `Mcp-Name` names.
 fn named(carries: Carries, headers: &HeaderMap) -> Option<Carried> {
     match carries {
-        Carries::Nothing | Carries::InBody => None,
+        Carries::Nothing | Carries::InBody | Carries::InFilter => None,
         Carries::InBodyAndName => {
             let name = sentinel::decode(headers.get(era::NAME)?.as_bytes())?;
             Some(Carried {
@@ -194,7 +218,14 @@ impl Delivery<'_> {
         let length = body.size_hint().exact();
         let budget = self.proxy.bodies.up_to(self.table.limits.body_bytes_total);
         let mut held = Held::default();
-        let mut carriers = body::Carriers::new(form, self.mint(delivered.member, tasks));
+        let mint = mint(
+            self.table,
+            self.pool,
+            &self.asked.asker,
+            delivered.member,
+            tasks,
+        );
+        let mut carriers = body::Carriers::new(form, mint);
         if length.is_some_and(|length| length <= MOST_COLLECTED as u64)
             && let Some(whole) = delivered
                 .read_whole(MOST_COLLECTED, |more| held.take(more, budget))
@@ -215,26 +246,30 @@ impl Delivery<'_> {
         delivered.carriers = Some(Box::new(carriers));
         Ok(())
     }
+}
 
-    /// What pins the strings of this backend.
-    fn mint(&self, member: Member, tasks: Tasks) -> body::Mint {
-        let (index, table) = (self.table.index_of(self.pool), Rc::clone(self.table));
-        let asker = self.asked.asker.clone();
-        Box::new(move |carrier, own| {
-            if carrier == Carrier::Task
-                && let Some(pin) = tasks.get(own)
-            {
-                return Some(*pin);
-            }
-            let coordinate = table.pools[index].coordinate_for(member, own.as_bytes());
-            let kind = carriers::kind(carrier);
-            let binding = asker.binding();
-            let text = table.keys.mint(kind, coordinate, binding, own.as_bytes());
-            let mut pin = [b'-'; PIN_LEN];
-            pin[PIN_LEN - TEXT_LEN..].copy_from_slice(&text);
-            Some(pin)
-        })
-    }
+/// What pins the strings of this backend for the one who asks.
+pub(super) fn mint(
+    table: &Snapshot,
+    pool: &Pool,
+    asker: &Asker,
+    member: Member,
+    tasks: Tasks,
+) -> body::Mint {
+    let (index, table, asker) = (table.index_of(pool), Rc::clone(table), asker.clone());
+    Box::new(move |carrier, own| {
+        if carrier == Carrier::Task
+            && let Some(pin) = tasks.get(own)
+        {
+            return Some(*pin);
+        }
+        let coordinate = table.pools[index].coordinate_for(member, own.as_bytes());
+        let (kind, binding) = (carriers::kind(carrier), asker.binding());
+        let text = table.keys.mint(kind, coordinate, binding, own.as_bytes());
+        let mut pin = [b'-'; PIN_LEN];
+        pin[PIN_LEN - TEXT_LEN..].copy_from_slice(&text);
+        Some(pin)
+    })
 }
 
 /// How a body is to be read, if it can hold carriers.

@@ -193,6 +193,12 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// The last table that was seen here.
+    #[must_use]
+    pub fn seen(&self) -> Snapshot {
+        Rc::new(Arc::clone(&self.seen))
+    }
+
     /// Waits for a table that is newer than the last one seen here. Cancel safe.
     pub async fn next(&mut self) {
         loop {

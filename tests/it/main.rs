@@ -22,6 +22,7 @@ mod health;
 mod identity;
 mod knowing;
 mod limits;
+mod listen;
 mod logs;
 mod message_ids;
 mod misuse;

@@ -295,7 +295,6 @@ fn what_comes_later_is_refused_by_name() {
     for text in [
         "[server]\nprobes = \"0.0.0.0:9902\"",
         "[server]\nadmin_token = \"\"",
-        "[pool]\nlisten_streams = \"fan-out\"",
         "[pool]\nhttp2 = true",
         "\n[tls]",
         "\n[tracing]",
@@ -360,6 +359,22 @@ fn a_limit_by_nobody_says_what_to_write() {
         "{:?}",
         unused.notes
     );
+}
+
+#[test]
+fn streams_of_changes_are_merged_where_bodies_may_be_read() {
+    let streams = |text: &str| config(text).pools[0].listen_streams;
+    assert_eq!(streams(""), ListenStreams::One);
+    assert_eq!(
+        streams("[pool]\nlisten_streams = \"fan-out\""),
+        ListenStreams::FanOut
+    );
+    assert_eq!(
+        fault("[pool]\nlisten_streams = \"fan-out\"\nread_bodies = false"),
+        "2: pool.listen_streams: merges streams message by message, which read_bodies = false forbids; remove that, \
+         or write listen_streams = \"one\""
+    );
+    assert!(fault("[pool]\nlisten_streams = \"all\"").ends_with("write \"one\" or \"fan-out\""));
 }
 
 #[test]
