@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 use self::api::Fault;
 use crate::{
     config,
+    limits::{Connections, Reached},
     net::{
         self,
         unix::{self, Listener, Stream},
@@ -54,6 +55,7 @@ pub struct Admin {
     writer: Commander,
     claims: mpsc::Sender<Claim>,
     counters: Counters,
+    limits: (Connections, Reached),
     /// One process may take over at a time.
     claimed: Arc<Semaphore>,
 }
@@ -80,14 +82,20 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Answered = Result<Response<Full<Bytes>>, Fault>;
 
 impl Admin {
-    /// An admin that asks `writer`, tells what `counters` read, and gives on to `claims` who wants to take this
-    /// process's place.
+    /// An admin that asks `writer`, tells what `counters` read and how the `limits` stand, and gives on to `claims` who
+    /// wants to take this process's place.
     #[must_use]
-    pub fn new(writer: Commander, claims: mpsc::Sender<Claim>, counters: Counters) -> Self {
+    pub fn new(
+        writer: Commander,
+        claims: mpsc::Sender<Claim>,
+        counters: Counters,
+        limits: (Connections, Reached),
+    ) -> Self {
         Self {
             writer,
             claims,
             counters,
+            limits,
             claimed: Arc::new(Semaphore::new(1)),
         }
     }
@@ -136,6 +144,7 @@ impl Admin {
     async fn answer(&self, request: Request<Incoming>, user: Option<u32>) -> Answered {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/backends") => self.backends().await,
+            (&Method::GET, "/limits") => Ok(self.limits()),
             (&Method::POST, "/drain") => {
                 let wanted = read(request.into_body()).await?;
                 to_its_end(self.clone().drain(wanted, user)).await
@@ -145,7 +154,7 @@ impl Admin {
                 to_its_end(self.clone().undrain(wanted, user)).await
             }
             (&Method::POST, takeover::TARGET) => self.take_over(request),
-            (_, path @ "/backends") => Err(Fault::method(path, &Method::GET)),
+            (_, path @ ("/backends" | "/limits")) => Err(Fault::method(path, &Method::GET)),
             (_, path @ ("/drain" | "/undrain" | takeover::TARGET)) => {
                 Err(Fault::method(path, &Method::POST))
             }
@@ -162,6 +171,12 @@ impl Admin {
             counts: (self.counters.0)(),
         };
         Ok(api::json(StatusCode::OK, &backends))
+    }
+
+    fn limits(&self) -> Response<Full<Bytes>> {
+        let (connections, reached) = &self.limits;
+        let limits = api::Limits::of(connections.count(), reached);
+        api::json(StatusCode::OK, &limits)
     }
 
     /// Lets the connection become the one over which another process takes over.

@@ -9,6 +9,7 @@
 mod admin;
 mod control;
 mod error;
+mod socket;
 mod worker;
 
 use std::{io, net::SocketAddr};
@@ -19,13 +20,13 @@ use tokio::{
 };
 
 pub use self::error::StartError;
-use self::{admin::AdminSocket, control::Control, worker::Worker};
+use self::{admin::AdminSocket, control::Control, socket::Socket, worker::Worker};
 use crate::{
     admin::{Admin, Counters, api::Counts},
-    config::{self, Config, StoreUrl, source::Source},
+    config::{self, Config, Listen, StoreUrl, source::Source},
     health::probe,
-    listener::Connections,
-    net,
+    limits::{Connections, Reached},
+    net::{self, tls::Acceptor},
     proxy::{Alarms, Bodies, Renewals, Unknowns},
     reload::{
         Inputs, Reason, Reload,
@@ -44,7 +45,7 @@ use crate::{
 pub struct Bound {
     source: Source,
     config: Config,
-    sockets: Vec<net::Bound>,
+    sockets: Vec<Socket>,
     addresses: Vec<SocketAddr>,
     admin: Option<AdminSocket>,
     before: Option<Predecessor>,
@@ -67,21 +68,24 @@ impl Bound {
         } else {
             None
         };
-        let mut sockets = net::Bound::inherited().map_err(StartError::Inherited)?;
+        let listen = &config.server.listen;
+        let inherited = net::Bound::inherited().map_err(StartError::Inherited)?;
+        let inherited = inherited.into_iter();
+        let mut sockets = inherited
+            .map(|bound| Socket::inherited(bound, listen))
+            .collect::<io::Result<Vec<_>>>()?;
         if sockets.is_empty() {
-            for address in &config.server.listen {
-                let failed = |source| StartError::Bind {
-                    address: *address,
-                    source,
-                };
-                let passed = before.as_mut().and_then(|before| before.take(*address));
-                let socket = passed.map_or_else(|| net::Bound::bind(*address), Ok);
-                sockets.push(socket.map_err(failed)?);
+            for Listen { address, scheme } in listen.iter().copied() {
+                let failed = |source| StartError::Bind { address, source };
+                let passed = before.as_mut().and_then(|before| before.take(address));
+                let bound = passed.map_or_else(|| net::Bound::bind(address), Ok);
+                let bound = bound.map_err(failed)?;
+                sockets.push(Socket { bound, scheme });
             }
         }
         let addresses = sockets
             .iter()
-            .map(net::Bound::address)
+            .map(|socket| socket.bound.address())
             .collect::<io::Result<_>>()?;
         let admin = match &config.server.admin {
             None => None,
@@ -126,28 +130,30 @@ impl Bound {
     async fn serve(self) -> Result<(), StartError> {
         let mut signals = Signals::install()?;
         let threads = self.config.server.threads.get();
-        let (process, worker) = Process::new(self.source, self.config);
+        let (process, worker) = Process::new(self.source, self.config)?;
         let mut workers = Vec::new();
         for number in 0..threads {
             let sockets = self
                 .sockets
                 .iter()
-                .map(net::Bound::try_clone)
+                .map(Socket::try_clone)
                 .collect::<io::Result<_>>()?;
             workers.push(worker.clone().spawn(number, sockets)?);
         }
-        open_files(process.reload.config());
         drop(worker); // the trigger knows that all threads are done by their watchers being gone
         let (claims, claimed) = mpsc::channel(1);
         if let Some(before) = self.before {
             relieve(before);
         }
-        let admin = Admin::new(process.commander.clone(), claims, process.counters.clone());
+        let limits = (process.connections.clone(), process.reached.clone());
+        let counters = process.counters.clone();
+        let admin = Admin::new(process.commander.clone(), claims, counters, limits);
         // Its file is removed when all is over.
         let _admin = self.admin.map(|socket| socket.serve(admin)).transpose()?;
-        announce(process.reload.config(), &self.addresses);
+        announce(process.reload.config(), &self.sockets)?;
+        let sockets = self.sockets.into_iter().map(|socket| socket.bound);
         process
-            .run(async || signals.next().await, self.sockets, claimed)
+            .run(async || signals.next().await, sockets.collect(), claimed)
             .await;
         for worker in workers {
             // A worker's panic has been printed; the others have drained all the same.
@@ -167,8 +173,8 @@ impl Bound {
     pub fn run_here(
         self,
         mut requests: mpsc::Receiver<shutdown::Request>,
-    ) -> (Commander, impl Future<Output = Result<(), StartError>>) {
-        let (process, worker) = Process::new(self.source, self.config);
+    ) -> io::Result<(Commander, impl Future<Output = Result<(), StartError>>)> {
+        let (process, worker) = Process::new(self.source, self.config)?;
         let commander = process.commander.clone();
         let sockets = self.sockets;
         let serve = async move {
@@ -183,7 +189,7 @@ impl Bound {
             drop(serving.await); // its panic has been printed
             Ok(())
         };
-        (commander, serve)
+        Ok((commander, serve))
     }
 }
 
@@ -202,21 +208,23 @@ struct Process {
     store: Store,
     tables: Reader,
     connections: Connections,
+    reached: Reached,
     trigger: Trigger,
 }
 
 impl Process {
     /// All parts of a process, and the worker of which each thread has a clone.
-    fn new(source: Source, config: Config) -> (Self, Worker) {
+    fn new(source: Source, config: Config) -> io::Result<(Self, Worker)> {
         let watched = config.server.watch && !config.files.is_empty();
         let (sessions, store) = (Sessions::new(), store(&config.store));
-        let (reload, table) = Reload::new(source, config, sessions.clone());
+        let acceptor = Acceptor::new(config.tls.as_ref())?;
+        let (reload, table) = Reload::new(source, config, sessions.clone(), acceptor.clone());
         let (publisher, subscriber) = table::publish(table);
         let (trigger, watcher) = shutdown::channel();
         let (reporter, reports) = probe::reports();
         let names = Names::default();
-        let (unknowns, connections) = (Unknowns::new(), Connections::default());
-        let alarms = Alarms::default();
+        let (connections, reached) = (Connections::default(), Reached::new());
+        let (unknowns, alarms) = (Unknowns::new(), Alarms::default());
         let (sender, reasons) = mpsc::channel(4);
         let (commander, commands) = command::commands();
         let renewals = Renewals::new(store.clone());
@@ -235,11 +243,17 @@ impl Process {
             },
             reasons: sender,
             commander,
-            counters: counters(renewals.clone(), store.clone(), alarms.clone()),
+            counters: counters(
+                renewals.clone(),
+                store.clone(),
+                alarms.clone(),
+                acceptor.clone(),
+            ),
             sessions: sessions.clone(),
             store,
             tables: subscriber.reader(),
             connections: connections.clone(),
+            reached: reached.clone(),
             trigger,
         };
         let worker = Worker {
@@ -253,8 +267,10 @@ impl Process {
             names,
             watcher,
             connections,
+            reached,
+            acceptor,
         };
-        (process, worker)
+        Ok((process, worker))
     }
 
     /// Reloads, keeps the time, and acts on `signals` until all workers have drained, or a second signal asks
@@ -305,12 +321,13 @@ fn relieve(before: Predecessor) {
 }
 
 /// What the admin listener tells of the whole process.
-fn counters(renewals: Renewals, store: Store, alarms: Alarms) -> Counters {
+fn counters(renewals: Renewals, store: Store, alarms: Alarms, acceptor: Acceptor) -> Counters {
     Counters::new(move || Counts {
         sessions_reinitialized: renewals.reinitialized(),
         handshakes_forgotten: store.forgotten(),
         principals_refused: alarms.principals_refused(),
         sessions_withheld: alarms.sessions_withheld(),
+        tls_handshakes_failed: acceptor.failed(),
     })
 }
 
@@ -321,24 +338,13 @@ fn store(config: &config::Store) -> Store {
     }
 }
 
-/// Raises the limit of open files, and warns where it cannot hold all connections.
-fn open_files(config: &Config) {
-    let wanted = config.limits.connections as u64;
-    match net::raise_open_files() {
-        Ok(limit) if limit < wanted => tracing::warn!(
-            limit,
-            connections = config.limits.connections,
-            "fewer open files are allowed than limits.connections needs, up to two for each: raise `ulimit -n`, or lower it"
-        ),
-        Ok(_) => {}
-        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
-    }
-}
-
 /// One line that says what is served and what is unprotected.
-fn announce(config: &Config, addresses: &[SocketAddr]) {
+fn announce(config: &Config, sockets: &[Socket]) -> io::Result<()> {
     let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
-    let listen: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let listen = sockets
+        .iter()
+        .map(|socket| Ok(socket.listen()?.to_string()));
+    let listen: Vec<String> = listen.collect::<io::Result<_>>()?;
     tracing::info!(
         listen = listen.join(", "),
         pools = config.pools.len(),
@@ -348,4 +354,5 @@ fn announce(config: &Config, addresses: &[SocketAddr]) {
         "pinring {} serves",
         env!("CARGO_PKG_VERSION"),
     );
+    Ok(())
 }

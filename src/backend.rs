@@ -4,6 +4,8 @@
 //! proxies agree about a backend when they agree about its name. Where it listens may change under
 //! one name. Health is not kept here.
 
+mod tls;
+
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
@@ -11,6 +13,8 @@ use std::{
     str::FromStr,
     sync::Arc,
 };
+
+pub use self::tls::Tls;
 
 /// What identifies a backend on the wire: 1–255 visible ASCII characters (0x21–0x7E), unique over all pools.
 ///
@@ -72,25 +76,75 @@ pub enum Host {
     Dns(Box<str>),
 }
 
-/// Where a backend listens. `Display` gives `host:port` in the form that is a backend's default name:
-/// lower case, no trailing dot, the port always written, RFC 5952 for IPv6, in brackets.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// Where a backend listens, and how it is spoken to. `Display` gives `host:port` in the form that is a backend's default
+/// name: lower case, no trailing dot, the port always written, RFC 5952 for IPv6, in brackets.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The host part.
     pub host: Host,
     /// The TCP port, never 0.
     pub port: NonZeroU16,
+    /// How `https://` is spoken; `None` is `http://`.
+    pub tls: Option<Tls>,
+}
+
+impl Endpoint {
+    /// The URL, without a path.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = match self.tls {
+            None => "http",
+            Some(_) => "https",
+        };
+        format!("{scheme}://{self}")
+    }
+}
+
+/// A backend's URL as it is written. How its TLS is to be spoken stands elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url {
+    /// What is spoken.
+    pub scheme: Scheme,
+    /// Where, as yet without TLS.
+    pub endpoint: Endpoint,
+}
+
+/// What is spoken at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Scheme {
+    /// HTTP over TCP.
+    Http,
+    /// HTTP over TLS.
+    Https,
+}
+
+impl Scheme {
+    /// As URLs have it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    fn port(self) -> NonZeroU16 {
+        match self {
+            Self::Http => HTTP_PORT,
+            Self::Https => HTTPS_PORT,
+        }
+    }
 }
 
 /// Why a backend's URL cannot be used. Each says what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUrl {
-    /// No `http://` in front.
-    #[error("a backend's URL begins with http://, as in \"http://127.0.0.1:9001\"")]
+    /// No `http://` or `https://` in front.
+    #[error("a backend's URL begins with http:// or https://, as in \"http://127.0.0.1:9001\"")]
     Scheme,
     /// A scheme of a later version.
     #[error(
-        "{0}:// is not yet supported by this version; use http:// and one entry for each address"
+        "{0}:// is not yet supported by this version; use http:// or https:// and one entry for each address"
     )]
     NotYet(String),
     /// A path, query, fragment or user name.
@@ -107,20 +161,23 @@ pub enum InvalidUrl {
 }
 
 const HTTP_PORT: NonZeroU16 = NonZeroU16::new(80).expect("80 is not zero");
+const HTTPS_PORT: NonZeroU16 = NonZeroU16::new(443).expect("443 is not zero");
 
-impl FromStr for Endpoint {
+impl FromStr for Url {
     type Err = InvalidUrl;
 
-    /// Reads `http://host[:port]`, an optional `/` behind it. The port is 80 by default.
+    /// Reads `http://host[:port]` or `https://host[:port]`, an optional `/` behind it. The port is 80 or 443 by
+    /// default.
     fn from_str(url: &str) -> Result<Self, InvalidUrl> {
         let (scheme, rest) = url.split_once("://").ok_or(InvalidUrl::Scheme)?;
-        match scheme.to_ascii_lowercase().as_str() {
-            "http" => {}
-            later @ ("https" | "dns+http" | "dns+https" | "srv+http" | "srv+https") => {
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            later @ ("dns+http" | "dns+https" | "srv+http" | "srv+https") => {
                 return Err(InvalidUrl::NotYet(later.to_owned()));
             }
             _ => return Err(InvalidUrl::Scheme),
-        }
+        };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#', '@']) {
             return Err(InvalidUrl::MoreThanAuthority);
@@ -128,12 +185,14 @@ impl FromStr for Endpoint {
         let (host, port) = split_port(authority)?;
         let port = match port {
             Some(digits) => parse_port(digits)?,
-            None => HTTP_PORT,
+            None => scheme.port(),
         };
-        Ok(Self {
+        let endpoint = Endpoint {
             host: parse_host(host)?,
             port,
-        })
+            tls: None,
+        };
+        Ok(Self { scheme, endpoint })
     }
 }
 
@@ -232,7 +291,7 @@ mod tests {
 
     #[test]
     fn default_names_are_written_in_one_way() {
-        let name = |url: &str| url.parse::<Endpoint>().map(|endpoint| endpoint.to_string());
+        let name = |url: &str| url.parse::<Url>().map(|url| url.endpoint.to_string());
         assert_eq!(name("http://Example.COM."), Ok("example.com:80".into()));
         assert_eq!(name("HTTP://127.0.0.1:9001/"), Ok("127.0.0.1:9001".into()));
         assert_eq!(
@@ -240,11 +299,12 @@ mod tests {
             Ok("[2001:db8::1]:80".into())
         );
         assert_eq!(name("http://h:080"), Ok("h:80".into()));
+        assert_eq!(name("https://h"), Ok("h:443".into()));
     }
 
     #[test]
     fn urls_that_cannot_be_used_say_why() {
-        let fault = |url: &str| url.parse::<Endpoint>().unwrap_err();
+        let fault = |url: &str| url.parse::<Url>().unwrap_err();
         assert_eq!(fault("127.0.0.1:80"), InvalidUrl::Scheme);
         assert_eq!(fault("ftp://h"), InvalidUrl::Scheme);
         assert_eq!(

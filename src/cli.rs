@@ -61,7 +61,7 @@ struct SourceArgs {
     /// The configuration file
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// An address to listen on, in place of server.listen; may be given several times
+    /// An address to listen on, with https:// before it for TLS, in place of server.listen; may be given several times
     #[arg(long, value_name = "ADDR")]
     listen: Vec<String>,
     /// A replica of the MCP server, where no file names any; may be given several times

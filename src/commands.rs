@@ -21,6 +21,7 @@ use crate::{
     cli::{self, Command, LogFormat},
     config::{self, Config, ConfigErrors, InvalidFilter, Overrides, source::Source},
     demo::{self, Replica},
+    net,
     observe::logging,
     ring::{Nodes, Ring},
 };
@@ -138,10 +139,11 @@ pub fn run(command: Command) -> Result<ExitCode, CommandError> {
 }
 
 fn serve(
-    source: Source,
+    mut source: Source,
     take_over: bool,
     log_format: Option<LogFormat>,
 ) -> Result<ExitCode, CommandError> {
+    source.overrides.open_files = Some(net::raise_open_files()?);
     let config = source.load()?;
     let _log = start_log(&config, log_format)?;
     for note in &config.notes {
@@ -244,10 +246,11 @@ fn demo(listen: SocketAddr) -> Result<ExitCode, CommandError> {
         .zip(&replicas)
         .map(|(name, replica)| format!("{name}=http://{}", replica.address()))
         .collect();
-    let source = Source {
+    let mut source = Source {
         file: None,
         overrides: Overrides::new(&[listen.to_string()], &backends, |_| None),
     };
+    source.overrides.open_files = Some(net::raise_open_files()?);
     let config = source.load()?;
     let _log = start_log(&config, None)?;
     let bound = Bound::new(source, config, false).map_err(|error| match error {

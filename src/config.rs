@@ -12,6 +12,7 @@ mod admin;
 mod affinity;
 mod backends;
 mod bind;
+mod connections;
 mod cors;
 mod fault;
 mod file;
@@ -27,13 +28,15 @@ mod secrets;
 mod section;
 mod store;
 mod timeouts;
+pub mod tls;
 mod units;
 
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{AddrParseError, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
+    str::FromStr,
     sync::Arc,
     time::Duration,
 };
@@ -52,7 +55,7 @@ pub use self::{
     units::{InvalidQuantity, format_duration, parse_duration},
 };
 use crate::{
-    backend::Backend,
+    backend::{Backend, Scheme},
     health::{Patience, Statuses},
     identity::{self, trusted::Trusted},
     pin,
@@ -63,6 +66,8 @@ use crate::{
 pub struct Config {
     /// The listening side of the process.
     pub server: Server,
+    /// What is shown to clients that speak TLS; `None`: there are no certificates.
+    pub tls: Option<tls::Tls>,
     /// Every deadline and delay.
     pub timeouts: Timeouts,
     /// What one process accepts at most.
@@ -82,6 +87,8 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// Every file that was read: a change of any of them is a reason to load again.
     pub files: Vec<PathBuf>,
+    /// The chains of certificates that were read, by their digests: of [`Config::tls`] and of pools.
+    pub chains: Vec<[u8; 32]>,
     /// What is no fault, and what an operator should know all the same: one sentence each.
     pub notes: Vec<String>,
 }
@@ -89,8 +96,8 @@ pub struct Config {
 /// `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// Addresses of the traffic listeners, never empty.
-    pub listen: Vec<SocketAddr>,
+    /// The traffic listeners, never empty.
+    pub listen: Vec<Listen>,
     /// The Unix socket of the admin listener; `None`: there is no such listener.
     pub admin: Option<PathBuf>,
     /// Worker threads.
@@ -103,6 +110,39 @@ pub struct Server {
     pub proxy_protocol: bool,
     /// Whose pages may ask, those of [`Config::cors`] included. All that a reload can change here.
     pub allowed_origins: Origins,
+}
+
+/// Where clients come in. `Display` is as the file may have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listen {
+    /// The address.
+    pub address: SocketAddr,
+    /// What is spoken there.
+    pub scheme: Scheme,
+}
+
+impl FromStr for Listen {
+    type Err = AddrParseError;
+
+    /// Reads IP and port, with `http://` or `https://` before them or not.
+    fn from_str(text: &str) -> Result<Self, AddrParseError> {
+        let (scheme, address) = match text.split_once("://") {
+            Some(("https", address)) => (Scheme::Https, address),
+            Some(("http", address)) => (Scheme::Http, address),
+            Some(_) | None => (Scheme::Http, text),
+        };
+        let address = address.parse()?;
+        Ok(Self { address, scheme })
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.scheme {
+            Scheme::Http => write!(f, "{}", self.address),
+            Scheme::Https => write!(f, "https://{}", self.address),
+        }
+    }
 }
 
 /// `[timeouts]`.
@@ -143,8 +183,12 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Header fields of a head.
     pub headers: usize,
+    /// Bytes of a request's target.
+    pub target_bytes: usize,
     /// Client connections at one time.
     pub connections: usize,
+    /// The same of one IPv4 address, or one /64 of IPv6; `None`: any number.
+    pub connections_per_address: Option<NonZeroUsize>,
     /// Live sessions of one backend that are opened here; `None`: any number.
     pub sessions_per_backend: Option<NonZeroU32>,
     /// Live sessions of one principal; `None`: nobody counts them.

@@ -7,7 +7,7 @@
 //! # The way of a request
 //!
 //! ```text
-//! listener ── accept, permit, PROXY protocol, HTTP/1.1, pace of the connection
+//! listener ── accept, permit, PROXY protocol, TLS, HTTP/1.1, pace of the connection
 //!    └─ proxy::Proxy::handle
 //!         1 classify  mcp              request head → RequestKind, Era
 //!         2 route     router           RequestKind × RoutingTable → Decision or Refusal   (pure; uses pin, ring)
@@ -29,19 +29,21 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, net, reload::command, router::membership, takeover |
-//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, config, health::probe, listener, net, proxy, reload, router::table, sessions, shutdown, takeover, upstream::names |
+//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, limits, net, reload::command, router::membership, takeover |
+//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, health::probe, limits, listener, net, proxy, reload, router::table, sessions, shutdown, takeover, upstream::names |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
 //! | `commands` | W | what the subcommands do | admin, app, cli, config, demo, net, observe::logging, pin, ring |
 //! | `config` | P | `Config`: complete and checked, every fault at once with its line | backend, health, identity, pin |
-//! | `config::source` | I | reads what a configuration names: files, environment, host names | config, pin |
+//! | `config::tls` | P | certificates, keys and roots, checked: what is wrong with a file is said before a client meets it | backend, config |
+//! | `config::source` | I | reads what a configuration names: files, environment, host names, root certificates | config, net, pin |
 //! | `demo` | I | small stateful MCP servers in this process | net |
 //! | `health` | P | rise and fall of one backend: healthy, suspect, lost | backend |
 //! | `health::probe` | I | probes suspects and carries what was seen to the writer | backend, health, net, upstream::connect, upstream::names |
 //! | `identity` | P | the principal of a request (a JWT's claim, a trusted proxy's header, an address) and its digest | - |
 //! | `identity::trusted` | P | whom to believe about clients, and where a client is by that | - |
-//! | `listener` | I | accepts, keeps the pace of connections, serves HTTP/1.1 with a given handler | net, shutdown |
+//! | `limits` | P | how often each limit was reached, and the budget of connections | - |
+//! | `listener` | I | accepts, with TLS or without, keeps the pace of connections, serves HTTP/1.1 with a given handler | limits, net, shutdown |
 //! | `listener::proxy_protocol` | I | reads whose connection a balancer passes on | net |
 //! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
 //! | `mcp::endpoint` | P | the first event of an HTTP+SSE stream, and the query of its messages | - |
@@ -57,15 +59,16 @@
 //! | `mcp::sse` | P | where one event of a stream ends, and the next begins | - |
 //! | `net` | I | all sockets, timers and clocks | - |
 //! | `net::simulated` | I | machines, links and clocks for `tests/sim`, in the place of the real ones | net |
+//! | `net::tls` | I | TLS over those sockets, for both sides, and what outlives a change of certificates | backend, config::tls, net |
 //! | `observe` | I | the access log's line and the log's set-up; takes plain values | net |
 //! | `observe::logging` | I | sets up the log | observe |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |
-//! | `proxy` | I | the six phases and nothing else | config, health, identity, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
+//! | `proxy` | I | the six phases and nothing else | config, health, identity, limits, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
 //! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | config, mcp::endpoint, mcp::splice, mcp::sse, net, observe, pin, router::placement, sessions, shutdown, upstream |
 //! | `proxy::carriers` | I | reads what may hold carriers, takes their pins off and puts them on | mcp, pin, proxy, ring, router |
 //! | `proxy::cors` | P | whose web pages may ask, and what browsers are told of answers | config |
-//! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | mcp, router, upstream, proxy |
-//! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | config, identity::trusted, mcp, router::table |
+//! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | limits, mcp, proxy, router, upstream |
+//! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | backend, config, identity::trusted, mcp, router::table |
 //! | `proxy::listen` | I | one `subscriptions/listen` at every backend of a pool, merged | backend, config, health, mcp, mcp::listen, mcp::splice, mcp::sse, net, observe, proxy, proxy::carriers, ring, router, router::placement, router::table, sessions, shutdown, upstream |
 //! | `proxy::listen::merge` | P | what leaves of what several backends say | mcp::listen, mcp::sse |
 //! | `proxy::reinitialize` | I | repeats the recorded handshake of a lost session elsewhere and sends the request again | config, health, mcp, mcp::initialize, mcp::session, mcp::sse, net, observe, pin, proxy, ring, router, router::table, sessions, sessions::store, upstream |
@@ -100,6 +103,7 @@ pub mod config;
 pub mod demo;
 pub mod health;
 pub mod identity;
+pub mod limits;
 pub mod listener;
 pub mod mcp;
 pub mod net;

@@ -13,6 +13,7 @@ pub mod passing;
 pub mod simulated;
 #[cfg(not(feature = "simulation"))]
 mod tcp;
+pub mod tls;
 pub mod unix;
 
 use std::{
@@ -28,13 +29,13 @@ pub use std::time::Instant;
 pub use self::deadline::{Deadline, DeadlineHandle, Ticker};
 #[cfg(feature = "simulation")]
 pub use self::simulated::{
-    clock::{blocking, now, sleep, sleep_until, within},
+    clock::{blocking, now, sleep, sleep_until, time_of_day, within},
     passing,
     tcp::{Bound, Listener, Stream, connect, raise_open_files, resolve},
 };
 #[cfg(not(feature = "simulation"))]
 pub use self::{
-    clock::{blocking, now, sleep, sleep_until, within},
+    clock::{blocking, now, sleep, sleep_until, time_of_day, within},
     tcp::{Bound, Listener, Stream, connect, raise_open_files, resolve},
 };
 

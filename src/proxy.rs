@@ -36,8 +36,8 @@ use http::{Request, Response, header, request};
 use hyper::body::Incoming;
 
 pub use self::{
-    alarms::Alarms, body::Bodies, liveness::client_liveness, reinitialize::Renewals,
-    unknown::Unknowns,
+    alarms::Alarms, body::Bodies, liveness::client_liveness, refuse::turn_away,
+    reinitialize::Renewals, unknown::Unknowns,
 };
 use self::{
     asked::Asked,
@@ -55,6 +55,7 @@ use self::{
 use crate::{
     health::probe::Reporter,
     identity::trusted::Client,
+    limits::Reached,
     mcp,
     net::{Instant, Ticker},
     observe::Exchange,
@@ -84,6 +85,7 @@ pub struct Proxy {
     unknowns: Unknowns,
     alarms: Alarms,
     sessions: Sessions,
+    reached: Reached,
     renewals: Renewals,
     bodies: Bodies,
     reporter: Reporter,
@@ -100,7 +102,7 @@ impl Proxy {
     pub fn new(
         tables: Reader,
         (unknowns, alarms): (Unknowns, Alarms),
-        sessions: Sessions,
+        (sessions, reached): (Sessions, Reached),
         (renewals, bodies): (Renewals, Bodies),
         (reporter, names): (Reporter, Names),
         ticker: Ticker,
@@ -112,6 +114,7 @@ impl Proxy {
             unknowns,
             alarms,
             sessions,
+            reached,
             renewals,
             bodies,
             reporter,
@@ -163,7 +166,7 @@ impl Proxy {
             let page = arrival.page.take();
             let mut response = answered.unwrap_or_else(|error| {
                 self.alarms.refused(&error);
-                arrival.refuse(&error)
+                arrival.refuse(&error, &self.reached)
             });
             if let Some(page) = page {
                 page.admit(response.headers_mut());

@@ -25,7 +25,7 @@ use crate::{
         Vital,
         probe::{Probes, Report, Reporter},
     },
-    net::{self, Instant},
+    net::{self, Instant, tls::Acceptor},
     router::{
         membership::{Changed, Lost, Membership, Unchanged, WhyLost},
         table::{Publisher, RoutingTable},
@@ -69,6 +69,7 @@ pub struct Reload {
     config: Config,
     membership: Membership,
     sessions: Sessions,
+    acceptor: Acceptor,
     files: latest::Sender<Vec<PathBuf>>,
 }
 
@@ -96,7 +97,12 @@ pub struct Inputs {
 impl Reload {
     /// Begins with a configuration that was checked, and makes the first table of it.
     #[must_use]
-    pub fn new(source: Source, config: Config, sessions: Sessions) -> (Self, RoutingTable) {
+    pub fn new(
+        source: Source,
+        config: Config,
+        sessions: Sessions,
+        acceptor: Acceptor,
+    ) -> (Self, RoutingTable) {
         let mut membership = Membership::new();
         membership.update(&config, None, net::now());
         let table = membership.table(&config);
@@ -107,6 +113,7 @@ impl Reload {
                 config,
                 membership,
                 sessions,
+                acceptor,
             },
             table,
         )
@@ -145,8 +152,9 @@ impl Reload {
             if loading.is_none()
                 && let Some(reason) = wanted.take()
             {
-                let source = self.source.clone();
-                loading = Some((reason, net::blocking(move || source.load())));
+                let (source, chains) = (self.source.clone(), self.config.chains.clone());
+                let load = net::blocking(move || source.load_again(&chains));
+                loading = Some((reason, load));
             }
             tokio::select! {
                 biased; // what was seen comes before what follows from the time
@@ -286,6 +294,10 @@ impl Reload {
                     tracing::debug!(reason = reason.as_str(), "nothing has changed")
                 }
             }
+            return;
+        }
+        if let Err(error) = self.acceptor.replace(config.tls.as_ref()) {
+            tracing::error!(reason = reason.as_str(), %error, "not reloaded; the configuration before stays in force");
             return;
         }
         self.membership

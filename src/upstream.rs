@@ -74,7 +74,7 @@ impl Failure {
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Connect(error) => error.is_refused(),
+            Self::Connect(error) => error.may_pass(),
             Self::Closed(_) => true,
             Self::Malformed(_) | Self::RequestBody(_) | Self::HeadTimeout(_) => false,
         }

@@ -2,7 +2,7 @@
 //!
 //! Times are seconds from now, for the clocks of two machines may differ, and this process knows no calendar.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     backend::Name,
+    limits::{Limit, Reached},
     net::Instant,
     reload::command::Stopping,
     router::membership::{Changed, Unchanged, View},
 };
 
 /// All endpoints, for whoever asks for another.
-const ENDPOINTS: &str = "GET /backends, POST /drain, POST /undrain";
+const ENDPOINTS: &str = "GET /backends, GET /limits, POST /drain, POST /undrain";
 
 /// The answer to `GET /backends`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,29 @@ pub struct Counts {
     /// Sessions that it ended because nobody in particular had opened them, where sessions are bound.
     #[serde(default)]
     pub sessions_withheld: u64,
+    /// Clients that did not come through the TLS handshake.
+    pub tls_handshakes_failed: u64,
+}
+
+/// The answer to `GET /limits`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Connections of clients at the moment.
+    pub connections: usize,
+    /// How often each limit was reached since the process began, by its key.
+    pub reached: BTreeMap<String, u64>,
+}
+
+impl Limits {
+    /// What is told while there are so many `connections`.
+    #[must_use]
+    pub fn of(connections: usize, reached: &Reached) -> Self {
+        let times = |limit: Limit| (limit.key().to_owned(), reached.times(limit));
+        Self {
+            connections,
+            reached: Limit::ALL.into_iter().map(times).collect(),
+        }
+    }
 }
 
 /// What `POST /drain` wants.

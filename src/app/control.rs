@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use tokio::sync::mpsc;
 
 use crate::{
-    listener::Connections,
+    limits::Connections,
     net,
     reload::Reason,
     router::table::Reader,

@@ -12,10 +12,13 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::runtime::{Builder, LocalOptions};
 
+use super::socket::Socket;
 use crate::{
+    backend::Scheme,
     health::probe::Reporter,
-    listener::{self, Connections, Downstream, Handler, Server},
-    net::{self, Ticker},
+    limits::{Connections, Full, Reached, Room},
+    listener::{self, Downstream, Handler, Refusals, Server},
+    net::{self, Ticker, tls::Acceptor},
     proxy::{
         self, Alarms, Bodies, Peer, Proxy, Renewals, Unknowns, body::Answer, headers::Forwarded,
     },
@@ -38,6 +41,8 @@ pub(super) struct Worker {
     pub(super) names: Names,
     pub(super) watcher: Watcher,
     pub(super) connections: Connections,
+    pub(super) reached: Reached,
+    pub(super) acceptor: Acceptor,
 }
 
 impl Worker {
@@ -46,11 +51,7 @@ impl Worker {
     /// # Errors
     ///
     /// When the thread, its runtime or its listeners cannot be had.
-    pub(super) fn spawn(
-        self,
-        number: usize,
-        sockets: Vec<net::Bound>,
-    ) -> io::Result<JoinHandle<()>> {
+    pub(super) fn spawn(self, number: usize, sockets: Vec<Socket>) -> io::Result<JoinHandle<()>> {
         let (begun, beginning) = mpsc::channel();
         let thread = thread::Builder::new()
             .name(format!("proxy-{number}"))
@@ -78,12 +79,12 @@ impl Worker {
     }
 
     /// Serves on `listeners` until it has drained. Runs within a local task set.
-    pub(super) async fn serve(self, listeners: Vec<net::Listener>) {
+    pub(super) async fn serve(self, listeners: Vec<(net::Listener, Scheme)>) {
         let (ticker, watch) = (Ticker::new(), Watch::new());
         let proxy = Proxy::new(
             self.subscriber.reader(),
             (self.unknowns, self.alarms),
-            self.sessions,
+            (self.sessions, self.reached.clone()),
             (self.renewals, self.bodies),
             (self.reporter, self.names),
             ticker.clone(),
@@ -98,8 +99,16 @@ impl Worker {
             ticker,
             watch,
             connections: self.connections,
+            reached: self.reached,
+            refusals: Refusals::default(),
         });
-        let accept = |listener| tokio::task::spawn_local(Rc::clone(&server).accept(listener));
+        let accept = |(listener, scheme)| {
+            let tls = match scheme {
+                Scheme::Http => None,
+                Scheme::Https => Some(self.acceptor.clone()),
+            };
+            tokio::task::spawn_local(Rc::clone(&server).accept(listener, tls))
+        };
         let accepting: Vec<_> = listeners.into_iter().map(accept).collect();
         let (watch, phases) = (server.watch.clone(), self.watcher);
         tokio::task::spawn_local(async move { watch.follow(phases).await });
@@ -124,8 +133,11 @@ impl Worker {
 /// # Errors
 ///
 /// When the runtime's poller refuses one.
-pub(super) fn listen(sockets: Vec<net::Bound>) -> io::Result<Vec<net::Listener>> {
-    sockets.into_iter().map(net::Bound::into_listener).collect()
+pub(super) fn listen(sockets: Vec<Socket>) -> io::Result<Vec<(net::Listener, Scheme)>> {
+    let sockets = sockets.into_iter();
+    sockets
+        .map(|Socket { bound, scheme }| Ok((bound.into_listener()?, scheme)))
+        .collect()
 }
 
 /// Hands requests from the listener to the proxy.
@@ -144,10 +156,13 @@ impl Handler for Traffic {
             request_head: table.timeouts.request_head,
             keep_alive: table.timeouts.keep_alive,
             liveness: proxy::client_liveness(&table),
-            header_bytes: table.limits.header_bytes,
+            header_bytes: table.limits.header_bytes + table.limits.target_bytes,
             headers: table.limits.headers,
-            connections: table.limits.connections,
             proxy_protocol: table.proxy_protocol,
+            room: Room {
+                all: table.limits.connections,
+                of_address: table.limits.connections_per_address,
+            },
         }
     }
 
@@ -162,9 +177,19 @@ impl Handler for Traffic {
         } else {
             Peer::Unknown(address)
         };
+        let scheme = if client.is_secure {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        };
         let forwarded = Forwarded {
             peer: &client.forwarded_for,
+            scheme,
         };
         self.proxy.handle(request, peer, forwarded).await
+    }
+
+    fn turn_away(&self, full: Full) -> Response<Answer> {
+        proxy::turn_away(full)
     }
 }

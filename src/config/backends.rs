@@ -7,13 +7,15 @@ use std::{
 };
 
 use super::{
+    Listen,
     check::World,
     fault::{Place, Spot},
     file::Report,
     overrides::Given,
     section::Section,
+    tls::Upstream,
 };
-use crate::backend::{Admission, Backend, Endpoint, Host, Name, Weight};
+use crate::backend::{Admission, Backend, Endpoint, Host, Name, Scheme, Url, Weight};
 
 /// The entries of `section`'s `backends`; `None` where there is no such key.
 pub(super) fn tables<'a>(section: &Section<'a>) -> Option<Vec<Section<'a>>> {
@@ -24,18 +26,14 @@ pub(super) fn tables<'a>(section: &Section<'a>) -> Option<Vec<Section<'a>>> {
 pub(super) struct Backends<'a> {
     report: &'a Report<'a>,
     world: &'a dyn World,
-    listen: &'a [SocketAddr],
+    listen: &'a [Listen],
     names: HashMap<Name, Spot>,
     resolved: HashMap<Box<str>, BTreeSet<IpAddr>>,
 }
 
 impl<'a> Backends<'a> {
     /// `listen` is where pinring itself will listen.
-    pub(super) fn new(
-        report: &'a Report<'a>,
-        world: &'a dyn World,
-        listen: &'a [SocketAddr],
-    ) -> Self {
+    pub(super) fn new(report: &'a Report<'a>, world: &'a dyn World, listen: &'a [Listen]) -> Self {
         Self {
             report,
             world,
@@ -45,26 +43,31 @@ impl<'a> Backends<'a> {
         }
     }
 
-    /// Reads entries; `header` is how the file begins one.
-    pub(super) fn read(&mut self, sections: Vec<Section<'_>>, header: &str) -> Vec<Backend> {
+    /// Reads entries; `header` is how the file begins one, `tls` how `https://` is spoken with them.
+    pub(super) fn read(
+        &mut self,
+        sections: Vec<Section<'_>>,
+        header: &str,
+        tls: &Upstream<'_>,
+    ) -> Vec<Backend> {
         let entries = sections.into_iter();
-        let backends = entries.map(|section| self.entry(section, header));
+        let backends = entries.map(|section| self.entry(section, header, tls));
         backends.collect::<Vec<_>>().into_iter().flatten().collect()
     }
 
     /// Reads URLs from outside the file, each with a name before it or not: `NAME=URL`.
-    pub(super) fn given(&mut self, given: &[Given]) -> Vec<Backend> {
+    pub(super) fn given(&mut self, given: &[Given], tls: &Upstream<'_>) -> Vec<Backend> {
         let mut backends = Vec::new();
         for given in given {
             let paste = |address: &Endpoint| match given.label.strip_prefix("--") {
-                Some(_) => format!("{} http://{address}", given.label),
-                None => format!("http://{address}"),
+                Some(_) => format!("{} {}", given.label, address.url()),
+                None => address.url(),
             };
             let (written, url) = match given.value.split_once('=') {
                 Some((name, url)) if !name.contains("://") => (Some(name), url),
                 Some(_) | None => (None, given.value.as_str()),
             };
-            let endpoint = self.endpoint(url, &given.spot(), &paste);
+            let endpoint = self.endpoint(url, &given.spot(), tls, &paste);
             let by_default = endpoint.as_ref().map(Endpoint::to_string);
             let name = written
                 .or(by_default.as_deref())
@@ -93,7 +96,7 @@ impl<'a> Backends<'a> {
         ));
     }
 
-    fn entry(&mut self, section: Section<'_>, header: &str) -> Option<Backend> {
+    fn entry(&mut self, section: Section<'_>, header: &str, tls: &Upstream<'_>) -> Option<Backend> {
         let name = section.string("name");
         let url = section.string("url");
         let weight = section.integer("weight", 1..=u32::from(u16::MAX));
@@ -103,10 +106,10 @@ impl<'a> Backends<'a> {
         }
         let named = section.has("name");
         section.finish();
-        let paste = |address: &Endpoint| format!("{header}\n    url = \"http://{address}\"");
+        let paste = |address: &Endpoint| format!("{header}\n    url = \"{}\"", address.url());
         let endpoint = url
             .as_ref()
-            .and_then(|url| self.endpoint(url.value, &url.spot, &paste));
+            .and_then(|url| self.endpoint(url.value, &url.spot, tls, &paste));
         // A bad URL hides nothing about the name, nor the other way round.
         let name = match (name, &url, &endpoint) {
             (Some(name), _, _) => self.name(name.value, &name.spot),
@@ -158,15 +161,27 @@ impl<'a> Backends<'a> {
         &mut self,
         url: &str,
         spot: &Spot,
+        tls: &Upstream<'_>,
         paste: &dyn Fn(&Endpoint) -> String,
     ) -> Option<Endpoint> {
-        let endpoint: Endpoint = match url.parse() {
-            Ok(endpoint) => endpoint,
+        let Url {
+            scheme,
+            mut endpoint,
+        } = match url.parse() {
+            Ok(url) => url,
             Err(error) => {
                 self.report.push(spot.clone().fault(format!("{error}")));
                 return None;
             }
         };
+        if scheme == Scheme::Https {
+            endpoint.tls = tls.to(&endpoint.host, spot);
+            if endpoint.tls.is_none() {
+                let message = "no certificate can be for this host; write server_name = \"…\" under tls of its pool";
+                self.report.push(spot.clone().fault(message));
+                return None;
+            }
+        }
         let addresses = match &endpoint.host {
             Host::Ip(address) => BTreeSet::from([*address]),
             Host::Dns(host) => self.resolve(host, spot),
@@ -177,8 +192,8 @@ impl<'a> Backends<'a> {
             let message = several(&endpoint, host, &replicas, paste);
             self.report.push(spot.clone().fault(message));
         }
-        let own = self.listen.iter().find(|own| {
-            let reached = |address: &IpAddr| is_reached_at(**own, *address);
+        let own = self.listen.iter().map(|own| own.address).find(|own| {
+            let reached = |address: &IpAddr| is_reached_at(*own, *address);
             own.port() == endpoint.port.get() && addresses.iter().any(reached)
         });
         if let Some(own) = own {
@@ -246,14 +261,16 @@ fn several(
 ) -> String {
     let list: Vec<String> = replicas.iter().map(IpAddr::to_string).collect();
     let mut message = format!(
-        "{host} resolves to {} addresses: {}; a backend is one replica. Discovery, url = \"dns+http://{endpoint}\", is not yet supported by this version; write one entry for each address:",
+        "{host} resolves to {} addresses: {}; a backend is one replica. Discovery, url = \"dns+{}\", is not yet supported by this version; write one entry for each address:",
         replicas.len(),
         list.join(", "),
+        endpoint.url(),
     );
     for address in replicas {
         let address = Endpoint {
             host: Host::Ip(*address),
             port: endpoint.port,
+            tls: endpoint.tls.clone(),
         };
         message.push_str(&format!("\n    {}", paste(&address)));
     }

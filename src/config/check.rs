@@ -5,6 +5,7 @@
 //! `secrets` have the parts with rules of their own; how values are read is the business of `file`.
 
 use std::{
+    cell::RefCell,
     ffi::OsString,
     io,
     net::{IpAddr, SocketAddr},
@@ -12,24 +13,25 @@ use std::{
     ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigErrors, Limits, Log, LogFormat, Origins, Overrides, PrincipalLimit, Server,
-    admin,
+    Config, ConfigErrors, Limits, Listen, Log, LogFormat, Origins, Overrides, PrincipalLimit,
+    Server, admin,
     bind::{self, Identities},
-    cors,
+    connections, cors,
     fault::Spot,
     file::{self, Report},
     filter, notes, origins, pools, secrets,
     section::Section,
-    store, timeouts,
+    store, timeouts, tls,
     units::format_size,
 };
 use crate::{
+    backend::Scheme,
     identity::{self, trusted::Trusted},
     pin::Keys,
 };
@@ -55,6 +57,60 @@ pub trait World {
 
     /// The cores that this process may use.
     fn cores(&self) -> NonZeroUsize;
+
+    /// The time of day, by which certificates are judged.
+    fn now(&self) -> SystemTime;
+
+    /// The root certificates that this machine believes, in DER; none where it has none.
+    fn system_roots(&self) -> Vec<Vec<u8>>;
+
+    /// Whether the chain of certificates with this digest is shown already: that its time is over is then no reason to
+    /// refuse all else.
+    fn is_in_force(&self, _chain: &[u8; 32]) -> bool {
+        false
+    }
+}
+
+/// A world that remembers which files were read, and which chains of certificates.
+struct Remembering<'a> {
+    world: &'a dyn World,
+    files: RefCell<Vec<PathBuf>>,
+    chains: RefCell<Vec<[u8; 32]>>,
+}
+
+impl World for Remembering<'_> {
+    fn env(&self, name: &str) -> Option<OsString> {
+        self.world.env(name)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut files = self.files.borrow_mut();
+        if !files.iter().any(|known| known == path) {
+            files.push(path.to_owned());
+        }
+        self.world.read(path)
+    }
+
+    fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        self.world.resolve(host)
+    }
+
+    fn cores(&self) -> NonZeroUsize {
+        self.world.cores()
+    }
+
+    fn now(&self) -> SystemTime {
+        self.world.now()
+    }
+
+    fn system_roots(&self) -> Vec<Vec<u8>> {
+        self.world.system_roots()
+    }
+
+    fn is_in_force(&self, chain: &[u8; 32]) -> bool {
+        self.chains.borrow_mut().push(*chain);
+        self.world.is_in_force(chain)
+    }
 }
 
 /// Checks a whole configuration: the text of the file, empty if there is none, and what stands beside it.
@@ -110,6 +166,11 @@ pub fn admin(text: &str) -> Result<Option<PathBuf>, ConfigErrors> {
 
 /// Reads everything. Where there was a fault, a default stands in, so that the reading can go on.
 pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) -> Config {
+    let world = &Remembering {
+        world,
+        files: RefCell::default(),
+        chains: RefCell::default(),
+    };
     let affinity = root.table("affinity");
     let secrets = secrets::read(&affinity, overrides.secret.as_ref(), world);
     let mut server = server(root.table("server"), overrides, world);
@@ -117,7 +178,11 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
     if let Some(cors) = &cors {
         server.allowed_origins.extend(&cors.origins); // who may read what is answered may ask
     }
-    let (limits, principal) = limits(root.table("limits"), &server.trusted_proxies);
+    let tls = tls::read(root.table("tls"), &server.listen, world);
+    let fitting = overrides
+        .open_files
+        .map(|open_files| connections::fitting(open_files, server.threads));
+    let (limits, principal) = limits(root.table("limits"), &server.trusted_proxies, fitting);
     let identities = Identities {
         principal: principal.as_ref(),
         trusted: &server.trusted_proxies,
@@ -137,6 +202,7 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
     notes.extend(notes::of_trust(&server.trusted_proxies));
     let config = Config {
         server,
+        tls,
         timeouts: timeouts::read(root.table("timeouts")),
         limits,
         log: log(root.table("log")),
@@ -145,19 +211,21 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         pools,
         keys: secrets.keys,
         secrets: secrets.list,
-        files: secrets.files,
+        files: world.files.take(),
+        chains: world.chains.take(),
         notes,
     };
     affinity.finish();
-    for later in ["tls", "tracing"] {
-        root.not_yet(later, None);
-    }
+    root.not_yet("tracing", None);
     root.finish();
     config
 }
 
 /// Loopback only: a proxy without a secret is not for every network.
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+const DEFAULT_LISTEN: Listen = Listen {
+    address: SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080),
+    scheme: Scheme::Http,
+};
 
 /// More threads than this need to be asked for: in a pod, the cores of the whole machine are seen where
 /// no limit is set.
@@ -190,8 +258,8 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
 
 /// Where only this machine can connect, a page of another host can only be one that had its name lead here (DNS
 /// rebinding). Elsewhere nothing tells it from those that are to ask.
-fn default_origins(report: &Report<'_>, listen: &[SocketAddr]) -> Origins {
-    let is_loopback = |address: &&SocketAddr| address.ip().to_canonical().is_loopback();
+fn default_origins(report: &Report<'_>, listen: &[Listen]) -> Origins {
+    let is_loopback = |listen: &&Listen| listen.address.ip().to_canonical().is_loopback();
     let Some(address) = listen.iter().find(|address| !is_loopback(address)) else {
         return Origins::loopback();
     };
@@ -203,19 +271,22 @@ fn default_origins(report: &Report<'_>, listen: &[SocketAddr]) -> Origins {
 }
 
 /// The listening addresses: those given outside the file, else the file's, else the default.
-fn listen(section: &Section<'_>, overrides: &Overrides) -> Vec<SocketAddr> {
+fn listen(section: &Section<'_>, overrides: &Overrides) -> Vec<Listen> {
     let report = section.report();
     let parse = |addresses: Vec<(&str, Spot)>| {
-        let mut parsed: Vec<SocketAddr> = Vec::new();
+        let mut parsed: Vec<Listen> = Vec::new();
         for (text, spot) in addresses {
-            match text.parse() {
+            match text.parse::<Listen>() {
                 // Port 0 asks the kernel for a free one, so two of them do not collide.
-                Ok(address) if parsed.contains(&address) && address.port() != 0 => {
+                Ok(Listen { address, .. })
+                    if address.port() != 0
+                        && parsed.iter().any(|known| known.address == address) =>
+                {
                     report.push(spot.fault("the address is in the list twice; remove one"));
                 }
-                Ok(address) => parsed.push(address),
+                Ok(listen) => parsed.push(listen),
                 Err(_) => report.push(spot.fault(
-                    "no address; write IP and port, such as \"127.0.0.1:8080\", or \"[::]:8080\" for all",
+                    "no address; write IP and port, such as \"127.0.0.1:8080\", or \"[::]:8080\" for all, with https:// before it for TLS",
                 )),
             }
         }
@@ -260,8 +331,10 @@ const DEFAULT_HEADER_BYTES: usize = 64 * 1024;
 const HEADER_BYTES: RangeInclusive<usize> = 8 * 1024..=1024 * 1024;
 /// As hyper's own default and Apache's `LimitRequestFields`.
 const DEFAULT_HEADERS: usize = 100;
-/// One descriptor for each client and one for its backend, below the usual hard limit of descriptors.
-const DEFAULT_CONNECTIONS: usize = 20_000;
+/// More than OAuth's redirects need (nginx: 8 KiB, HAProxy: 16 KiB with all else).
+const DEFAULT_TARGET_BYTES: usize = 16 * 1024;
+/// hyper takes no more than 65,534 bytes.
+const TARGET_BYTES: RangeInclusive<usize> = 1024..=63 * 1024;
 /// Most calls are below 10 KiB; what a tool is given as a file may be a few hundred.
 const DEFAULT_REPLAY_BYTES: usize = 256 * 1024;
 const REPLAY_BYTES: RangeInclusive<usize> = 1024..=16 * 1024 * 1024;
@@ -273,7 +346,13 @@ const DEFAULT_BODY_BYTES_TOTAL: usize = 256 * 1024 * 1024;
 const BODY_BYTES_TOTAL: RangeInclusive<usize> = 1024..=1024 * 1024 * 1024 * 1024;
 
 /// The limits, and what makes a principal, be they counted or not.
-fn limits(section: Section<'_>, trusted: &Trusted) -> (Limits, Option<identity::Source>) {
+///
+/// `fitting` connections can be had with the descriptors of this process; `None`: any number.
+fn limits(
+    section: Section<'_>,
+    trusted: &Trusted,
+    fitting: Option<usize>,
+) -> (Limits, Option<identity::Source>) {
     let count = |key, range, default| {
         let found = section.integer(key, range);
         found.map_or(default, |count| count as usize)
@@ -286,7 +365,13 @@ fn limits(section: Section<'_>, trusted: &Trusted) -> (Limits, Option<identity::
             .size("header_bytes", HEADER_BYTES)
             .unwrap_or(DEFAULT_HEADER_BYTES),
         headers: count("headers", 1..=1000, DEFAULT_HEADERS),
-        connections: count("connections", 1..=1_000_000, DEFAULT_CONNECTIONS),
+        target_bytes: section
+            .size("target_bytes", TARGET_BYTES)
+            .unwrap_or(DEFAULT_TARGET_BYTES),
+        connections: connections::read(&section, fitting),
+        connections_per_address: section
+            .integer("connections_per_address", 0..=1_000_000)
+            .and_then(|most| NonZeroUsize::new(most as usize)),
         sessions_per_backend: sessions(&section, "sessions_per_backend"),
         sessions_per_principal: per_principal(&section, principal.clone()),
         replay_bytes: section

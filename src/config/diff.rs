@@ -4,12 +4,18 @@
 
 mod text;
 
-use std::{collections::BTreeMap, net::SocketAddr, num::NonZeroU32, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use http::HeaderValue;
 
 use super::{
-    Config, Cors, Limits, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store, Timeouts,
+    Config, Cors, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store,
+    Timeouts,
+    tls::Tls,
     units::{format_duration, format_size},
 };
 use crate::{
@@ -82,6 +88,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             limits(&config.limits),
             server(&config.server),
             pages(config),
+            tls(config.tls.as_ref()),
         ];
         listings.into_iter().flatten()
     };
@@ -108,8 +115,8 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         access,
     } = &old.log;
     let Store { url, sessions } = &old.store;
-    let sorted = |addresses: &[SocketAddr]| {
-        let mut addresses = addresses.to_vec();
+    let sorted = |listen: &[Listen]| {
+        let mut addresses = listen.to_vec();
         addresses.sort_unstable();
         addresses
     };
@@ -206,7 +213,9 @@ fn limits(limits: &Limits) -> Listing {
     let Limits {
         header_bytes,
         headers,
+        target_bytes,
         connections,
+        connections_per_address,
         sessions_per_backend,
         sessions_per_principal,
         replay_bytes,
@@ -221,7 +230,14 @@ fn limits(limits: &Limits) -> Listing {
     vec![
         ("limits.header_bytes", format_size(*header_bytes)),
         ("limits.headers", headers.to_string()),
+        ("limits.target_bytes", format_size(*target_bytes)),
         ("limits.connections", connections.to_string()),
+        (
+            "limits.connections_per_address",
+            connections_per_address
+                .map_or(0, NonZeroUsize::get)
+                .to_string(),
+        ),
         (
             "limits.sessions_per_backend",
             or_zero(*sessions_per_backend),
@@ -230,6 +246,24 @@ fn limits(limits: &Limits) -> Listing {
         ("limits.replay_bytes", format_size(*replay_bytes)),
         ("limits.body_bytes", format_size(*body_bytes)),
         ("limits.body_bytes_total", format_size(*body_bytes_total)),
+    ]
+}
+
+fn tls(tls: Option<&Tls>) -> Listing {
+    let (certificates, clients) = match tls {
+        Some(Tls {
+            certificates,
+            clients,
+        }) => (&certificates[..], clients.as_ref()),
+        None => (&[][..], None),
+    };
+    let certificates: Vec<String> = certificates.iter().map(ToString::to_string).collect();
+    vec![
+        ("tls.certificates", format!("[{}]", certificates.join(", "))),
+        (
+            "tls.client_certificates",
+            clients.map_or("none".to_owned(), ToString::to_string),
+        ),
     ]
 }
 
@@ -329,7 +363,14 @@ fn description(pool: &Pool, backend: &Backend) -> Listing {
         admission,
     } = backend;
     vec![
-        ("url", format!("http://{endpoint}")),
+        ("url", endpoint.url()),
+        (
+            "tls",
+            endpoint
+                .tls
+                .as_ref()
+                .map_or("none".to_owned(), ToString::to_string),
+        ),
         ("weight", weight.0.to_string()),
         ("draining", (*admission == Admission::Draining).to_string()),
         ("pool", pool.name.clone()),

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use super::{AffinityKey, Limits, Pool};
 use crate::{
-    backend::Endpoint,
     identity::{Source, trusted::Trusted},
     pin::Keys,
 };
@@ -75,17 +74,18 @@ fn of_local(pool: &Pool) -> Option<String> {
 
 /// One address under several names works, but is placed on as if it were several replicas.
 fn of_pool(pool: &Pool) -> Vec<String> {
-    let mut first: HashMap<&Endpoint, &str> = HashMap::new();
+    let mut first: HashMap<String, &str> = HashMap::new();
     let mut notes = Vec::new();
     for backend in &pool.backends {
         let name = backend.name.as_str();
-        match first.get(&backend.endpoint) {
+        let address = backend.endpoint.to_string();
+        match first.get(&address) {
             Some(earlier) => notes.push(format!(
                 "backends \"{earlier}\" and \"{name}\" of pool {} have one address, {}: it gets the new work of both",
-                pool.name, backend.endpoint
+                pool.name, address
             )),
             None => {
-                first.insert(&backend.endpoint, name);
+                first.insert(address, name);
             }
         }
     }

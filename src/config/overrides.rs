@@ -54,6 +54,8 @@ pub struct Overrides {
     pub backends: Vec<Given>,
     /// The secret's bytes as they stand, where the file has no `affinity.secrets`.
     pub secret: Option<Given<OsString>>,
+    /// How many files the process may open, where it matters: to one that only checks a file it does not.
+    pub open_files: Option<u64>,
 }
 
 impl Overrides {
@@ -80,6 +82,7 @@ impl Overrides {
                 label: SECRET_VARIABLE,
                 value,
             }),
+            open_files: None,
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Pools: the options of `[pool]`, `[[pools]]` and `[affinity]`, what each pool matches, and the rules
 //! that hold over all pools. Their backends are the business of `backends`.
 
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use super::{
-    HostHeader, Match, OnLoss, PathPrefix, Pool, Unpinned, affinity,
+    HostHeader, Listen, Match, OnLoss, PathPrefix, Pool, Unpinned, affinity,
     backends::{self, Backends},
     bind::{self, Identities},
     check::{SECOND, UP_TO_A_DAY, WEEK, World},
@@ -13,9 +13,10 @@ use super::{
     listen, local,
     overrides::Given,
     section::Section,
+    tls::{SystemRoots, Upstream},
 };
 use crate::{
-    backend::{Endpoint, Host},
+    backend::{Host, Url},
     health::{InvalidStatuses, Patience, Statuses},
     identity::Source,
 };
@@ -96,13 +97,15 @@ pub(super) fn read(
     root: &Section<'_>,
     affinity: &Section<'_>,
     given: &[Given],
-    listen: &[SocketAddr],
+    listen: &[Listen],
     identities: Identities<'_>,
     world: &dyn World,
 ) -> Vec<Pool> {
+    let system = SystemRoots::new(world);
     let mut reader = Reader {
         report: root.report(),
         world,
+        system: &system,
         defaults: Affinity::read(affinity, identities),
         identities,
         names: HashMap::new(),
@@ -152,6 +155,7 @@ fn refuse_mixtures(root: &Section<'_>, single: &Section<'_>, given: &[Given]) {
 struct Reader<'a> {
     report: &'a Report<'a>,
     world: &'a dyn World,
+    system: &'a SystemRoots<'a>,
     defaults: Affinity,
     identities: Identities<'a>,
     names: HashMap<String, Spot>,
@@ -172,9 +176,11 @@ impl Reader<'_> {
             path: PathPrefix::root(),
         };
         let mut pool = self.options(&section, DEFAULT_POOL, everything);
+        let tls = Upstream::read(section.table("tls"), self.world, self.system);
         section.finish();
-        pool.backends = backends.read(listed.unwrap_or_default(), "[[backends]]");
-        pool.backends.extend(backends.given(given));
+        pool.backends = backends.read(listed.unwrap_or_default(), "[[backends]]", &tls);
+        pool.backends.extend(backends.given(given, &tls));
+        tls.finish();
         pool
     }
 
@@ -190,7 +196,9 @@ impl Reader<'_> {
                 "the pool has none; write [[pools.backends]] below it, with a url",
             );
         }
-        pool.backends = backends.read(listed.unwrap_or_default(), "[[pools.backends]]");
+        let tls = Upstream::read(section.table("tls"), self.world, self.system);
+        pool.backends = backends.read(listed.unwrap_or_default(), "[[pools.backends]]", &tls);
+        tls.finish();
         section.finish();
         pool
     }
@@ -363,7 +371,7 @@ fn canonical_host(host: &str) -> Option<String> {
     } else {
         format!("http://{host}")
     };
-    match url.parse::<Endpoint>().ok()?.host {
+    match url.parse::<Url>().ok()?.endpoint.host {
         Host::Dns(name) => Some(name.into()),
         Host::Ip(std::net::IpAddr::V4(address)) => Some(address.to_string()),
         Host::Ip(std::net::IpAddr::V6(address)) => Some(format!("[{address}]")),

@@ -2,10 +2,7 @@
 //!
 //! No fault shows a value: what stands where a secret belongs may be one.
 
-use std::{
-    ffi::OsString,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsString, path::Path};
 
 use super::{
     check::World,
@@ -21,7 +18,6 @@ use crate::pin::{Keys, Secret};
 pub(super) struct Secrets {
     pub(super) list: Vec<Secret>,
     pub(super) keys: Keys,
-    pub(super) files: Vec<PathBuf>,
     /// Whether any was to be read, be it usable or not.
     pub(super) any: bool,
 }
@@ -51,11 +47,7 @@ pub(super) fn read(
     world: &dyn World,
 ) -> Secrets {
     let report = affinity.report();
-    let mut reader = Reader {
-        report,
-        world,
-        files: Vec::new(),
-    };
+    let reader = Reader { report, world };
     let written = affinity.strings("secrets");
     if let (Some(written), Some(given)) = (&written, given) {
         refuse_both(report, written, given);
@@ -94,12 +86,7 @@ pub(super) fn read(
         // One entry is missing, and its own fault says so: the numbers here would be wrong.
         (Err(_), _) => Keys::default(),
     };
-    Secrets {
-        list,
-        keys,
-        files: reader.files,
-        any,
-    }
+    Secrets { list, keys, any }
 }
 
 fn refuse_both(report: &Report<'_>, written: &Found<Vec<Found<&str>>>, given: &Given<OsString>) {
@@ -116,11 +103,10 @@ fn refuse_both(report: &Report<'_>, written: &Found<Vec<Found<&str>>>, given: &G
 struct Reader<'a> {
     report: &'a Report<'a>,
     world: &'a dyn World,
-    files: Vec<PathBuf>,
 }
 
 impl Reader<'_> {
-    fn entry(&mut self, entry: &Found<&str>) -> Option<Secret> {
+    fn entry(&self, entry: &Found<&str>) -> Option<Secret> {
         let spot = entry.spot.clone();
         match entry.value.split_once(':') {
             None if entry.value == "none" => Some(Secret::zero()),
@@ -135,8 +121,7 @@ impl Reader<'_> {
         }
     }
 
-    fn file(&mut self, path: &Path, spot: Spot) -> Option<Secret> {
-        self.files.push(path.to_owned());
+    fn file(&self, path: &Path, spot: Spot) -> Option<Secret> {
         match self.world.read(path) {
             Ok(bytes) => self.checked(&bytes, spot),
             Err(error) => {

@@ -9,13 +9,14 @@ use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     num::NonZeroUsize,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use super::{
     Config, ConfigErrors, Fault, Overrides, Place,
     check::{self, World, check},
 };
-use crate::pin::Keys;
+use crate::{net, pin::Keys};
 
 /// A file, or none, and what flags and the environment gave beside it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,6 +42,7 @@ impl Source {
     pub fn keys(&self) -> Result<Keys, ConfigErrors> {
         let world = Process {
             folder: PathBuf::new(),
+            chains: &[],
         };
         check::keys(&self.overrides, &world).map_err(|errors| errors.named("command line"))
     }
@@ -65,15 +67,26 @@ impl Source {
     ///
     /// If the file cannot be read, or anything in it is wrong.
     pub fn load(&self) -> Result<Config, ConfigErrors> {
+        self.load_again(&[])
+    }
+
+    /// The same for a process that serves with certificates of these `chains`: when their time is over, that does not keep
+    /// it from taking everything else.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::load`].
+    pub fn load_again(&self, chains: &[[u8; 32]]) -> Result<Config, ConfigErrors> {
         let Some(file) = &self.file else {
             let world = Process {
                 folder: PathBuf::new(),
+                chains,
             };
             return check("", &self.overrides, &world)
                 .map_err(|errors| errors.named("command line"));
         };
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
-        let world = Process { folder };
+        let world = Process { folder, chains };
         let named = |errors: ConfigErrors| errors.named(file.display().to_string());
         let text = read_text(file).map_err(named)?;
         let mut config = check(&text, &self.overrides, &world).map_err(named)?;
@@ -106,11 +119,12 @@ fn read_text(file: &Path) -> Result<String, ConfigErrors> {
 }
 
 /// The world of this process.
-struct Process {
+struct Process<'a> {
     folder: PathBuf,
+    chains: &'a [[u8; 32]],
 }
 
-impl World for Process {
+impl World for Process<'_> {
     fn env(&self, name: &str) -> Option<OsString> {
         std::env::var_os(name)
     }
@@ -126,6 +140,25 @@ impl World for Process {
 
     fn cores(&self) -> NonZeroUsize {
         std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+    }
+
+    fn now(&self) -> SystemTime {
+        net::time_of_day()
+    }
+
+    fn system_roots(&self) -> Vec<Vec<u8>> {
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            tracing::debug!(%error, "cannot read some of this machine's root certificates");
+        }
+        let certificates = found.certs.iter();
+        certificates
+            .map(|certificate| certificate.to_vec())
+            .collect()
+    }
+
+    fn is_in_force(&self, chain: &[u8; 32]) -> bool {
+        self.chains.contains(chain)
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     net::IpAddr,
     num::NonZeroUsize,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use super::{
@@ -25,6 +25,7 @@ mod options;
 mod pages;
 mod pools;
 mod secrets;
+mod tls;
 
 const BACKEND: &str = "[[backends]]\nurl = \"http://127.0.0.1:9001\"\n";
 
@@ -33,6 +34,7 @@ struct TestWorld {
     env: HashMap<&'static str, String>,
     files: HashMap<&'static str, Vec<u8>>,
     hosts: HashMap<&'static str, Vec<&'static str>>,
+    chains_in_force: bool,
 }
 
 impl World for TestWorld {
@@ -52,6 +54,18 @@ impl World for TestWorld {
 
     fn cores(&self) -> NonZeroUsize {
         NonZeroUsize::new(64).unwrap()
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000) // in September 2026
+    }
+
+    fn system_roots(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    fn is_in_force(&self, _chain: &[u8; 32]) -> bool {
+        self.chains_in_force
     }
 }
 

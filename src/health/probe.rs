@@ -17,7 +17,7 @@ use tokio::{
 use super::{Observation, Suspect};
 use crate::{
     backend::{BackendId, Endpoint},
-    net::{self, Instant, Liveness, Stream},
+    net::{self, Instant, Liveness, tls::Socket},
     upstream::{
         connect::{self, ConnectError},
         names::Names,
@@ -67,7 +67,10 @@ pub fn seen_in(error: &ConnectError) -> Option<Observation> {
             is_the_network_s(source).then_some(Observation::Unreachable)
         }
         ConnectError::Unresolved { .. } => Some(Observation::Unresolved),
-        ConnectError::Handshake(_) => Some(Observation::Reset),
+        // Somebody is there: a connection alone would say that all is well.
+        ConnectError::Handshake(_)
+        | ConnectError::Certificate { .. }
+        | ConnectError::Tls { .. } => Some(Observation::Reset),
         ConnectError::SeveralAddresses { .. } => None,
     }
 }
@@ -158,8 +161,13 @@ async fn look(suspect: Suspect, names: Names) -> Option<Observation> {
     let Some(path) = &suspect.path else {
         return Some(Observation::Probed);
     };
-    let status = net::within(suspect.limit, status_of(stream, &suspect.endpoint, path)).await;
-    let status = status.flatten();
+    let asked = async {
+        let socket = connect::speak(stream, &suspect.endpoint, suspect.limit)
+            .await
+            .ok()?;
+        status_of(socket, &suspect.endpoint, path).await
+    };
+    let status = net::within(suspect.limit, asked).await.flatten();
     Some(
         if status.is_some_and(|status| suspect.expected.contain(status)) {
             Observation::Probed
@@ -170,13 +178,13 @@ async fn look(suspect: Suspect, names: Names) -> Option<Observation> {
 }
 
 /// What a GET of `path` is answered with; `None` if with nothing.
-async fn status_of(stream: Stream, endpoint: &Endpoint, path: &str) -> Option<u16> {
+async fn status_of(socket: Socket, endpoint: &Endpoint, path: &str) -> Option<u16> {
     let request = Request::get(path)
         .header(header::HOST, endpoint.to_string())
         .header(header::CONNECTION, "close");
     let (Ok(request), Ok((mut sender, mut connection))) = (
         request.body(Empty::<Bytes>::new()),
-        http1::handshake(stream).await,
+        http1::handshake(socket).await,
     ) else {
         return None;
     };

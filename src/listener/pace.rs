@@ -1,13 +1,35 @@
-//! The pace of one connection: how long a head may take, how long it may idle.
+//! The pace of one connection: how long a head may take, how long it may idle, and how much of an answer waits to be
+//! written.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use crate::net::Deadline;
+use http::StatusCode;
+use hyper::body::SizeHint;
+
+use crate::{limits::Limit, net::Deadline};
+
+/// An idle connection on which requests follow each other keeps its buffers for this long. One request alone lets go of
+/// them at once: a burst of many connections would have theirs all at one time, and the allocator gives little back.
+const STAYS_READY: Duration = Duration::from_millis(200);
+
+/// Bodies up to this come with their head, and have been read when the answer ends.
+const SHORT_BODY: u64 = 8 * 1024;
+
+/// The same after an error that came before the request's body had to end: its rest may be on its way, and is read for
+/// two seconds.
+const STAYS_READY_IN_DOUBT: Duration = Duration::from_secs(3);
+
+/// Bytes of an answer that wait to be written, from which on no more of it is asked for. Above it comes one frame.
+/// Small events that come together still leave together.
+const UNWRITTEN: usize = 16 * 1024;
+
+/// What a piece of an answer costs beside its bytes: the size of a chunk and its line ends.
+const FRAMING: usize = 8;
 
 /// What one connection is doing, and until when it may.
 #[derive(Debug)]
@@ -16,6 +38,28 @@ pub(super) struct Pace {
     deadline: Deadline,
     request_head: Duration,
     keep_alive: Duration,
+    /// The request under way has a body of which the rest may come after the answer.
+    has_long_body: Cell<bool>,
+    /// Another request has come since the connection had its buffers last.
+    is_hot: Cell<bool>,
+    /// It has them, and a request has come.
+    is_warm: Cell<bool>,
+    /// How long the connection keeps its buffers when the request under way has ended.
+    stays_ready: Cell<Duration>,
+    /// It is to let go of them now.
+    rests_now: Cell<bool>,
+    /// What is left of `keep_alive` when the deadline of an idle connection expires.
+    idle_left: Cell<Duration>,
+    /// The end of HTTP on the connection is to be no end of the connection.
+    parking: Cell<bool>,
+    /// Bytes of the answer that were taken and not written.
+    unwritten: Cell<usize>,
+    /// The socket did not take all that was to be written.
+    blocked: Cell<bool>,
+    /// Who wants to take more of the answer.
+    held_back: RefCell<Option<Waker>>,
+    /// No request has come yet.
+    fresh: Cell<bool>,
     /// The answer under way has no end of its own but the connection's.
     close_delimited: Cell<bool>,
     must_reset: Cell<bool>,
@@ -23,6 +67,8 @@ pub(super) struct Pace {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doing {
+    /// New: its client is expected to speak at once.
+    New,
     /// Waiting for a request's first byte.
     Idle,
     /// Within a head.
@@ -31,15 +77,49 @@ enum Doing {
     Request,
 }
 
+/// What a client has been waited for in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expired {
+    /// Another request, for so short a time that it may still come.
+    Resting,
+    /// Another request.
+    Idle,
+    /// The first byte.
+    Silent,
+    /// The rest of a head.
+    Head,
+}
+
+impl Expired {
+    /// The limit that was reached.
+    pub(super) fn limit(self) -> Limit {
+        match self {
+            Self::Resting | Self::Idle => Limit::KeepAlive,
+            Self::Silent | Self::Head => Limit::RequestHead,
+        }
+    }
+}
+
 impl Pace {
     /// The pace of a new connection, whose client is expected to speak at once.
     pub(super) fn new(deadline: Deadline, request_head: Duration, keep_alive: Duration) -> Self {
         deadline.set(request_head);
         Self {
-            doing: Cell::new(Doing::Head),
+            doing: Cell::new(Doing::New),
             deadline,
             request_head,
             keep_alive,
+            has_long_body: Cell::new(false),
+            is_hot: Cell::new(false),
+            is_warm: Cell::new(false),
+            rests_now: Cell::new(false),
+            stays_ready: Cell::new(STAYS_READY),
+            idle_left: Cell::new(Duration::ZERO),
+            parking: Cell::new(false),
+            unwritten: Cell::new(0),
+            blocked: Cell::new(false),
+            held_back: RefCell::new(None),
+            fresh: Cell::new(true),
             close_delimited: Cell::new(false),
             must_reset: Cell::new(false),
         }
@@ -47,21 +127,36 @@ impl Pace {
 
     /// Bytes came from the client.
     pub(super) fn read(&self) {
-        if self.doing.get() == Doing::Idle {
-            self.doing.set(Doing::Head);
-            self.deadline.set(self.request_head);
+        match self.doing.get() {
+            Doing::New => self.doing.set(Doing::Head), // its time has begun
+            Doing::Idle => {
+                self.doing.set(Doing::Head);
+                self.deadline.set(self.request_head);
+            }
+            Doing::Head | Doing::Request => {}
         }
     }
 
     /// A head is complete; the request ends when the guard is dropped.
-    pub(super) fn begin(this: &Rc<Self>) -> Busy {
+    pub(super) fn begin(this: &Rc<Self>, body: &SizeHint) -> Busy {
+        let is_short = body.upper().is_some_and(|most| most <= SHORT_BODY);
+        this.has_long_body.set(!is_short);
+        this.is_hot.set(this.is_warm.replace(true));
+        this.rests_now.set(false);
         this.doing.set(Doing::Request);
+        this.fresh.set(false);
         this.deadline.clear();
         Busy(Rc::clone(this))
     }
 
     /// The answer begins.
-    pub(super) fn answer(&self, close_delimited: bool) {
+    pub(super) fn answer(&self, status: StatusCode, close_delimited: bool) {
+        let stays_ready = match (self.has_long_body.get(), self.is_hot.get()) {
+            (true, _) if !status.is_success() => STAYS_READY_IN_DOUBT,
+            (true, _) | (false, true) => STAYS_READY,
+            (false, false) => Duration::ZERO,
+        };
+        self.stays_ready.set(stays_ready);
         self.close_delimited.set(close_delimited);
     }
 
@@ -71,13 +166,92 @@ impl Pace {
         self.must_reset.set(self.close_delimited.get());
     }
 
+    /// Whether no request has come yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh.get()
+    }
+
     pub(super) fn must_reset(&self) -> bool {
         self.must_reset.get()
     }
 
     /// Ready when the client has been waited for too long.
-    pub(super) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.deadline.poll_expired(cx)
+    pub(super) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<Expired> {
+        // What is still to be written goes first.
+        if self.rests_now.take() && self.is_idle() && !self.is_blocked() {
+            self.idle_left.set(self.keep_alive);
+            return Poll::Ready(Expired::Resting);
+        }
+        self.deadline
+            .poll_expired(cx)
+            .map(|()| match self.doing.get() {
+                Doing::Idle if !self.idle_left.get().is_zero() => Expired::Resting,
+                Doing::Idle => Expired::Idle,
+                Doing::New => Expired::Silent,
+                Doing::Head | Doing::Request => Expired::Head,
+            })
+    }
+
+    /// Waits for the rest of the time that a connection may idle, from now on without buffers.
+    pub(super) fn rest(&self) {
+        self.is_warm.set(false);
+        self.deadline.set(self.idle_left.take());
+    }
+
+    /// Whether it waits for another request, of which nothing has come.
+    pub(super) fn is_idle(&self) -> bool {
+        self.doing.get() == Doing::Idle
+    }
+
+    /// Whether HTTP ends without the connection.
+    pub(super) fn set_parking(&self, parking: bool) {
+        self.parking.set(parking);
+    }
+
+    /// Whether HTTP ends without the connection.
+    pub(super) fn is_parking(&self) -> bool {
+        self.parking.get()
+    }
+
+    /// A piece of the answer was taken, and is to be written.
+    pub(super) fn taken(&self, bytes: usize) {
+        self.unwritten.set(self.unwritten.get() + bytes + FRAMING);
+    }
+
+    /// So many bytes were written: of the answer, its head or its framing.
+    pub(super) fn wrote(&self, bytes: usize) {
+        self.unwritten
+            .set(self.unwritten.get().saturating_sub(bytes));
+        if self.unwritten.get() < UNWRITTEN
+            && let Some(waker) = self.held_back.take()
+        {
+            waker.wake();
+        }
+    }
+
+    /// The socket takes nothing at the moment, and something is to be written.
+    pub(super) fn block(&self) {
+        self.blocked.set(true);
+    }
+
+    /// Whether something is to be written.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.get()
+    }
+
+    /// Nothing is left to be written.
+    pub(super) fn wrote_all(&self) {
+        self.blocked.set(false);
+        self.wrote(usize::MAX);
+    }
+
+    /// Ready when more of the answer may be taken.
+    pub(super) fn poll_room(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.unwritten.get() < UNWRITTEN {
+            return Poll::Ready(());
+        }
+        self.held_back.replace(Some(cx.waker().clone()));
+        Poll::Pending
     }
 }
 
@@ -85,9 +259,21 @@ impl Pace {
 #[derive(Debug)]
 pub(super) struct Busy(Rc<Pace>);
 
+impl Busy {
+    /// The connection that it is on.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.0
+    }
+}
+
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.doing.set(Doing::Idle);
-        self.0.deadline.set(self.0.keep_alive);
+        let Self(pace) = self;
+        let stays_ready = pace.stays_ready.get();
+        pace.rests_now.set(stays_ready.is_zero());
+        let ready = pace.keep_alive.min(stays_ready.max(STAYS_READY));
+        pace.doing.set(Doing::Idle);
+        pace.idle_left.set(pace.keep_alive - ready);
+        pace.deadline.set(ready);
     }
 }

@@ -1,6 +1,6 @@
 //! The clock and the timers of this machine, and its threads for what blocks.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinHandle;
 
@@ -10,6 +10,12 @@ use super::Instant;
 #[must_use]
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// The time of day, as this machine's clock has it.
+#[must_use]
+pub fn time_of_day() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Waits for `duration`. Cancel safe.

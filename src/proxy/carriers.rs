@@ -104,6 +104,11 @@ impl Carrying {
         Ok(Self { carries, body })
     }
 
+    /// Whether it is longer than what is read.
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(self.body, Body::Longer(_))
+    }
+
     /// The body of a `subscriptions/listen`, if it was read.
     pub(super) fn filter(&self) -> Option<&Bytes> {
         match (self.carries, &self.body) {

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     identity::trusted::Client,
+    limits::Limit,
     mcp::{self, RequestKind},
     net::Deadline,
     observe::{Exchange, Outcome},
@@ -122,6 +123,9 @@ impl Proxy {
         let carrying = Carrying::of(modern, pool, &head.headers, limits, passing).await?;
         if let Some(carrying) = &carrying {
             *message_id = carrying.message_id();
+            if carrying.is_unread() {
+                self.reached.count(Limit::BodyBytes);
+            }
         }
         Ok(carrying)
     }

@@ -13,6 +13,7 @@ use super::{
     headers::{Ambiguous, BrokenHead, TooLarge},
 };
 use crate::{
+    limits::{Full, Limit},
     mcp::{
         Unclassifiable,
         jsonrpc::{self, Id},
@@ -27,6 +28,9 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// Why a request gets an answer of pinring's own.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
+    /// There is no room for the connection.
+    #[error("{}", full(*.0))]
+    Full(Full),
     /// There is too much of the head.
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
@@ -90,6 +94,8 @@ pub struct Verdict {
     pub retry: bool,
     /// Whether the connection is in doubt.
     pub close: bool,
+    /// The limit that was reached, if it is about one.
+    pub limit: Option<Limit>,
 }
 
 impl Verdict {
@@ -100,6 +106,14 @@ impl Verdict {
             session_gone: false,
             retry: false,
             close: false,
+            limit: None,
+        }
+    }
+
+    const fn at(self, limit: Limit) -> Self {
+        Self {
+            limit: Some(limit),
+            ..self
         }
     }
 
@@ -132,7 +146,8 @@ impl ProxyError {
         match self {
             Self::Refused(refusal) => refusal.is_loss(),
             Self::StayedUnknown(refusal) => *refusal == Refusal::UnknownCoordinate,
-            Self::TooLarge(_)
+            Self::Full(_)
+            | Self::TooLarge(_)
             | Self::Ambiguous(_)
             | Self::Unclassifiable(_)
             | Self::ForeignOrigin(_)
@@ -153,14 +168,13 @@ impl ProxyError {
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {
+            Self::Full(full) => full_verdict(*full),
             Self::TooLarge(TooLarge::Target(_)) => Verdict {
                 status: StatusCode::URI_TOO_LONG,
-                ..Verdict::bad_request("target_too_long")
+                ..Verdict::bad_request("target_too_long").at(Limit::TargetBytes)
             },
-            Self::TooLarge(TooLarge::Fields(_) | TooLarge::Bytes(_)) => Verdict {
-                status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                ..Verdict::bad_request("headers_too_large")
-            },
+            Self::TooLarge(TooLarge::Fields(_)) => headers_too_large(Limit::Headers),
+            Self::TooLarge(TooLarge::Bytes(_)) => headers_too_large(Limit::HeaderBytes),
             Self::Ambiguous(Ambiguous::Connect) => Verdict {
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 ..Verdict::bad_request("connect_method")
@@ -200,7 +214,7 @@ impl ProxyError {
             Self::Upstream(failure) => upstream(failure),
             Self::RequestBody(error) => broken_off(Some(error)),
             Self::Unidentified => Verdict::of(StatusCode::UNAUTHORIZED, "principal_required"),
-            Self::BodiesFull => Verdict::for_now("bodies_full"),
+            Self::BodiesFull => Verdict::for_now("bodies_full").at(Limit::BodyBytesTotal),
             Self::SessionForgotten => Verdict::gone("backend_forgot_session"),
             Self::Drained => Verdict::of(StatusCode::BAD_GATEWAY, "backend_drained"),
             Self::BrokenHead(BrokenHead::SessionId(_)) => {
@@ -253,6 +267,33 @@ impl ProxyError {
     }
 }
 
+fn full(full: Full) -> &'static str {
+    match full {
+        Full::All => "there are as many connections as limits.connections allows",
+        Full::OfAddress => {
+            "this address has as many connections as limits.connections_per_address allows"
+        }
+    }
+}
+
+fn full_verdict(full: Full) -> Verdict {
+    let reason = match full {
+        Full::All => "connections_full",
+        Full::OfAddress => "address_connections_full",
+    };
+    Verdict {
+        close: true,
+        ..Verdict::for_now(reason)
+    } // whoever refused the connection has counted it
+}
+
+fn headers_too_large(limit: Limit) -> Verdict {
+    Verdict {
+        status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        ..Verdict::bad_request("headers_too_large").at(limit)
+    }
+}
+
 fn refused(refusal: Refusal) -> Verdict {
     match refusal {
         Refusal::Forged => Verdict::gone("tag_invalid"),
@@ -266,8 +307,10 @@ fn refused(refusal: Refusal) -> Verdict {
         Refusal::UnknownCoordinate => Verdict::for_now("unknown_coordinate"),
         Refusal::UnknownKey => Verdict::for_now("unknown_key"),
         Refusal::NoBackend => Verdict::for_now("no_backend"),
-        Refusal::SessionsFull => Verdict::for_now("sessions_full"),
-        Refusal::PrincipalSessionsFull => Verdict::for_now("principal_sessions_full"),
+        Refusal::SessionsFull => Verdict::for_now("sessions_full").at(Limit::SessionsPerBackend),
+        Refusal::PrincipalSessionsFull => {
+            Verdict::for_now("principal_sessions_full").at(Limit::SessionsPerPrincipal)
+        }
     }
 }
 
@@ -279,6 +322,10 @@ pub(super) fn upstream(failure: &Failure) -> Verdict {
         Failure::Connect(ConnectError::Failed { .. } | ConnectError::Handshake(_)) => {
             Verdict::for_now("connect_failed")
         }
+        Failure::Connect(ConnectError::Certificate { .. }) => {
+            Verdict::for_now("backend_certificate_invalid")
+        }
+        Failure::Connect(ConnectError::Tls { .. }) => Verdict::for_now("backend_tls_failed"),
         Failure::Connect(ConnectError::Unresolved { .. }) => Verdict::for_now("host_unresolved"),
         Failure::Connect(ConnectError::SeveralAddresses { .. }) => {
             Verdict::for_now("host_several_addresses")
@@ -295,6 +342,7 @@ fn broken_off(error: Option<&RequestBodyError>) -> Verdict {
         Some(RequestBodyError::Idle(_)) => Verdict {
             close: true,
             ..Verdict::of(StatusCode::REQUEST_TIMEOUT, "request_body_timeout")
+                .at(Limit::RequestBodyIdle)
         },
         Some(RequestBodyError::Broken(_) | RequestBodyError::Unended) | None => {
             Verdict::bad_request("request_body_invalid")

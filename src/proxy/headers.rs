@@ -17,7 +17,7 @@ use http::{
 use self::inspect::{is_plainly_framed, nominated, stops_here};
 pub use self::{
     forwarded::Forwarded,
-    inspect::{Ambiguous, MAX_TARGET, Scan, TooLarge, check_size, host_of, scan},
+    inspect::{Ambiguous, Scan, TooLarge, check_size, host_of, scan},
 };
 use crate::{
     config::{HostHeader, PathPrefix},

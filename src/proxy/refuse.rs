@@ -7,11 +7,15 @@ use super::{
     classify::Arrival,
     error::ProxyError,
 };
-use crate::{observe::Outcome, upstream::Failure};
+use crate::{
+    limits::{Full, Reached},
+    observe::{Exchange, Outcome},
+    upstream::Failure,
+};
 
 impl Arrival {
     /// Refuses it, and takes what its client is still sending off its hands.
-    pub(super) fn refuse(self, error: &ProxyError) -> Response<Answer> {
+    pub(super) fn refuse(self, error: &ProxyError, reached: &Reached) -> Response<Answer> {
         if let Some(unread) = self.body.filter(|_| !self.waits_for_continue) {
             body::discard(unread);
         }
@@ -19,6 +23,9 @@ impl Arrival {
         let goes_on = self.message_id.as_ref().is_some_and(|id| id.is_kept());
         let id = self.message_id.and_then(|id| id.known());
         let verdict = error.verdict();
+        if let Some(limit) = verdict.limit {
+            reached.count(limit);
+        }
         match error {
             // A client that leaves within its own request's body is its own affair.
             ProxyError::Upstream(Failure::RequestBody(_)) | ProxyError::RequestBody(_) => {}
@@ -29,7 +36,8 @@ impl Arrival {
                     "no usable answer from the backend"
                 );
             }
-            ProxyError::TooLarge(_)
+            ProxyError::Full(_)
+            | ProxyError::TooLarge(_)
             | ProxyError::Ambiguous(_)
             | ProxyError::Unclassifiable(_)
             | ProxyError::ForeignOrigin(_)
@@ -55,6 +63,13 @@ impl Arrival {
         exchange.end(Outcome::Complete);
         response.map(|body| Answer::Own(Some(body), exchange))
     }
+}
+
+/// The answer to a request of a connection for which there is no room. It has no line in the log: there may be many.
+#[must_use]
+pub fn turn_away(full: Full) -> Response<Answer> {
+    let answer = ProxyError::Full(full).response(None);
+    answer.map(|body| Answer::Own(Some(body), Exchange::default()))
 }
 
 /// An error with its causes, for one log line.

@@ -1,6 +1,6 @@
 //! Configurations from text, for the tests of the router's modules.
 
-use std::{ffi::OsString, io, net::IpAddr, num::NonZeroUsize, path::Path};
+use std::{ffi::OsString, io, net::IpAddr, num::NonZeroUsize, path::Path, time::SystemTime};
 
 use crate::config::{
     Config, Overrides,
@@ -26,6 +26,14 @@ impl World for Nothing {
 
     fn cores(&self) -> NonZeroUsize {
         NonZeroUsize::MIN
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn system_roots(&self) -> Vec<Vec<u8>> {
+        Vec::new()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Makes a connection to a backend: resolve, connect, handshake. Resolving has its own share of the time.
+//! Makes a connection to a backend: resolve, connect, TLS, handshake. Resolving has its own share of the time.
 
 use std::{
     io,
@@ -16,6 +16,7 @@ use hyper::{
     client::conn::http1::{self, SendRequest},
     rt::{Read, ReadBuf, ReadBufCursor, Write},
 };
+use rustls::CertificateError;
 
 use super::{
     Options,
@@ -24,7 +25,10 @@ use super::{
 };
 use crate::{
     backend::{Endpoint, Host},
-    net::{self, Liveness, Stream},
+    net::{
+        self, Liveness, Stream,
+        tls::{self, Socket},
+    },
 };
 
 /// hyper reads bodies into a buffer of up to this size.
@@ -82,13 +86,83 @@ pub enum ConnectError {
     /// The connection was lost in the handshake.
     #[error("the connection was lost at once")]
     Handshake(#[source] hyper::Error),
+    /// The backend's certificate is not believed.
+    #[error("the certificate of {name} is not believed: {why}")]
+    Certificate {
+        /// Whom it has to be for.
+        name: Box<str>,
+        /// What is wrong with it, and what to do about it.
+        why: Distrust,
+        /// What TLS said. In a box: each open connection has room for an error.
+        source: Box<rustls::Error>,
+    },
+    /// The TLS handshake came to nothing for another reason.
+    #[error("no TLS with {name}")]
+    Tls {
+        /// Who was to be there.
+        name: Box<str>,
+        /// What was said, or not.
+        source: io::Error,
+    },
+}
+
+/// Why a certificate is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// It is for others.
+    #[error(
+        "it is for other names; write server_name under tls of the pool if one of those is meant"
+    )]
+    Name,
+    /// Nobody who is believed has issued it.
+    #[error(
+        "its issuer is not among the roots that are believed; see `roots` under tls of the pool"
+    )]
+    Issuer,
+    /// Its time is over.
+    #[error("it has expired")]
+    Expired,
+    /// Its time has not begun.
+    #[error("it is not valid yet, or this machine's clock is wrong")]
+    NotYetValid,
+    /// Anything else.
+    #[error("it cannot be used")]
+    Other,
+}
+
+impl From<&CertificateError> for Distrust {
+    fn from(error: &CertificateError) -> Self {
+        match error {
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Self::Name
+            }
+            CertificateError::UnknownIssuer => Self::Issuer,
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                Self::NotYetValid
+            }
+            _ => Self::Other,
+        }
+    }
 }
 
 impl ConnectError {
-    /// Whether to try again soon may help: the port was closed, as it is while a process restarts.
+    /// Whether to try again soon may help: the port was closed, as it is while a process restarts, or a connection was
+    /// lost that was just made.
     #[must_use]
-    pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Refused { .. })
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Refused { .. } => true,
+            Self::Tls { source, .. } => {
+                is_closed_by_peer(source) || source.kind() == io::ErrorKind::UnexpectedEof
+            }
+            Self::TimedOut { .. }
+            | Self::Failed { .. }
+            | Self::Unresolved { .. }
+            | Self::SeveralAddresses { .. }
+            | Self::Handshake(_)
+            | Self::Certificate { .. } => false,
+        }
     }
 }
 
@@ -107,10 +181,14 @@ where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let began = net::now();
     let stream = open(endpoint, options.connect, options.liveness, names).await?;
+    let left = options
+        .connect
+        .saturating_sub(net::now().saturating_duration_since(began));
     let intake: Rc<Intake> = Rc::default();
     let stream = Patient {
-        stream,
+        socket: speak(stream, endpoint, left).await?,
         intake: Rc::clone(&intake),
     };
     let handshake = http1::Builder::new()
@@ -137,7 +215,7 @@ where
 ///
 /// What it reads until an answer's head is there is watched over: see [`Intake`].
 struct Patient {
-    stream: Stream,
+    socket: Socket,
     intake: Rc<Intake>,
 }
 
@@ -149,12 +227,12 @@ impl Read for Patient {
     ) -> Poll<io::Result<()>> {
         match self.intake.next()? {
             Reading::Counted => {}
-            Reading::Quiet if !self.stream.is_quiet() => {
+            Reading::Quiet if !self.socket.is_quiet() => {
                 // The request has not left: it goes out on another connection.
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
             Reading::Quiet | Reading::Free => {
-                let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+                let polled = Pin::new(&mut self.socket).poll_read(cx, buffer);
                 if polled.is_ready() {
                     self.intake.read(0);
                 }
@@ -164,7 +242,7 @@ impl Read for Patient {
         let mut piece = [0; 4096];
         let room = piece.len().min(buffer.remaining());
         let mut read = ReadBuf::new(&mut piece[..room]);
-        ready!(Pin::new(&mut self.stream).poll_read(cx, read.unfilled()))?;
+        ready!(Pin::new(&mut self.socket).poll_read(cx, read.unfilled()))?;
         self.intake.read(read.filled().len());
         buffer.put_slice(read.filled());
         Poll::Ready(Ok(()))
@@ -177,18 +255,22 @@ impl Write for Patient {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match ready!(Pin::new(&mut self.stream).poll_write(cx, bytes)) {
+        match ready!(Pin::new(&mut self.socket).poll_write(cx, bytes)) {
             Err(error) if is_closed_by_peer(&error) => Poll::Ready(Ok(bytes.len())),
             written => Poll::Ready(written),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match ready!(Pin::new(&mut self.socket).poll_flush(cx)) {
+            // With TLS, what was written may be on its way until now.
+            Err(error) if is_closed_by_peer(&error) => Poll::Ready(Ok(())),
+            flushed => Poll::Ready(flushed),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 
@@ -197,6 +279,40 @@ fn is_closed_by_peer(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
     )
+}
+
+/// Makes of a connection what is spoken with the backend, within `limit`: TLS, if its URL says so. Cancel safe.
+///
+/// # Errors
+///
+/// [`ConnectError::Certificate`] and [`ConnectError::Tls`].
+pub async fn speak(
+    stream: Stream,
+    endpoint: &Endpoint,
+    limit: Duration,
+) -> Result<Socket, ConnectError> {
+    let Some(settings) = &endpoint.tls else {
+        return Ok(Socket::clear(stream));
+    };
+    let connecting = tls::connect(stream, settings);
+    let connected = net::within(limit, connecting).await.unwrap_or_else(|| {
+        Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "it did not finish the handshake in time; does it speak TLS?",
+        ))
+    });
+    connected.map_err(|source| {
+        let name = settings.name().to_str().into();
+        let inner = source.get_ref().and_then(|inner| inner.downcast_ref());
+        match inner {
+            Some(error @ rustls::Error::InvalidCertificate(problem)) => ConnectError::Certificate {
+                name,
+                why: Distrust::from(problem),
+                source: Box::new(error.clone()),
+            },
+            Some(_) | None => ConnectError::Tls { name, source },
+        }
+    })
 }
 
 /// Opens a TCP connection to the backend's one address within `limit`. Cancel safe.

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::task::{LocalSet, yield_now};
 
 use super::*;
-use crate::net::Ticker;
+use crate::{backend::Url, net::Ticker};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
@@ -62,7 +62,8 @@ async fn bytes_that_came_before_a_request_are_not_its_answer() {
         answer(&mut second, "two");
     });
     let test = async {
-        let (client, endpoint) = (Client::new(Names::default()), url.parse().unwrap());
+        let url: Url = url.parse().unwrap();
+        let (client, endpoint) = (Client::new(Names::default()), url.endpoint);
         assert_eq!(ask(&client, &endpoint).await, "one");
         let pooled = loop {
             match client.pool.checkout(BackendId(1)) {

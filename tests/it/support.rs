@@ -6,6 +6,8 @@ mod client;
 mod names;
 mod namespace;
 mod process;
+mod resources;
+mod tls;
 
 use std::{
     io::{self, ErrorKind},
@@ -19,6 +21,7 @@ pub(crate) use self::{
     names::Names,
     namespace::{Link, Namespace},
     process::Pinring,
+    tls::{Authority, Pair, Relay},
 };
 
 /// The longest that a test waits for something that must come. Tests run side by side, on machines that do other work.

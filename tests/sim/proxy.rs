@@ -85,7 +85,7 @@ impl Proxy {
         let admin = Rc::clone(&self.commander);
         let process = Process::start(self.machine, async move {
             let bound = app::Bound::new(source, config, false).unwrap();
-            let (commander, served) = bound.run_here(signals);
+            let (commander, served) = bound.run_here(signals).unwrap();
             admin.replace(Some(commander));
             served.await.unwrap();
             world.note(format_args!("p{index} ends"));

@@ -1,4 +1,4 @@
-use std::{ffi::OsString, io, net::IpAddr, num::NonZeroUsize, path::Path};
+use std::{ffi::OsString, io, net::IpAddr, num::NonZeroUsize, path::Path, time::SystemTime};
 
 use super::{
     super::{Overrides, check},
@@ -22,6 +22,14 @@ impl check::World for Nowhere {
 
     fn cores(&self) -> NonZeroUsize {
         NonZeroUsize::MIN
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn system_roots(&self) -> Vec<Vec<u8>> {
+        Vec::new()
     }
 }
 

@@ -58,16 +58,22 @@ fn the_values_of_pinring_toml_are_the_defaults() {
     assert_eq!(full.limits, minimal.limits);
     assert_eq!(full.log, minimal.log);
     assert_eq!(full.pools, minimal.pools);
+    assert!(full.tls.is_none() && minimal.tls.is_none());
 }
 
 /// All key paths that the reader asks for.
 fn known() -> BTreeSet<String> {
     let mut known = BTreeSet::new();
-    let pools = "[[pools]]\nname = \"p\"\nbackends = [{ url = \"http://127.0.0.1\" }]";
+    let pools = "[[pools]]\nname = \"p\"\nbackends = [{ url = \"http://127.0.0.1\" }]\n\
+                 [[tls.certificates]]\ncertificate = \"cert.pem\"\nkey = \"key.pem\"";
     for text in [MINIMAL, pools] {
         let table = file::parse(text).unwrap();
         let report = Report::new(text);
-        let world = TestWorld::default();
+        let pair = tls::pair();
+        let world = TestWorld {
+            files: [("cert.pem", pair.0), ("key.pem", pair.1)].into(),
+            ..TestWorld::default()
+        };
         let _config = check::read(report.root(&table), &Overrides::default(), &world);
         assert_eq!(report.faults(), []);
         known.extend(report.known());
@@ -88,6 +94,10 @@ fn pinring_toml_names_every_key_that_is_read() {
         let found = match section {
             "" => shows(format!("[{key}]")),
             "pools[]" if key == "backends" => shows("[[pools.backends]]".to_owned()),
+            "tls.certificates[]" => shows(format!("\n# {key} = ")),
+            "tls" if key == "certificates" => shows("[[tls.certificates]]".to_owned()),
+            "pool" | "pools[]" if key == "tls" => shows("[pool.tls]".to_owned()),
+            "pools[].tls" => has("pool.tls", key),
             "pools[].match" => shows(format!(" {key} = ")) && has("pools[]", "match"),
             "pools[].backends[]" => has("backends[]", key),
             // The file says: in [[pools]] the same keys, and those of [affinity] too.
@@ -102,8 +112,14 @@ fn pinring_toml_names_every_key_that_is_read() {
 
 #[test]
 fn what_pinring_toml_shows_is_accepted_or_marked_as_refused() {
+    let pair = tls::pair();
     let world = TestWorld {
-        files: [("pinring.secret", vec![b'x'; 32])].into(),
+        files: [
+            ("pinring.secret", vec![b'x'; 32]),
+            ("client.pem", pair.0),
+            ("client.key", pair.1),
+        ]
+        .into(),
         ..TestWorld::default()
     };
     let entries = entries();
@@ -112,7 +128,12 @@ fn what_pinring_toml_shows_is_accepted_or_marked_as_refused() {
         if section.contains("[]") {
             continue;
         }
-        let text = format!("[{section}]\n{line}\n{BACKEND}");
+        let beside = match (&*section, &*key) {
+            ("pool.tls", "certificate") => "key = \"client.key\"",
+            ("pool.tls", "key") => "certificate = \"client.pem\"",
+            _ => "",
+        };
+        let text = format!("[{section}]\n{line}\n{beside}\n{BACKEND}");
         let faults = lines(check(&text, &Overrides::default(), &world));
         if line.ends_with("# refused") {
             let [fault] = &faults[..] else {

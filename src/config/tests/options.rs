@@ -20,10 +20,10 @@ url = \"127.0.0.1:9001\"
         "2: timeouts.drain = \"20\": no unit; write a duration such as \"20s\" (0s to 1d)",
         "3: timeouts.drian: unknown key; the nearest known one is \"drain\"",
         "4: timeouts.connect = \"0s\": out of range; write a duration such as \"20s\" (1ms to 7d)",
-        "7: server.listen = \"localhost:8080\": no address; write IP and port, such as \"127.0.0.1:8080\", or \"[::]:8080\" for all",
+        "7: server.listen = \"localhost:8080\": no address; write IP and port, such as \"127.0.0.1:8080\", or \"[::]:8080\" for all, with https:// before it for TLS",
         "8: server.threads = \"4\": write a whole number from 1 to 256, without quotes",
         "9: server.watch = 1: write true or false, without quotes",
-        "12: backends[0].url = \"127.0.0.1:9001\": a backend's URL begins with http://, as in \"http://127.0.0.1:9001\"",
+        "12: backends[0].url = \"127.0.0.1:9001\": a backend's URL begins with http:// or https://, as in \"http://127.0.0.1:9001\"",
     ];
     assert_eq!(faults(text), expected);
 }
@@ -192,7 +192,7 @@ fn flags_replace_the_listening_addresses_of_the_file() {
     let text = format!("[server]\nlisten = \"0.0.0.0:80\"\n{BACKEND}");
     let config = check(&text, &overrides, &TestWorld::default()).unwrap();
     assert_eq!(config.server.listen.len(), 2);
-    assert_eq!(config.server.listen[0].port(), 1);
+    assert_eq!(config.server.listen[0].address.port(), 1);
     let overrides = Overrides {
         listen: given("PINRING_LISTEN", &["8080"]),
         ..Overrides::default()
@@ -244,7 +244,7 @@ fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
         ),
         (
             "zzz = 1",
-            "1: zzz: unknown key; known here: affinity, backends, cors, limits, log, pool, pools, server, store, timeouts",
+            "1: zzz: unknown key; known here: affinity, backends, cors, limits, log, pool, pools, server, store, timeouts, tls",
         ),
         (
             "[server]\nadmn = 1",
@@ -252,7 +252,7 @@ fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
         ),
         (
             "\n[tsl]",
-            "2: tsl: unknown key; the nearest known one is \"tls\" (not yet supported by this version)",
+            "2: tsl: unknown key; the nearest known one is \"tls\"",
         ),
         (
             "health_path = \"\"",
@@ -296,7 +296,6 @@ fn what_comes_later_is_refused_by_name() {
         "[server]\nprobes = \"0.0.0.0:9902\"",
         "[server]\nadmin_token = \"\"",
         "[pool]\nhttp2 = true",
-        "\n[tls]",
         "\n[tracing]",
     ] {
         let fault = fault(text);

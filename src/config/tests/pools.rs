@@ -162,7 +162,7 @@ fn flags_alone_are_a_configuration() {
     let overrides = Overrides {
         listen: given("--listen", &["127.0.0.1:0"]),
         backends: given("--backend", &["http://127.0.0.1:1", "http://[::1]:2"]),
-        secret: None,
+        ..Overrides::default()
     };
     let config = check("", &overrides, &TestWorld::default()).unwrap();
     let backends = config.pools[0].backends.iter();
@@ -186,7 +186,7 @@ fn flags_and_file_do_not_both_give_backends() {
     assert_eq!(
         faults(BACKEND),
         [
-            "--backend \"ftp://h\": a backend's URL begins with http://, as in \"http://127.0.0.1:9001\"",
+            "--backend \"ftp://h\": a backend's URL begins with http:// or https://, as in \"http://127.0.0.1:9001\"",
             "--backend \"http://127.0.0.1:1\": the name \"127.0.0.1:1\" is taken by --backend; names are unique over all pools, give one of the two another name",
             "1: backends: --backend gives backends too; remove one of the two",
         ]
@@ -238,8 +238,8 @@ fn entries_of_the_wrong_form_show_the_right_one() {
             "3: backends[0].draining = \"no\": write true or false",
         ),
         (
-            "[[backends]]\nurl = \"https://h\"",
-            "2: backends[0].url = \"https://h\": https:// is not yet supported",
+            "[[backends]]\nurl = \"dns+https://h\"",
+            "2: backends[0].url = \"dns+https://h\": dns+https:// is not yet supported",
         ),
         (
             "[[backends]]\nurl = \"http://h\"\n[[backends]]\nurl = \"http://H:80\"",
@@ -335,7 +335,7 @@ fn pinring_is_not_its_own_backend_by_flags_either() {
     let overrides = Overrides {
         listen: given("--listen", &["0.0.0.0:1"]),
         backends: given("--backend", &["a=http://127.0.0.1:1", "http://127.0.0.1:2"]),
-        secret: None,
+        ..Overrides::default()
     };
     let faults = lines(check("", &overrides, &TestWorld::default()));
     assert_eq!(faults.len(), 1, "{faults:#?}");

@@ -11,7 +11,10 @@ const LIMIT: Duration = Duration::from_millis(200);
 fn suspect(port: u16) -> Suspect {
     Suspect {
         id: BackendId(1),
-        endpoint: format!("http://h:{port}").parse().unwrap(),
+        endpoint: format!("http://h:{port}")
+            .parse::<crate::backend::Url>()
+            .unwrap()
+            .endpoint,
         path: None,
         expected: Statuses::default(),
         limit: LIMIT,

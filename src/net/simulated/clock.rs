@@ -1,6 +1,6 @@
 //! The clocks of simulated machines, which go faster or slower than each other.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::{task::JoinHandle, time};
 
@@ -21,6 +21,12 @@ pub fn now() -> Instant {
         }
         None => now.into_std(),
     }
+}
+
+/// The time of day, as this machine's clock has it.
+#[must_use]
+pub fn time_of_day() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Waits for `duration`. Cancel safe.

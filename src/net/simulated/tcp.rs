@@ -200,6 +200,15 @@ pub struct Stream {
 }
 
 impl Stream {
+    /// Ready when there is something to read: bytes, the end, or a failure. Takes nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the link was cut for too long.
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_arrived(cx)
+    }
+
     fn new(incoming: Arc<Pipe>, outgoing: Arc<Pipe>, patience: Option<Duration>) -> Self {
         Self {
             incoming,

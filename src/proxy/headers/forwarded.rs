@@ -5,7 +5,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-use crate::identity::trusted::last_forwarded;
+use crate::{backend::Scheme, identity::trusted::last_forwarded};
 
 pub(super) const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -17,13 +17,15 @@ pub(super) const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefi
 pub struct Forwarded<'a> {
     /// The address at its other end.
     pub peer: &'a HeaderValue,
+    /// What is spoken on it.
+    pub scheme: Scheme,
 }
 
 impl Forwarded<'_> {
     /// Says where the request comes from: nobody was believed before.
     pub(super) fn tell(self, headers: &mut HeaderMap) {
         headers.insert(FOR, self.peer.clone());
-        headers.insert(PROTO, HeaderValue::from_static("http"));
+        headers.insert(PROTO, HeaderValue::from_static(self.scheme.as_str()));
         if let Some(host) = headers.get(header::HOST).cloned() {
             headers.insert(HOST, host);
         }
@@ -33,7 +35,7 @@ impl Forwarded<'_> {
     pub(super) fn add(self, headers: &mut HeaderMap) {
         if !headers.contains_key(PROTO) {
             let said = last_forwarded(headers, "proto").map(HeaderValue::from_bytes);
-            let own = HeaderValue::from_static("http");
+            let own = HeaderValue::from_static(self.scheme.as_str());
             headers.insert(PROTO, said.and_then(Result::ok).unwrap_or(own));
         }
         if !headers.contains_key(HOST) {

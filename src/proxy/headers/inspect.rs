@@ -50,14 +50,11 @@ pub enum Ambiguous {
     Repeated(HeaderName),
 }
 
-/// Longest request target, in bytes: more than OAuth's redirects need (nginx: 8 KiB, HAProxy: 16 KiB with all else).
-pub const MAX_TARGET: usize = 16 * 1024;
-
 /// Why a request's head is refused: there is too much of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TooLarge {
-    /// The target is longer than [`MAX_TARGET`].
-    #[error("the request's target has {0} bytes; 16384 are allowed")]
+    /// More bytes of the target than `limits.target_bytes`.
+    #[error("the request's target has {0} bytes, which is more than limits.target_bytes allows")]
     Target(usize),
     /// More header fields than `limits.headers`.
     #[error("the request has {0} header fields, which is more than limits.headers allows")]
@@ -79,7 +76,7 @@ pub fn check_size(head: &Parts, limits: &Limits) -> Result<(), TooLarge> {
         .uri
         .path_and_query()
         .map_or(0, |target| target.as_str().len());
-    if target > MAX_TARGET {
+    if target > limits.target_bytes {
         return Err(TooLarge::Target(target));
     }
     if head.headers.len() > limits.headers {

@@ -2,6 +2,7 @@ use http::Request;
 use proptest::prelude::*;
 
 use super::*;
+use crate::backend::Scheme;
 
 fn head(lines: &[(&str, &str)]) -> Parts {
     let mut request = Request::builder().method("POST").uri("/mcp");
@@ -30,6 +31,7 @@ fn sent_by(by_trusted: bool, lines: &[(&str, &str)], strip: Option<&str>, target
         &scan,
         Forwarded {
             peer: &HeaderValue::from_static("192.0.2.1"),
+            scheme: Scheme::Http,
         },
         prefix.as_ref(),
         None,
@@ -121,7 +123,16 @@ fn a_trusted_proxy_is_believed_and_added_to() {
     let own = HeaderValue::from_static("2001:db8::1");
     let mut head = head(&[HOST, ("forwarded", "for=203.0.113.9")]);
     let scan = scan(&head, true).unwrap();
-    to_backend(&mut head, &scan, Forwarded { peer: &own }, None, None);
+    to_backend(
+        &mut head,
+        &scan,
+        Forwarded {
+            peer: &own,
+            scheme: Scheme::Http,
+        },
+        None,
+        None,
+    );
     assert_eq!(
         head.headers["forwarded"],
         "for=203.0.113.9, for=\"[2001:db8::1]\""

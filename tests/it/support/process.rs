@@ -102,10 +102,23 @@ impl Pinring {
         format!("backends = [{}]", entries.join(", "))
     }
 
-    /// Where it listens.
+    /// Where it listens: at the first address, with TLS or without.
     pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses()[0]
+    }
+
+    /// All addresses where it listens.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         let line = self.find_log("listen").unwrap();
-        line["listen"].as_str().unwrap().parse().unwrap()
+        let listed = line["listen"].as_str().unwrap().split(", ");
+        listed
+            .map(|text| text.trim_start_matches("https://").parse().unwrap())
+            .collect()
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Replaces the configuration file, keeping the port, and does not reload.
@@ -140,15 +153,24 @@ impl Pinring {
         assert!(sent.success());
     }
 
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its resident memory, in MiB.
     pub(crate) fn memory(&self) -> u64 {
+        self.memory_kib() / 1024
+    }
+
+    /// Its resident memory, in KiB.
+    pub(crate) fn memory_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .unwrap();
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
-        kib / 1024
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     /// How many files and sockets it has open.

@@ -1,0 +1,179 @@
+//! Accepts connections, and knows what to do where that fails or there is no room for one.
+
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc, time::Duration};
+
+use super::{Handler, Options, Peer, Server, TOLD_WITHIN};
+use crate::{
+    limits::{Full, Limit},
+    net::{
+        self, Instant, Listener, Stream,
+        tls::{Acceptor, Socket},
+    },
+};
+
+/// After a failed accept; doubled up to the longest while failures go on. Whoever waits is served so much later when
+/// descriptors are free again.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
+const ACCEPT_AGAIN_LONGEST: Duration = Duration::from_millis(200);
+
+/// Descriptors that are freed one by one are taken one by one: it is the same shortage until so much time has passed.
+const SHORTAGE_OVER: Duration = Duration::from_secs(10);
+
+/// Between two warnings of connections without room, on one thread.
+const WARN_AGAIN: Duration = Duration::from_secs(1);
+
+/// What a thread remembers of the connections that it could not accept.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    /// When a connection without room was last warned of.
+    warned: Cell<Option<Instant>>,
+    /// When accepting failed last.
+    failed: Cell<Option<Instant>>,
+}
+
+impl<H: Handler> Server<H> {
+    /// Accepts and serves until draining begins, then closes the socket. With `tls`, that is spoken. Runs within a
+    /// local task set.
+    pub async fn accept(self: Rc<Self>, listener: Listener, tls: Option<Acceptor>) {
+        let mut pause = ACCEPT_AGAIN;
+        loop {
+            let options = self.handler.options();
+            let accepted = tokio::select! {
+                biased;
+                () = self.watch.draining() => return self.accept_waiting(listener, tls, options).await,
+                accepted = listener.accept(options.liveness) => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    pause = ACCEPT_AGAIN;
+                    self.end_shortage();
+                    self.admit(stream, peer, tls.clone(), options);
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    self.begin_shortage(&error);
+                    net::sleep(pause).await;
+                    pause = (pause * 2).min(ACCEPT_AGAIN_LONGEST);
+                }
+            }
+        }
+    }
+
+    /// Accepts who has connected before the socket closes: it would be reset.
+    async fn accept_waiting(
+        self: &Rc<Self>,
+        listener: Listener,
+        tls: Option<Acceptor>,
+        options: Options,
+    ) {
+        tokio::task::yield_now().await; // the runtime looks at the socket once more
+        while let Some(accepted) = listener.accept_waiting(options.liveness) {
+            match accepted {
+                Ok((stream, peer)) => self.admit(stream, peer, tls.clone(), options),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn admit(
+        self: &Rc<Self>,
+        stream: Stream,
+        peer: SocketAddr,
+        tls: Option<Acceptor>,
+        mut options: Options,
+    ) {
+        if self.handler.trusts(peer.ip()) {
+            options.room.of_address = None; // it stands for all who come through it
+        }
+        let entered = self.connections.enter(options.room, peer.ip());
+        let full = entered.as_ref().err().copied();
+        let told = match full {
+            None => None,
+            Some(full) => {
+                self.note(full, peer);
+                let Some(told) = self.connections.tell() else {
+                    return;
+                };
+                options.request_head = options.request_head.min(TOLD_WITHIN);
+                Some(told)
+            }
+        };
+        let server = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            server.begin(stream, peer, tls, full, options).await;
+            drop((entered, told));
+        });
+    }
+
+    /// What comes before HTTP is in boxes of its own: who speaks that at once does not pay for it.
+    async fn begin(
+        self: &Rc<Self>,
+        mut stream: Stream,
+        peer: SocketAddr,
+        tls: Option<Acceptor>,
+        full: Option<Full>,
+        options: Options,
+    ) {
+        let peer = if options.proxy_protocol {
+            Box::pin(self.behind(&mut stream, peer, options)).await
+        } else {
+            Some(Peer::direct(peer))
+        };
+        let Some(peer) = peer else { return };
+        let socket = match tls {
+            None => Some(Socket::clear(stream)),
+            Some(tls) => Box::pin(self.secured(stream, peer.address, &tls, options)).await,
+        };
+        if let Some(socket) = socket {
+            self.serve(socket, peer, full, options).await;
+        }
+    }
+
+    /// Counts it, and warns once in a while.
+    fn note(&self, full: Full, peer: SocketAddr) {
+        let limit = full.limit();
+        self.reached.count(limit);
+        let now = net::now();
+        let last = self.refusals.warned.get();
+        if last.is_none_or(|last| now.saturating_duration_since(last) >= WARN_AGAIN) {
+            self.refusals.warned.set(Some(now));
+            tracing::warn!(
+                %peer,
+                limit = limit.key(),
+                refused = self.reached.times(limit),
+                "too many connections: this one is refused"
+            );
+        }
+    }
+
+    fn begin_shortage(&self, error: &io::Error) {
+        self.refusals.failed.set(Some(net::now()));
+        if self.connections.lacks_descriptors(true) {
+            self.reached.count(Limit::OpenFiles);
+            tracing::error!(%error, "cannot accept connections: they wait; if open files have run out, raise `ulimit -n`, or lower limits.connections");
+        }
+    }
+
+    fn end_shortage(&self) {
+        let Some(failed) = self.refusals.failed.get() else {
+            return;
+        };
+        if net::now().saturating_duration_since(failed) >= SHORTAGE_OVER {
+            self.refusals.failed.set(None);
+            if self.connections.lacks_descriptors(false) {
+                tracing::info!("connections are accepted again");
+            }
+        }
+    }
+}
+
+/// Whether the client of the connection that was to be accepted had left already.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::InvalidInput
+    )
+}

@@ -1,0 +1,110 @@
+//! The bytes of one connection, as its pace sees them.
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use hyper::rt::{Read, ReadBufCursor, Write};
+
+use super::pace::Pace;
+use crate::net::tls::Socket;
+
+/// A connection's bytes, watched for when the client begins a head, and how much of an answer it takes.
+pub(super) struct Metered {
+    socket: Socket,
+    pace: Rc<Pace>,
+    /// What was read before, and is to be read again.
+    again: Bytes,
+}
+
+impl Metered {
+    pub(super) fn new(socket: Socket, pace: Rc<Pace>) -> Self {
+        Self {
+            socket,
+            pace,
+            again: Bytes::new(),
+        }
+    }
+
+    /// The same, with `read` to be read once more before what follows.
+    pub(super) fn rewound(mut self, read: Bytes) -> Self {
+        if !read.is_empty() {
+            self.again = read; // an empty one may hold its buffer all the same
+        }
+        self
+    }
+
+    /// The connection's pace.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// Ready when there is something to read, the end included.
+    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.again.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.socket.poll_readable(cx)
+    }
+}
+
+impl Read for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.again.is_empty() {
+            let length = self.again.len().min(buffer.remaining());
+            buffer.put_slice(&self.again.split_to(length));
+            self.pace.read();
+            return Poll::Ready(Ok(()));
+        }
+        let polled = Pin::new(&mut self.socket).poll_read(cx, buffer);
+        if polled.is_ready() {
+            self.pace.read(); // bytes, or the end, after which the pace does not matter
+        }
+        polled
+    }
+}
+
+impl Write for Metered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        match &polled {
+            Poll::Ready(Ok(written)) => self.pace.wrote(*written),
+            Poll::Ready(Err(_)) | Poll::Pending => self.pace.block(),
+        }
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.pace.wrote_all(); // hyper flushes when its buffer is empty
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.pace.is_parking() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
+impl Drop for Metered {
+    fn drop(&mut self) {
+        if self.pace.must_reset()
+            && let Err(error) = self.socket.reset_on_close()
+        {
+            tracing::debug!(%error, "cannot reset a connection"); // it is gone already
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What a pinring process takes of its machine.
+
+use std::{fs, process::Command};
+
+use super::Pinring;
+
+impl Pinring {
+    fn proc(&self, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{file}", self.pid())).unwrap()
+    }
+
+    /// Its share of memory, in KiB: what it has alone, and its part of what it shares with others.
+    pub(crate) fn share_of_memory(&self) -> usize {
+        let rollup = self.proc("smaps_rollup");
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse().unwrap()
+    }
+
+    /// The time that it has been computing, in hundredths of a second.
+    pub(crate) fn computing_time(&self) -> u64 {
+        let stat = self.proc("stat");
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let mut times = fields.split_ascii_whitespace().skip(11).take(2);
+        let mut next = || times.next().unwrap().parse::<u64>().unwrap();
+        next() + next()
+    }
+
+    /// Its soft and its hard limit of open files.
+    pub(crate) fn open_files_allowed(&self) -> (u64, u64) {
+        let limits = self.proc("limits");
+        let line = limits
+            .lines()
+            .find_map(|line| line.strip_prefix("Max open files"));
+        let mut numbers = line.unwrap().split_ascii_whitespace();
+        let mut next = || numbers.next().unwrap().parse().unwrap();
+        (next(), next())
+    }
+
+    /// Lets it open so many files more, and no others.
+    pub(crate) fn allow_open_files(&self, more: usize) {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .unwrap()
+            .count();
+        let most = open + more;
+        let done = Command::new("prlimit")
+            .arg(format!("--pid={}", self.pid()))
+            .arg(format!("--nofile={most}:{most}"))
+            .status();
+        assert!(done.unwrap().success());
+    }
+}
