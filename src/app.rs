@@ -26,7 +26,7 @@ use crate::{
     health::probe,
     listener::Connections,
     net,
-    proxy::{Bodies, Renewals, Unknowns},
+    proxy::{Alarms, Bodies, Renewals, Unknowns},
     reload::{
         Inputs, Reason, Reload,
         command::{self, Commander},
@@ -216,6 +216,7 @@ impl Process {
         let (reporter, reports) = probe::reports();
         let names = Names::default();
         let (unknowns, connections) = (Unknowns::new(), Connections::default());
+        let alarms = Alarms::default();
         let (sender, reasons) = mpsc::channel(4);
         let (commander, commands) = command::commands();
         let renewals = Renewals::new(store.clone());
@@ -234,7 +235,7 @@ impl Process {
             },
             reasons: sender,
             commander,
-            counters: counters(renewals.clone(), store.clone()),
+            counters: counters(renewals.clone(), store.clone(), alarms.clone()),
             sessions: sessions.clone(),
             store,
             tables: subscriber.reader(),
@@ -244,6 +245,7 @@ impl Process {
         let worker = Worker {
             subscriber,
             unknowns,
+            alarms,
             sessions,
             renewals,
             bodies: Bodies::default(),
@@ -303,10 +305,12 @@ fn relieve(before: Predecessor) {
 }
 
 /// What the admin listener tells of the whole process.
-fn counters(renewals: Renewals, store: Store) -> Counters {
+fn counters(renewals: Renewals, store: Store, alarms: Alarms) -> Counters {
     Counters::new(move || Counts {
         sessions_reinitialized: renewals.reinitialized(),
         handshakes_forgotten: store.forgotten(),
+        principals_refused: alarms.principals_refused(),
+        sessions_withheld: alarms.sessions_withheld(),
     })
 }
 

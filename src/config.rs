@@ -11,6 +11,7 @@ pub mod source;
 mod admin;
 mod affinity;
 mod backends;
+mod bind;
 mod cors;
 mod fault;
 mod file;
@@ -53,7 +54,8 @@ pub use self::{
 use crate::{
     backend::Backend,
     health::{Patience, Statuses},
-    identity, pin,
+    identity::{self, trusted::Trusted},
+    pin,
 };
 
 /// A whole configuration. Only [`check::check`] builds one, so that what it holds has been checked.
@@ -95,6 +97,10 @@ pub struct Server {
     pub threads: NonZeroUsize,
     /// Whether a changed file is loaded without a signal.
     pub watch: bool,
+    /// The proxies in front, which are believed what they say of clients.
+    pub trusted_proxies: Trusted,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Whose pages may ask, those of [`Config::cors`] included. All that a reload can change here.
     pub allowed_origins: Origins,
 }
@@ -230,6 +236,10 @@ pub struct Pool {
     pub host: HostHeader,
     /// What becomes of session ids that carry no pin.
     pub unpinned: Unpinned,
+    /// Whose a session is: pins are good for that principal alone. `None`: for anybody.
+    pub bind: Option<identity::Source>,
+    /// Whether pins that were made before `bind` are good for anybody still.
+    pub accept_unbound: bool,
     /// How long a backend that joins while the process runs gets no new work.
     pub join_delay: Duration,
     /// How long the pins of a backend that left the list go on being tried.

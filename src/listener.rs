@@ -4,12 +4,13 @@
 //! of them all when the process drains. What a request means is the service's business.
 
 mod pace;
+mod proxy_protocol;
 
 use std::{
     convert::Infallible,
     future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     rc::Rc,
     sync::{
@@ -29,7 +30,10 @@ use hyper::{
     service::service_fn,
 };
 
-use self::pace::{Busy, Pace};
+use self::{
+    pace::{Busy, Pace},
+    proxy_protocol::Unreadable,
+};
 use crate::{
     net::{self, Deadline, Listener, Liveness, Stream, Ticker},
     shutdown::{Phase, Watch},
@@ -57,6 +61,8 @@ pub struct Options {
     pub headers: usize,
     /// Most connections of the process.
     pub connections: usize,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
 }
 
 /// Connections of the whole process, over all threads and listeners.
@@ -95,6 +101,9 @@ pub trait Handler: 'static {
     /// The options of this moment.
     fn options(&self) -> Options;
 
+    /// Whether whoever connects from `address` is believed whose connection it passes on.
+    fn trusts(&self, address: IpAddr) -> bool;
+
     /// Answers one request.
     fn handle(
         &self,
@@ -108,19 +117,35 @@ pub trait Handler: 'static {
 pub struct Downstream {
     /// The client's address.
     pub peer: SocketAddr,
+    /// Whether that is so: a balancer that does not say whose connection it passes on only lends its own, and nothing
+    /// that comes over it is to be believed.
+    pub is_known: bool,
     /// Its IP address as `X-Forwarded-For` has it.
     pub forwarded_for: HeaderValue,
 }
 
 impl Downstream {
-    fn new(peer: SocketAddr) -> Self {
+    fn new(
+        Peer {
+            address: peer,
+            is_known,
+        }: Peer,
+    ) -> Self {
         // A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d.
         let address = peer.ip().to_canonical().to_string();
         Self {
             peer,
+            is_known,
             forwarded_for: HeaderValue::try_from(address).expect("an IP address is visible ASCII"),
         }
     }
+}
+
+/// Who is at the other end of a connection: see [`Downstream`].
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    address: SocketAddr,
+    is_known: bool,
 }
 
 /// Everything that the connections of one thread share.
@@ -180,12 +205,75 @@ impl<H: Handler> Server<H> {
         };
         let server = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            server.serve(stream, peer, options).await;
+            let mut stream = stream;
+            let peer = if options.proxy_protocol {
+                // In a box of its own: who speaks directly does not pay for it.
+                Box::pin(server.behind(&mut stream, peer, options)).await
+            } else {
+                Some(Peer {
+                    address: peer,
+                    is_known: true,
+                })
+            };
+            if let Some(peer) = peer {
+                server.serve(stream, peer, options).await;
+            }
             drop(connected);
         });
     }
 
-    async fn serve(self: &Rc<Self>, stream: Stream, peer: SocketAddr, options: Options) {
+    /// Who is behind the balancer that has connected; `None` where it does not say, or is not believed.
+    async fn behind(
+        &self,
+        stream: &mut Stream,
+        balancer: SocketAddr,
+        options: Options,
+    ) -> Option<Peer> {
+        if !self.handler.trusts(balancer.ip()) {
+            tracing::info!(
+                peer = %balancer,
+                "a connection was closed: it is not from server.trusted_proxies, and with server.proxy_protocol only those may connect"
+            );
+            return None;
+        }
+        let mut reading = pin!(net::within(
+            options.request_head,
+            proxy_protocol::read(stream)
+        ));
+        let mut subscription = None;
+        let read = poll_fn(|cx| {
+            subscription.get_or_insert_with(|| self.watch.subscribe(cx));
+            match self.watch.phase() {
+                Phase::Forced => Poll::Ready(None),
+                Phase::Running | Phase::Leaving | Phase::Draining { .. } => {
+                    reading.as_mut().poll(cx).map(Some)
+                }
+            }
+        });
+        match read.await? {
+            Some(Ok(client)) => Some(Peer {
+                address: client.unwrap_or(balancer),
+                is_known: client.is_some(),
+            }),
+            Some(Err(error @ Unreadable::Ended(_))) => {
+                tracing::debug!(peer = %balancer, %error, "a connection ended");
+                None
+            }
+            Some(Err(error)) => {
+                tracing::info!(peer = %balancer, %error, "a connection was closed");
+                None
+            }
+            None => {
+                tracing::info!(
+                    peer = %balancer,
+                    "a connection was closed: its header of the PROXY protocol did not come within timeouts.request_head"
+                );
+                None
+            }
+        }
+    }
+
+    async fn serve(self: &Rc<Self>, stream: Stream, peer: Peer, options: Options) {
         let pace = Rc::new(Pace::new(
             self.ticker.deadline(),
             options.request_head,
@@ -237,7 +325,7 @@ impl<H: Handler> Server<H> {
                     if error.is_user() {
                         pace.cut(); // the answer broke off
                     }
-                    log_end(peer, &error);
+                    log_end(peer.address, &error);
                     return Poll::Ready(());
                 }
                 Poll::Pending => {}

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     rc::Rc,
     sync::mpsc,
     thread::{self, JoinHandle},
@@ -15,7 +16,9 @@ use crate::{
     health::probe::Reporter,
     listener::{self, Connections, Downstream, Handler, Server},
     net::{self, Ticker},
-    proxy::{self, Bodies, Proxy, Renewals, Unknowns, body::Answer},
+    proxy::{
+        self, Alarms, Bodies, Peer, Proxy, Renewals, Unknowns, body::Answer, headers::Forwarded,
+    },
     router::table::{self, Subscriber},
     sessions::Sessions,
     shutdown::{Watch, Watcher},
@@ -27,6 +30,7 @@ use crate::{
 pub(super) struct Worker {
     pub(super) subscriber: Subscriber,
     pub(super) unknowns: Unknowns,
+    pub(super) alarms: Alarms,
     pub(super) sessions: Sessions,
     pub(super) renewals: Renewals,
     pub(super) bodies: Bodies,
@@ -78,7 +82,7 @@ impl Worker {
         let (ticker, watch) = (Ticker::new(), Watch::new());
         let proxy = Proxy::new(
             self.subscriber.reader(),
-            self.unknowns,
+            (self.unknowns, self.alarms),
             self.sessions,
             (self.renewals, self.bodies),
             (self.reporter, self.names),
@@ -143,12 +147,24 @@ impl Handler for Traffic {
             header_bytes: table.limits.header_bytes,
             headers: table.limits.headers,
             connections: table.limits.connections,
+            proxy_protocol: table.proxy_protocol,
         }
     }
 
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.tables.snapshot().trusted_proxies.contains(address)
+    }
+
     async fn handle(&self, request: Request<Incoming>, client: &Downstream) -> Response<Answer> {
-        self.proxy
-            .handle(request, client.peer, &client.forwarded_for)
-            .await
+        let address = client.peer.ip();
+        let peer = if client.is_known {
+            Peer::Known(address)
+        } else {
+            Peer::Unknown(address)
+        };
+        let forwarded = Forwarded {
+            peer: &client.forwarded_for,
+        };
+        self.proxy.handle(request, peer, forwarded).await
     }
 }

@@ -19,7 +19,9 @@ use toml::de::DeTable;
 
 use super::{
     Config, ConfigErrors, Limits, Log, LogFormat, Origins, Overrides, PrincipalLimit, Server,
-    admin, cors,
+    admin,
+    bind::{self, Identities},
+    cors,
     fault::Spot,
     file::{self, Report},
     filter, notes, origins, pools, secrets,
@@ -27,7 +29,10 @@ use super::{
     store, timeouts,
     units::format_size,
 };
-use crate::{identity, pin::Keys};
+use crate::{
+    identity::{self, trusted::Trusted},
+    pin::Keys,
+};
 
 /// All that a check may ask of the world outside the text.
 pub trait World {
@@ -112,19 +117,24 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
     if let Some(cors) = &cors {
         server.allowed_origins.extend(&cors.origins); // who may read what is answered may ask
     }
-    let (limits, principal) = limits(root.table("limits"));
+    let (limits, principal) = limits(root.table("limits"), &server.trusted_proxies);
+    let identities = Identities {
+        principal: principal.as_ref(),
+        trusted: &server.trusted_proxies,
+        secrets: &secrets,
+    };
     let pools = pools::read(
         &root,
         &affinity,
         &overrides.backends,
-        &secrets.keys,
         &server.listen,
-        principal.as_ref(),
+        identities,
         world,
     );
     let mut notes = root.report().notes();
     notes.extend(notes::of_principal(principal.as_ref(), &limits, &pools));
     notes.extend(notes::of(&pools, &secrets.keys));
+    notes.extend(notes::of_trust(&server.trusted_proxies));
     let config = Config {
         server,
         timeouts: timeouts::read(root.table("timeouts")),
@@ -158,6 +168,7 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
     let threads = section
         .integer("threads", 1..=256)
         .and_then(|threads| NonZeroUsize::new(threads as usize));
+    let (trusted_proxies, proxy_protocol) = bind::trusted_proxies(&section);
     let allowed_origins = origins::read(&section, "allowed_origins");
     let server = Server {
         allowed_origins: allowed_origins
@@ -166,13 +177,13 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
         admin: admin::read(&section),
         threads: threads.unwrap_or_else(|| world.cores().min(MOST_DEFAULT_THREADS)),
         watch: section.bool("watch").unwrap_or(true),
+        trusted_proxies,
+        proxy_protocol,
     };
     section.not_yet("probes", Some("\"\""));
     section.not_yet("probes_drain", Some("false"));
     section.not_yet("admin_token", None);
-    section.not_yet("trusted_proxies", Some("[]"));
     section.not_yet("health_path", Some("\"\""));
-    section.not_yet("proxy_protocol", Some("false"));
     section.finish();
     server
 }
@@ -262,12 +273,12 @@ const DEFAULT_BODY_BYTES_TOTAL: usize = 256 * 1024 * 1024;
 const BODY_BYTES_TOTAL: RangeInclusive<usize> = 1024..=1024 * 1024 * 1024 * 1024;
 
 /// The limits, and what makes a principal, be they counted or not.
-fn limits(section: Section<'_>) -> (Limits, Option<identity::Source>) {
+fn limits(section: Section<'_>, trusted: &Trusted) -> (Limits, Option<identity::Source>) {
     let count = |key, range, default| {
         let found = section.integer(key, range);
         found.map_or(default, |count| count as usize)
     };
-    let principal = principal(&section);
+    let principal = principal(&section, trusted);
     let body_bytes = section.size("body_bytes", BODY_BYTES);
     let body_bytes = body_bytes.unwrap_or(DEFAULT_BODY_BYTES);
     let limits = Limits {
@@ -309,13 +320,21 @@ fn sessions(section: &Section<'_>, key: &'static str) -> Option<NonZeroU32> {
 }
 
 /// What makes a principal, if the file says so.
-fn principal(section: &Section<'_>) -> Option<identity::Source> {
+fn principal(section: &Section<'_>, trusted: &Trusted) -> Option<identity::Source> {
     let found = section.string("principal")?;
-    let parsed = found.value.parse::<identity::Source>();
-    Some(parsed.unwrap_or_else(|error| {
-        section.report().push(found.spot.fault(error.to_string()));
-        identity::Source::Address
-    }))
+    let refuse = |message: String| section.report().push(found.spot.clone().fault(message));
+    Some(match found.value.parse::<identity::Source>() {
+        Ok(source) => {
+            if let Some(message) = bind::untrusted(&source, trusted) {
+                refuse(message.to_owned());
+            }
+            source
+        }
+        Err(error) => {
+            refuse(error.to_string());
+            identity::Source::Address
+        }
+    })
 }
 
 fn per_principal(section: &Section<'_>, by: Option<identity::Source>) -> Option<PrincipalLimit> {

@@ -80,6 +80,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         let listings = [
             timeouts(&config.timeouts),
             limits(&config.limits),
+            server(&config.server),
             pages(config),
         ];
         listings.into_iter().flatten()
@@ -97,7 +98,9 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         admin,
         threads,
         watch,
-        allowed_origins: _, // needs none
+        allowed_origins: _, // these need none
+        trusted_proxies: _,
+        proxy_protocol: _,
     } = &old.server;
     let Log {
         format,
@@ -180,6 +183,25 @@ fn timeouts(timeouts: &Timeouts) -> Listing {
     .collect()
 }
 
+/// What of `[server]` needs no restart.
+fn server(server: &Server) -> Listing {
+    let Server {
+        listen: _,
+        admin: _,
+        threads: _,
+        watch: _,
+        allowed_origins: _, // see `pages`
+        trusted_proxies,
+        proxy_protocol,
+    } = server;
+    let trusted = trusted_proxies.networks().iter();
+    let trusted: Vec<String> = trusted.map(ToString::to_string).collect();
+    vec![
+        ("server.trusted_proxies", format!("{trusted:?}")),
+        ("server.proxy_protocol", proxy_protocol.to_string()),
+    ]
+}
+
 fn limits(limits: &Limits) -> Listing {
     let Limits {
         header_bytes,
@@ -242,6 +264,8 @@ fn options(pool: &Pool) -> Listing {
         strip_prefix,
         host,
         unpinned,
+        bind,
+        accept_unbound,
         join_delay,
         departed,
         unknown_grace,
@@ -265,6 +289,14 @@ fn options(pool: &Pool) -> Listing {
         ("strip_prefix", format!("\"{strip}\"")),
         ("host", host.to_string()),
         ("unpinned", unpinned.to_string()),
+        (
+            "bind",
+            format!(
+                "\"{}\"",
+                bind.as_ref().map(ToString::to_string).unwrap_or_default()
+            ),
+        ),
+        ("accept_unbound", accept_unbound.to_string()),
         ("join_delay", format_duration(*join_delay)),
         ("departed", format_duration(*departed)),
         ("unknown_grace", format_duration(*unknown_grace)),

@@ -22,6 +22,26 @@ pub(super) struct Secrets {
     pub(super) list: Vec<Secret>,
     pub(super) keys: Keys,
     pub(super) files: Vec<PathBuf>,
+    /// Whether any was to be read, be it usable or not.
+    pub(super) any: bool,
+}
+
+impl Secrets {
+    /// Why nobody's sessions can be bound to him with these.
+    pub(super) fn unfit_to_bind(&self) -> Option<&'static str> {
+        if self.list.contains(&Secret::zero()) {
+            Some(
+                "anybody can make a pin that \"none\" verifies, also for himself; remove \"none\" from affinity.secrets",
+            )
+        } else if !self.any {
+            Some(
+                "needs a secret: without one anybody can make a pin, also for himself. Make one with: head -c 32 \
+                 /dev/urandom | base64 > pinring.secret, and write secrets = [\"file:pinring.secret\"] under [affinity]",
+            )
+        } else {
+            None
+        }
+    }
 }
 
 /// Reads `secrets` of `affinity`; `given` is the secret from outside the file.
@@ -55,6 +75,7 @@ pub(super) fn read(
         }
         (None, None) => (Vec::new(), true),
     };
+    let any = given.is_some() || !affinity.lacks("secrets");
     let keys = match (Keys::try_new(&list), written) {
         (Ok(keys), _) => keys,
         (Err(error), Some(written)) if complete => {
@@ -77,6 +98,7 @@ pub(super) fn read(
         list,
         keys,
         files: reader.files,
+        any,
     }
 }
 

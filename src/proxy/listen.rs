@@ -27,7 +27,7 @@ use self::{
 };
 use super::{
     body::{Answer, Ending, EventStream, Held, Merged},
-    carriers::{self, Carrying, Tasks},
+    carriers::{Carrying, Tasks},
     deliver::{Delivered, Delivery},
     error::ProxyError,
     headers,
@@ -94,7 +94,8 @@ impl Delivery<'_> {
     ) -> Stream {
         let (proxy, table, pool) = (self.proxy, self.table, self.pool);
         let first = &pool.entry(decision.member).backend.name;
-        let wanted = Wanted::split(request, first, table, pool);
+        let asker = self.asked.asker.clone();
+        let wanted = Wanted::split(request, asker, first, table, pool);
         let own_host = headers::needs_host(&head.headers, pool.options.host);
         let (client, ticker) = (proxy.client.clone(), proxy.ticker.clone());
         let changes = proxy.tables.changes();
@@ -150,9 +151,7 @@ impl Delivery<'_> {
             read: Bytes::new(),
             carriers: None,
         };
-        let most = self.table.limits.body_bytes_total;
-        let budget = self.proxy.bodies.up_to(most);
-        carriers::pin(self.table, self.pool, &mut delivered, Tasks::new(), budget).await?;
+        self.pin(&mut delivered, Tasks::new()).await?;
         self.answer(delivered, None)
     }
 }

@@ -10,7 +10,7 @@ use super::{
     body::{Kept, Passing, RequestBody},
     classify::Classified,
     deliver::Delivery,
-    headers,
+    headers::{self, Forwarded},
 };
 use crate::{
     mcp::RequestKind,
@@ -29,7 +29,7 @@ impl Classified {
         pool: &Pool,
         head: &mut request::Parts,
         decision: &Decision,
-        forwarded_for: &HeaderValue,
+        forwarded: Forwarded<'_>,
     ) {
         if let Some(query) = &self.asked.endpoint {
             headers::set_query(head, query.own());
@@ -41,7 +41,7 @@ impl Classified {
         }
         let strip = pool.options.strip_prefix.as_ref();
         let session = decision.session.clone();
-        headers::to_backend(head, &self.scan, forwarded_for, strip, session);
+        headers::to_backend(head, &self.scan, forwarded, strip, session);
     }
 
     /// Tells the log which session the request goes to.

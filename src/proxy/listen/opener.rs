@@ -106,7 +106,7 @@ impl Opener {
         in_flight: InFlight,
     ) -> impl FnOnce(Answer) -> Opened + use<> {
         let tasks = self.wanted.tasks_of(&pool.entry(member).backend.name);
-        let mint = carriers::mint(table, pool, member, tasks);
+        let mint = carriers::mint(table, pool, self.wanted.asker(), member, tasks);
         let carriers = Carriers::new(splice::Answer::events(), mint);
         let longest = table.limits.body_bytes;
         move |response| Opened {

@@ -10,6 +10,7 @@ use crate::{
     mcp::{listen::Request, splice::Carrier},
     proxy::carriers::Tasks,
     router::{
+        asker::Asker,
         carriers::{self, Says},
         table::{Entry, Pool, RoutingTable, Standing},
     },
@@ -18,6 +19,8 @@ use crate::{
 /// A request, split by the backends that hold the tasks that it names.
 pub(super) struct Wanted {
     request: Request,
+    /// Whose tasks they are.
+    asker: Asker,
     /// Gets what names no backend, as it would without the others.
     first: Name,
     shares: HashMap<Name, Share>,
@@ -34,12 +37,18 @@ struct Share {
 impl Wanted {
     /// Splits a request. A task whose pin is good goes to its own backend alone; what has lost its backend, or names
     /// none, to `first`.
-    pub(super) fn split(request: Request, first: &Name, table: &RoutingTable, pool: &Pool) -> Self {
+    pub(super) fn split(
+        request: Request,
+        asker: Asker,
+        first: &Name,
+        table: &RoutingTable,
+        pool: &Pool,
+    ) -> Self {
         let mut shares = HashMap::<Name, Share>::new();
         for id in request.task_ids() {
             let judged = id
                 .as_str()
-                .map(|id| (id, carriers::judge(table, pool, Carrier::Task, id)));
+                .map(|id| (id, carriers::judge(table, pool, &asker, Carrier::Task, id)));
             let (name, own) = match judged {
                 Some((id, judged)) => match judged.says {
                     Says::Here(member) => {
@@ -59,9 +68,15 @@ impl Wanted {
         }
         Self {
             request,
+            asker,
             first: first.clone(),
             shares,
         }
+    }
+
+    /// Who asks.
+    pub(super) fn asker(&self) -> &Asker {
+        &self.asker
     }
 
     /// Whether this one gets what is for one backend only.
