@@ -152,11 +152,16 @@ fn heard(client: &mut Client) -> String {
     }
 }
 
+/// A proxy before replicas of these names.
+fn before<const N: usize>(names: [&'static str; N], toml: &str) -> (Pinring, [Replica; N]) {
+    let replicas = names.map(Replica::new);
+    let backends = replicas.each_ref().map(|replica| &replica.backend);
+    (Pinring::before(&backends, toml), replicas)
+}
+
 /// A proxy, three replicas, and the client of a stream that they all have acknowledged.
 fn three(toml: &str) -> (Pinring, [Replica; 3], Client, [Listen; 3]) {
-    let replicas = ["a", "b", "c"].map(Replica::new);
-    let backends = replicas.each_ref().map(|replica| &replica.backend);
-    let pinring = Pinring::before(&backends, &format!("{FAN_OUT}{toml}"));
+    let (pinring, replicas) = before(["a", "b", "c"], &format!("{FAN_OUT}{toml}"));
     let mut client = listen(&pinring);
     let listens = replicas.each_ref().map(Replica::stream);
     assert!(client.head().starts_with("HTTP/1.1 200 "));
@@ -203,9 +208,7 @@ fn news_of_every_replica_reach_the_client_and_one_acknowledgement() {
 
 #[test]
 fn without_fan_out_one_replica_is_asked() {
-    let replicas = ["a", "b", "c"].map(Replica::new);
-    let backends = replicas.each_ref().map(|replica| &replica.backend);
-    let pinring = Pinring::before(&backends, "");
+    let (pinring, replicas) = before(["a", "b", "c"], "");
     let mut client = listen(&pinring);
     eventually("it is asked", || {
         replicas
@@ -227,9 +230,7 @@ fn without_fan_out_one_replica_is_asked() {
 
 #[test]
 fn what_the_replicas_agree_to_is_acknowledged_as_one() {
-    let replicas = ["a", "b"].map(Replica::new);
-    let backends = replicas.each_ref().map(|replica| &replica.backend);
-    let pinring = Pinring::before(&backends, FAN_OUT);
+    let (pinring, replicas) = before(["a", "b"], FAN_OUT);
     let mut client = listen(&pinring);
     let [mut a, mut b] = replicas.each_ref().map(Replica::listen);
     a.asked.begin_stream();
@@ -249,9 +250,7 @@ fn what_the_replicas_agree_to_is_acknowledged_as_one() {
 
 #[test]
 fn a_replica_that_hangs_holds_nobody_up() {
-    let replicas = ["a", "b"].map(Replica::new);
-    let backends = replicas.each_ref().map(|replica| &replica.backend);
-    let pinring = Pinring::before(&backends, FAN_OUT);
+    let (pinring, replicas) = before(["a", "b"], FAN_OUT);
     let mut client = listen(&pinring);
     let (mut a, mut b) = (replicas[0].listen(), replicas[1].stream());
     client.head();
@@ -267,9 +266,7 @@ fn a_replica_that_hangs_holds_nobody_up() {
 
 #[test]
 fn a_task_goes_to_the_replica_that_holds_it_alone() {
-    let replicas = ["a", "b", "c"].map(Replica::new);
-    let backends = replicas.each_ref().map(|replica| &replica.backend);
-    let pinring = Pinring::before(&backends, FAN_OUT);
+    let (pinring, replicas) = before(["a", "b", "c"], FAN_OUT);
     let (of_a, of_b) = (task_of("a", "x", &pinring), task_of("b", "x", &pinring));
     let other = task_of("b", "y", &pinring);
     let ids = [&*of_b, "nobody's", &of_a, &other];
@@ -323,9 +320,7 @@ fn a_task_goes_to_the_replica_that_holds_it_alone() {
 
 #[test]
 fn who_asks_about_tasks_alone_is_no_stream_at_the_others() {
-    let replicas = ["a", "b", "c"].map(Replica::new);
-    let backends = replicas.each_ref().map(|replica| &replica.backend);
-    let pinring = Pinring::before(&backends, FAN_OUT);
+    let (pinring, replicas) = before(["a", "b", "c"], FAN_OUT);
     let id = task_of("b", "x", &pinring);
     let mut client = ask(&pinring, &json!({ "taskIds": [id] }));
     let mut b = replicas[1].stream();
@@ -502,9 +497,7 @@ fn replicas_that_go_down_one_after_the_other_end_the_stream_properly_all_the_sam
 
 #[test]
 fn a_server_that_ends_at_once_is_heard_to_the_end() {
-    let replicas = ["a", "b"].map(Replica::new);
-    let backends = replicas.each_ref().map(|replica| &replica.backend);
-    let pinring = Pinring::before(&backends, FAN_OUT);
+    let (pinring, replicas) = before(["a", "b"], FAN_OUT);
     let mut client = listen(&pinring);
     for replica in &replicas {
         // As an SDK's server does that has nothing of what is asked for: with a length, for it knows the whole.
@@ -536,9 +529,7 @@ fn refuse(listen: &mut Listen) {
 
 #[test]
 fn a_replica_that_refuses_is_not_shown_as_long_as_another_does_not() {
-    let replicas = ["a", "b"].map(Replica::new);
-    let backends = replicas.each_ref().map(|replica| &replica.backend);
-    let pinring = Pinring::before(&backends, FAN_OUT);
+    let (pinring, replicas) = before(["a", "b"], FAN_OUT);
     let mut client = listen(&pinring);
     refuse(&mut replicas[0].listen());
     pinring.wait_for_log("refuses a stream of changes");
@@ -557,9 +548,7 @@ fn a_replica_that_refuses_is_not_shown_as_long_as_another_does_not() {
 
 #[test]
 fn where_all_refuse_the_first_refusal_passes_unchanged() {
-    let replicas = ["a", "b"].map(Replica::new);
-    let backends = replicas.each_ref().map(|replica| &replica.backend);
-    let pinring = Pinring::before(&backends, FAN_OUT);
+    let (pinring, replicas) = before(["a", "b"], FAN_OUT);
     let mut client = listen(&pinring);
     refuse(&mut replicas[0].listen());
     pinring.wait_for_log("refuses a stream of changes");
@@ -580,9 +569,7 @@ fn where_all_refuse_the_first_refusal_passes_unchanged() {
 fn an_error_in_the_streams_of_all_is_the_client_s_too() {
     let error =
         json!({ "id": 1, "error": { "code": -32603, "message": "Subscription limit reached" } });
-    let replicas = ["a", "b"].map(Replica::new);
-    let backends = replicas.each_ref().map(|replica| &replica.backend);
-    let pinring = Pinring::before(&backends, FAN_OUT);
+    let (pinring, replicas) = before(["a", "b"], FAN_OUT);
     let mut client = listen(&pinring);
     for replica in &replicas {
         let mut listen = replica.listen();
