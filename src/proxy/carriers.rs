@@ -100,11 +100,14 @@ impl Carrying {
         Ok(Self { carries, body })
     }
 
-    /// The id of the request.
-    pub(super) fn message_id(&self) -> MessageId {
+    /// The id of the request, if it has been read and has one.
+    pub(super) fn message_id(&self) -> Option<Box<MessageId>> {
         match &self.body {
-            Body::Read(read, _) => MessageId::Read(read.id().and_then(Id::try_new)),
-            Body::Longer(_) => MessageId::Unread,
+            Body::Read(read, _) => {
+                let id = Id::try_new(read.id()?)?;
+                Some(Box::new(MessageId::Read(id)))
+            }
+            Body::Longer(_) => None,
         }
     }
 

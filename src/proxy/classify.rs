@@ -32,7 +32,8 @@ pub(super) struct Arrival {
     pub(super) head: request::Parts,
     /// Until somebody reads it.
     pub(super) body: Option<Incoming>,
-    pub(super) message_id: MessageId,
+    /// Once it is known where it is. Boxed: the place is in the future of each request.
+    pub(super) message_id: Option<Box<MessageId>>,
     /// Where pages of other origins are told what they may. Boxed: mostly they are not.
     pub(super) page: Option<Box<Page>>,
     pub(super) peer: SocketAddr,
