@@ -1,3 +1,8 @@
+#![allow(
+    clippy::unwrap_used,
+    reason = "what the tests are built from panics too"
+)]
+
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
