@@ -89,7 +89,7 @@ fn heads(c: &mut Criterion) {
     let (head, ()) = request.body(()).expect("valid").into_parts();
     c.bench_function("classify", |b| b.iter(|| mcp::classify(black_box(&head))));
     c.bench_function("scan for ambiguities", |b| {
-        b.iter(|| pinring::proxy::headers::scan(black_box(&head)))
+        b.iter(|| pinring::proxy::headers::scan(black_box(&head), false))
     });
 }
 

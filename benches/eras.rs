@@ -44,7 +44,7 @@ fn main() {
     let numbers: Vec<usize> = numbers.collect();
     let (rounds, requests) = match numbers[..] {
         [rounds, requests] => (rounds, requests),
-        _ => (20, 10_000),
+        _ => (60, 2_400),
     };
     let backends = [(); 3].map(|()| backend());
     let (proxy, address) = proxy(&backends);

@@ -27,7 +27,7 @@ use crate::{
     health::probe,
     limits::{Connections, Reached},
     net::{self, tls::Acceptor},
-    proxy::{Bodies, Renewals, Unknowns},
+    proxy::{Alarms, Bodies, Renewals, Unknowns},
     reload::{
         Inputs, Reason, Reload,
         command::{self, Commander},
@@ -224,7 +224,7 @@ impl Process {
         let (reporter, reports) = probe::reports();
         let names = Names::default();
         let (connections, reached) = (Connections::default(), Reached::new());
-        let unknowns = Unknowns::new();
+        let (unknowns, alarms) = (Unknowns::new(), Alarms::default());
         let (sender, reasons) = mpsc::channel(4);
         let (commander, commands) = command::commands();
         let renewals = Renewals::new(store.clone());
@@ -243,7 +243,12 @@ impl Process {
             },
             reasons: sender,
             commander,
-            counters: counters(renewals.clone(), store.clone(), acceptor.clone()),
+            counters: counters(
+                renewals.clone(),
+                store.clone(),
+                alarms.clone(),
+                acceptor.clone(),
+            ),
             sessions: sessions.clone(),
             store,
             tables: subscriber.reader(),
@@ -254,6 +259,7 @@ impl Process {
         let worker = Worker {
             subscriber,
             unknowns,
+            alarms,
             sessions,
             renewals,
             bodies: Bodies::default(),
@@ -315,10 +321,12 @@ fn relieve(before: Predecessor) {
 }
 
 /// What the admin listener tells of the whole process.
-fn counters(renewals: Renewals, store: Store, acceptor: Acceptor) -> Counters {
+fn counters(renewals: Renewals, store: Store, alarms: Alarms, acceptor: Acceptor) -> Counters {
     Counters::new(move || Counts {
         sessions_reinitialized: renewals.reinitialized(),
         handshakes_forgotten: store.forgotten(),
+        principals_refused: alarms.principals_refused(),
+        sessions_withheld: alarms.sessions_withheld(),
         tls_handshakes_failed: acceptor.failed(),
     })
 }

@@ -11,11 +11,13 @@ pub mod source;
 mod admin;
 mod affinity;
 mod backends;
+mod bind;
 mod connections;
 mod cors;
 mod fault;
 mod file;
 mod filter;
+mod listen;
 mod local;
 mod notes;
 mod origins;
@@ -45,6 +47,7 @@ pub use self::{
     cors::Cors,
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
+    listen::ListenStreams,
     local::Local,
     origins::{InvalidOrigin, Origins},
     overrides::{Given, Overrides, SECRET_VARIABLE},
@@ -54,7 +57,8 @@ pub use self::{
 use crate::{
     backend::{Backend, Scheme},
     health::{Patience, Statuses},
-    identity, pin,
+    identity::{self, trusted::Trusted},
+    pin,
 };
 
 /// A whole configuration. Only [`check::check`] builds one, so that what it holds has been checked.
@@ -100,6 +104,10 @@ pub struct Server {
     pub threads: NonZeroUsize,
     /// Whether a changed file is loaded without a signal.
     pub watch: bool,
+    /// The proxies in front, which are believed what they say of clients.
+    pub trusted_proxies: Trusted,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Whose pages may ask, those of [`Config::cors`] included. All that a reload can change here.
     pub allowed_origins: Origins,
 }
@@ -272,6 +280,10 @@ pub struct Pool {
     pub host: HostHeader,
     /// What becomes of session ids that carry no pin.
     pub unpinned: Unpinned,
+    /// Whose a session is: pins are good for that principal alone. `None`: for anybody.
+    pub bind: Option<identity::Source>,
+    /// Whether pins that were made before `bind` are good for anybody still.
+    pub accept_unbound: bool,
     /// How long a backend that joins while the process runs gets no new work.
     pub join_delay: Duration,
     /// How long the pins of a backend that left the list go on being tried.
@@ -288,6 +300,8 @@ pub struct Pool {
     pub normalize_lost_session: bool,
     /// Whether the bodies of 2026-07-28 are looked into, so that request states and tasks come home.
     pub read_bodies: bool,
+    /// How many backends one `subscriptions/listen` hears.
+    pub listen_streams: ListenStreams,
     /// What decides where a request of 2026-07-28 goes that refers to nothing: the first that is there. Empty: load.
     pub stateless_affinity: Vec<AffinityKey>,
     /// Which backend gets new work.

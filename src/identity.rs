@@ -1,15 +1,20 @@
-//! Who makes a request, as far as the request itself tells: the principal that sessions are counted by.
+//! Who makes a request, as far as the request itself tells: the principal that sessions are counted by, and that
+//! they are bound to.
 //!
 //! A JWT's claims are read without verifying them, because the backend verifies it: what is made of a
-//! principal must therefore wait for the backend's answer (design, section 6). Nothing here knows keys,
-//! and nothing is ever logged.
+//! principal must therefore wait for the backend's answer (design, section 6). Where the client is, and which headers
+//! may say so, is the business of [`trusted`]. Nothing here knows keys, and nothing is ever logged.
+
+pub mod trusted;
 
 use std::{borrow::Cow, fmt, net::IpAddr};
 
 use data_encoding::BASE64URL_NOPAD;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
+
+use self::trusted::Client;
 
 /// The longest token that is looked into. Identity providers stay below 8 KiB, for servers refuse longer heads.
 const MOST_TOKEN_BYTES: usize = 16 * 1024;
@@ -22,6 +27,8 @@ pub enum Source {
         /// The claim's name, such as `sub`.
         claim: Box<str>,
     },
+    /// Whoever a trusted proxy says by this header.
+    Header(HeaderName),
     /// Whoever connects from one IPv4 address, or one /64 of IPv6.
     Address,
 }
@@ -29,11 +36,11 @@ pub enum Source {
 /// Why a text names no [`Source`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSource {
-    /// Such as `header:NAME`, which needs to know whom to believe.
-    #[error("header:NAME is not yet supported by this version; write \"jwt:CLAIM\" or \"address\"")]
-    NotYet,
+    /// `header:` and what is no header's name.
+    #[error("no header has such a name")]
+    HeaderName,
     /// Anything else.
-    #[error("write \"jwt:CLAIM\", such as \"jwt:sub\", or \"address\"")]
+    #[error("write \"jwt:CLAIM\", such as \"jwt:sub\", \"header:NAME\" or \"address\"")]
     Unknown,
 }
 
@@ -46,7 +53,10 @@ impl std::str::FromStr for Source {
             Some(("jwt", claim)) if !claim.is_empty() => Ok(Self::Jwt {
                 claim: claim.into(),
             }),
-            Some(("header", name)) if !name.is_empty() => Err(InvalidSource::NotYet),
+            Some(("header", name)) => name
+                .parse()
+                .map(Self::Header)
+                .map_err(|_| InvalidSource::HeaderName),
             Some(_) | None => Err(InvalidSource::Unknown),
         }
     }
@@ -56,6 +66,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Jwt { claim } => write!(f, "jwt:{claim}"),
+            Self::Header(name) => write!(f, "header:{name}"),
             Self::Address => f.write_str("address"),
         }
     }
@@ -66,6 +77,8 @@ impl fmt::Display for Source {
 pub enum Credential {
     /// The value of `Authorization`.
     Authorization(HeaderValue),
+    /// What a trusted proxy says.
+    Header(HeaderValue),
     /// Where it comes from.
     Address(IpAddr),
 }
@@ -75,7 +88,7 @@ impl Credential {
     #[must_use]
     pub fn as_bytes(&self) -> Cow<'_, [u8]> {
         match self {
-            Self::Authorization(value) => Cow::Borrowed(value.as_bytes()),
+            Self::Authorization(value) | Self::Header(value) => Cow::Borrowed(value.as_bytes()),
             Self::Address(address) => Cow::Owned(network(*address)),
         }
     }
@@ -86,6 +99,7 @@ impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Authorization(_) => "Authorization(…)",
+            Self::Header(_) => "Header(…)",
             Self::Address(_) => "Address(…)",
         })
     }
@@ -114,17 +128,21 @@ impl fmt::Debug for Principal {
 }
 
 impl Source {
-    /// What the request with these headers, of a client at `peer`, shows; `None` if nothing.
+    /// What the request with these headers, of `client`, shows; `None` if nothing.
     ///
     /// Of several `Authorization` the first counts, as in the servers of the SDKs.
     #[must_use]
-    pub fn credential(&self, headers: &HeaderMap, peer: IpAddr) -> Option<Credential> {
+    pub fn credential(&self, headers: &HeaderMap, client: Client) -> Option<Credential> {
         match self {
             Self::Jwt { .. } => headers
                 .get(header::AUTHORIZATION)
                 .cloned()
                 .map(Credential::Authorization),
-            Self::Address => Some(Credential::Address(peer)),
+            Self::Header(name) if client.by_trusted => {
+                only(headers, name).cloned().map(Credential::Header)
+            }
+            Self::Header(_) => None,
+            Self::Address => Some(Credential::Address(client.address)),
         }
     }
 
@@ -135,11 +153,32 @@ impl Source {
             (Self::Jwt { claim }, Credential::Authorization(value)) => {
                 named(bearer(value.as_bytes())?, claim).map(Principal)
             }
+            (Self::Header(_), Credential::Header(value)) => {
+                (!value.is_empty()).then(|| Principal(value.as_bytes().to_vec()))
+            }
             (Self::Address, Credential::Address(address)) => Some(Principal(network(*address))),
-            (Self::Jwt { .. }, Credential::Address(_))
-            | (Self::Address, Credential::Authorization(_)) => None,
+            (Self::Jwt { .. } | Self::Header(_) | Self::Address, _) => None,
         }
     }
+
+    /// The digest of whoever makes the request with these headers, to bind his sessions to; `None` if it names nobody.
+    ///
+    /// Several `Authorization` name nobody: a server that heeds another than the first would take the thief of a
+    /// session, with a made-up token of its owner before his own, for himself.
+    #[must_use]
+    pub fn binding(&self, headers: &HeaderMap, client: Client) -> Option<[u8; 32]> {
+        if matches!(self, Self::Jwt { .. }) {
+            only(headers, &header::AUTHORIZATION)?;
+        }
+        let principal = self.principal(&self.credential(headers, client)?)?;
+        Some(principal.digest(self))
+    }
+}
+
+/// The value of a header that is there once.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    values.next().filter(|_| values.next().is_none())
 }
 
 /// The token of an `Authorization` with the scheme `Bearer`, which is written in any case (RFC 9110, 11.1).
@@ -190,172 +229,4 @@ fn network(address: IpAddr) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use data_encoding::HEXLOWER;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn source(text: &str) -> Source {
-        text.parse().unwrap()
-    }
-
-    fn token(payload: &str) -> String {
-        let part = |text: &str| BASE64URL_NOPAD.encode(text.as_bytes());
-        format!(
-            "{}.{}.{}",
-            part("{\"alg\":\"RS256\"}"),
-            part(payload),
-            part("signature")
-        )
-    }
-
-    /// The principal by `source` of a request with this `Authorization`.
-    fn of(source: &Source, authorization: &[u8]) -> Option<Vec<u8>> {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            header::AUTHORIZATION,
-            HeaderValue::from_bytes(authorization).ok()?,
-        );
-        let credential = source.credential(&headers, IpAddr::from([192, 0, 2, 1]))?;
-        source.principal(&credential).map(|Principal(name)| name)
-    }
-
-    fn of_payload(payload: &str) -> Option<Vec<u8>> {
-        of(
-            &source("jwt:sub"),
-            format!("Bearer {}", token(payload)).as_bytes(),
-        )
-    }
-
-    #[test]
-    fn a_token_names_its_issuer_and_the_claim() {
-        let payload = "{\"aud\": [\"x\"], \"iss\": \"https://id.example\", \"sub\": \"ann\"}";
-        assert_eq!(of_payload(payload).unwrap(), b"https://id.example\0ann");
-        let bearer = format!("bEARER  {} ", token(payload));
-        assert_eq!(
-            of(&source("jwt:sub"), bearer.as_bytes()).unwrap(),
-            b"https://id.example\0ann"
-        );
-        assert_eq!(of_payload("{\"sub\": 42}").unwrap(), b"\x0042");
-        let other = of(&source("jwt:email"), bearer.as_bytes());
-        assert_eq!(other, None, "the token has no such claim");
-    }
-
-    #[test]
-    fn what_is_no_signed_token_names_nobody() {
-        for payload in [
-            "",
-            "{",
-            "[]",
-            "\"ann\"",
-            "{}",
-            "{\"sub\": \"\"}",
-            "{\"sub\": null}",
-            "{\"sub\": 1.5}",
-            "{\"sub\": [\"ann\"]}",
-            "{\"sub\": {\"sub\": \"ann\"}}",
-            "{\"iss\": 1, \"sub\": \"ann\"}",
-            "{\"iss\": \"a\\u0000b\", \"sub\": \"ann\"}",
-            "{\"sub\": \"\\ud800\"}",
-        ] {
-            assert_eq!(of_payload(payload), None, "{payload}");
-        }
-        let deep = format!("{{\"sub\": {}{}}}", "[".repeat(6000), "]".repeat(6000));
-        assert_eq!(of_payload(&deep), None);
-        let long = format!("{{\"sub\": \"{}\"}}", "x".repeat(MOST_TOKEN_BYTES));
-        assert_eq!(of_payload(&long), None);
-        let good = token("{\"sub\": \"ann\"}");
-        let (signed, _) = good.rsplit_once('.').unwrap();
-        for value in [
-            "",
-            "Bearer",
-            "Bearer ",
-            "Basic YTpi",
-            &good,
-            signed,
-            &format!("Bearer {signed}"),
-            &format!("Bearer {good}.x"),
-            &format!("Bearer {good}.x.y"),
-            "Bearer ...",
-            "Bearer a.b.c",
-        ] {
-            assert_eq!(of(&source("jwt:sub"), value.as_bytes()), None, "{value}");
-        }
-    }
-
-    #[test]
-    fn an_address_names_a_network_and_nothing_else_does() {
-        let by = source("address");
-        let name = |address: &str| {
-            let credential = by.credential(&HeaderMap::new(), address.parse().unwrap());
-            by.principal(&credential.unwrap()).unwrap()
-        };
-        assert_eq!(name("192.0.2.1"), name("::ffff:192.0.2.1"));
-        assert_ne!(name("192.0.2.1"), name("192.0.2.2"));
-        assert_eq!(name("2001:db8::1"), name("2001:db8::2:3"));
-        assert_ne!(name("2001:db8::1"), name("2001:db8:0:1::1"));
-    }
-
-    #[test]
-    fn one_name_by_two_sources_is_two_principals() {
-        let principal = Principal(b"https://id.example\0ann".to_vec());
-        assert_ne!(
-            principal.digest(&source("jwt:sub")),
-            principal.digest(&source("jwt:name"))
-        );
-        // hashlib.sha256(b"jwt:sub\0https://id.example\0ann")
-        let expected = "e8fc893304f8e103b4a3798b7fc90bdd2f5731b535cbb762234ce186dae0c8c9";
-        assert_eq!(
-            HEXLOWER.encode(&principal.digest(&source("jwt:sub"))),
-            expected
-        );
-    }
-
-    #[test]
-    fn nothing_of_a_token_is_shown() {
-        let by = source("jwt:sub");
-        let mut headers = HeaderMap::new();
-        let value = format!("Bearer {}", token("{\"sub\": \"ann\"}"));
-        headers.insert(header::AUTHORIZATION, value.parse().unwrap());
-        let credential = by
-            .credential(&headers, IpAddr::from([192, 0, 2, 1]))
-            .unwrap();
-        let shown = format!("{credential:?} {:?}", by.principal(&credential));
-        assert_eq!(shown, "Authorization(…) Some(Principal(…))");
-    }
-
-    #[test]
-    fn sources_are_read_and_written_in_one_way() {
-        for text in ["address", "jwt:sub", "jwt:https://a.example/uid"] {
-            assert_eq!(source(text).to_string(), text);
-        }
-        for text in ["", "jwt", "jwt:", "Address", "sub", "header:"] {
-            assert_eq!(
-                text.parse::<Source>(),
-                Err(InvalidSource::Unknown),
-                "{text}"
-            );
-        }
-        assert_eq!(
-            "header:X-User".parse::<Source>(),
-            Err(InvalidSource::NotYet)
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_authorization_panics(value in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _named = of(&source("jwt:sub"), &value);
-            let _named = of(&source("jwt:sub"), &[b"Bearer ", &value[..]].concat());
-        }
-
-        #[test]
-        fn no_payload_panics(payload in "\\PC{0,60}", sub in "\\PC{0,20}") {
-            let _named = of_payload(&payload);
-            let claims = serde_json::json!({ "iss": payload, "sub": sub }).to_string();
-            let wanted = [payload.as_bytes(), b"\0", sub.as_bytes()].concat();
-            prop_assert_eq!(of_payload(&claims), (!sub.is_empty()).then_some(wanted));
-        }
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@
 //! # The way of a request
 //!
 //! ```text
-//! listener ── accept, permit, TLS, HTTP/1.1, pace of the connection
+//! listener ── accept, permit, PROXY protocol, TLS, HTTP/1.1, pace of the connection
 //!    └─ proxy::Proxy::handle
 //!         1 classify  mcp              request head → RequestKind, Era
 //!         2 route     router           RequestKind × RoutingTable → Decision or Refusal   (pure; uses pin, ring)
@@ -40,20 +40,23 @@
 //! | `demo` | I | small stateful MCP servers in this process | net |
 //! | `health` | P | rise and fall of one backend: healthy, suspect, lost | backend |
 //! | `health::probe` | I | probes suspects and carries what was seen to the writer | backend, health, net, upstream::connect, upstream::names |
-//! | `identity` | P | the principal of a request (a JWT's claim, an address) and its digest | - |
+//! | `identity` | P | the principal of a request (a JWT's claim, a trusted proxy's header, an address) and its digest | - |
+//! | `identity::trusted` | P | whom to believe about clients, and where a client is by that | - |
 //! | `limits` | P | how often each limit was reached, and the budget of connections | - |
 //! | `listener` | I | accepts, with TLS or without, keeps the pace of connections, serves HTTP/1.1 with a given handler | limits, net, shutdown |
+//! | `listener::proxy_protocol` | I | reads whose connection a balancer passes on | net |
 //! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
 //! | `mcp::endpoint` | P | the first event of an HTTP+SSE stream, and the query of its messages | - |
 //! | `mcp::era` | P | revisions and header names, with their specification sections | - |
 //! | `mcp::initialize` | P | the handshake of a session: what of it can be repeated, and its reply | - |
 //! | `mcp::jsonrpc` | P | the body of an error of pinring's own | - |
+//! | `mcp::listen` | P | the request and the messages of `subscriptions/listen`, as far as several servers are one to its client | - |
 //! | `mcp::loss` | P | recognises what servers say of a session that they do not know | mcp::sse |
 //! | `mcp::sentinel` | P | values of mirrored headers, plain or in base64 | - |
 //! | `mcp::modern` | P | a request without sessions: where it may hold carriers, and which | mcp |
 //! | `mcp::session` | P | session ids of the two sides as two checked, redacted types | - |
 //! | `mcp::splice` | P | finds the carriers in bodies and splices them, every other byte untouched | - |
-//! | `mcp::sse` | P | where one event of a stream ends | - |
+//! | `mcp::sse` | P | where one event of a stream ends, and the next begins | - |
 //! | `net` | I | all sockets, timers and clocks | - |
 //! | `net::simulated` | I | machines, links and clocks for `tests/sim`, in the place of the real ones | net |
 //! | `net::tls` | I | TLS over those sockets, for both sides, and what outlives a change of certificates | backend, config::tls, net |
@@ -65,7 +68,9 @@
 //! | `proxy::carriers` | I | reads what may hold carriers, takes their pins off and puts them on | mcp, pin, proxy, ring, router |
 //! | `proxy::cors` | P | whose web pages may ask, and what browsers are told of answers | config |
 //! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | limits, mcp, proxy, router, upstream |
-//! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | backend, config, mcp, router::table |
+//! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | backend, config, identity::trusted, mcp, router::table |
+//! | `proxy::listen` | I | one `subscriptions/listen` at every backend of a pool, merged | backend, config, health, mcp, mcp::listen, mcp::splice, mcp::sse, net, observe, proxy, proxy::carriers, ring, router, router::placement, router::table, sessions, shutdown, upstream |
+//! | `proxy::listen::merge` | P | what leaves of what several backends say | mcp::listen, mcp::sse |
 //! | `proxy::reinitialize` | I | repeats the recorded handshake of a lost session elsewhere and sends the request again | config, health, mcp, mcp::initialize, mcp::session, mcp::sse, net, observe, pin, proxy, ring, router, router::table, sessions, sessions::store, upstream |
 //! | `proxy::unknown` | I | waits and counts for pins that cannot be judged yet | mcp::session, net, ring::hash, router, proxy |
 //! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table, sessions, shutdown, upstream::names |
@@ -74,10 +79,11 @@
 //! | `ring::hash` | P | the frozen hash, a wire contract | backend, ring |
 //! | `router` | P | `RequestKind` × `RoutingTable` → `Decision` or `Refusal`: all routing rules | backend, config, health, mcp, pin, ring |
 //! | `router::affinity` | P | where on the ring a request without a session belongs by its pool's keys | config, identity, mcp, ring |
-//! | `router::carriers` | P | which backend a carrier in a body names | mcp, pin, ring, router |
+//! | `router::asker` | P | who asks, and which pins are good for that one | identity, pin, router, router::table |
+//! | `router::carriers` | P | which backend a carrier in a body names | mcp, pin, ring, router, router::asker |
 //! | `router::membership` | P | who belongs to each pool and since when: joining, listed, departed, lost | backend, config, health, pin, ring, router |
 //! | `router::placement` | P | the backend of new work: the lighter of two that chance picks | backend, ring |
-//! | `router::table` | P | one immutable table of all that routing reads; one writer, many readers | backend, config, health, pin, ring, router::placement |
+//! | `router::table` | P | one immutable table of all that routing reads; one writer, many readers | backend, config, health, identity, pin, ring, router::placement |
 //! | `router::unknown` | P | since when each unknown pin has been seen | - |
 //! | `sessions` | I | the live sessions of each backend and principal as this process knows them | net, ring::hash, router::placement |
 //! | `sessions::redis` | I | that memory at a Redis or Valkey, shared by several proxies | net, ring, router, sessions |

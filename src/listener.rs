@@ -4,14 +4,16 @@
 //! of them all when the process drains. What a request means is the service's business.
 
 mod accept;
+mod balancer;
 mod handshake;
 mod metered;
 mod pace;
+mod proxy_protocol;
 mod serve;
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -46,6 +48,8 @@ pub struct Options {
     pub header_bytes: usize,
     /// Most header lines.
     pub headers: usize,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// The room for connections.
     pub room: Room,
 }
@@ -59,6 +63,9 @@ pub trait Handler: 'static {
 
     /// The options of this moment.
     fn options(&self) -> Options;
+
+    /// Whether whoever connects from `address` is believed whose connection it passes on.
+    fn trusts(&self, address: IpAddr) -> bool;
 
     /// Answers one request.
     fn handle(
@@ -76,6 +83,9 @@ pub trait Handler: 'static {
 pub struct Downstream {
     /// The client's address.
     pub peer: SocketAddr,
+    /// Whether that is so: a balancer that does not say whose connection it passes on only lends its own, and nothing
+    /// that comes over it is to be believed.
+    pub is_known: bool,
     /// Its IP address as `X-Forwarded-For` has it.
     pub forwarded_for: HeaderValue,
     /// Whether it speaks TLS.
@@ -83,13 +93,35 @@ pub struct Downstream {
 }
 
 impl Downstream {
-    fn new(peer: SocketAddr, is_secure: bool) -> Self {
+    fn new(peer: Peer, is_secure: bool) -> Self {
+        let Peer {
+            address: peer,
+            is_known,
+        } = peer;
         // A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d.
         let address = peer.ip().to_canonical().to_string();
         Self {
             peer,
+            is_known,
             forwarded_for: HeaderValue::try_from(address).expect("an IP address is visible ASCII"),
             is_secure,
+        }
+    }
+}
+
+/// Who is at the other end of a connection: see [`Downstream`].
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    address: SocketAddr,
+    is_known: bool,
+}
+
+impl Peer {
+    /// Nobody stands between.
+    fn direct(address: SocketAddr) -> Self {
+        Self {
+            address,
+            is_known: true,
         }
     }
 }

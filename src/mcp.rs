@@ -7,6 +7,7 @@ pub mod endpoint;
 pub mod era;
 pub mod initialize;
 pub mod jsonrpc;
+pub mod listen;
 pub mod loss;
 pub mod modern;
 pub mod sentinel;

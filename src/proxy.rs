@@ -4,6 +4,7 @@
 //! [`Proxy::handle`] is the place to begin reading. Each thread has one [`Proxy`]; a request holds one
 //! routing table from beginning to end.
 
+mod alarms;
 mod answer;
 mod asked;
 pub mod body;
@@ -14,6 +15,7 @@ mod deliver;
 pub mod error;
 mod gone;
 pub mod headers;
+mod listen;
 mod liveness;
 mod message_id;
 mod refuse;
@@ -22,16 +24,21 @@ mod rewrite;
 mod room;
 mod route;
 mod unknown;
+mod withhold;
 
 use std::{
     cell::{Cell, RefCell},
     mem,
-    net::SocketAddr,
+    net::IpAddr,
 };
 
 use http::{Request, Response, header, request};
 use hyper::body::Incoming;
 
+pub use self::{
+    alarms::Alarms, body::Bodies, liveness::client_liveness, refuse::turn_away,
+    reinitialize::Renewals, unknown::Unknowns,
+};
 use self::{
     asked::Asked,
     body::{Answer, RequestBody},
@@ -45,12 +52,9 @@ use self::{
     reinitialize::Recovered,
     route::pool_of,
 };
-pub use self::{
-    body::Bodies, liveness::client_liveness, refuse::turn_away, reinitialize::Renewals,
-    unknown::Unknowns,
-};
 use crate::{
     health::probe::Reporter,
+    identity::trusted::Client,
     limits::Reached,
     mcp,
     net::{Instant, Ticker},
@@ -59,17 +63,27 @@ use crate::{
     router::table::Reader,
     sessions::Sessions,
     shutdown::Watch,
-    upstream::{Client, names::Names},
+    upstream::{self, names::Names},
 };
 
 const _: () = assert!(mcp::session::MAX_CLIENT_LEN == mcp::session::MAX_LEN + PIN_LEN);
+
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub enum Peer {
+    /// Whoever is at this address.
+    Known(IpAddr),
+    /// Somebody behind the balancer at this address: nothing is believed that comes over it.
+    Unknown(IpAddr),
+}
 
 /// What one thread serves requests with.
 #[derive(Debug)]
 pub struct Proxy {
     tables: Reader,
-    client: Client<RequestBody>,
+    client: upstream::Client<RequestBody>,
     unknowns: Unknowns,
+    alarms: Alarms,
     sessions: Sessions,
     reached: Reached,
     renewals: Renewals,
@@ -87,7 +101,7 @@ impl Proxy {
     #[must_use]
     pub fn new(
         tables: Reader,
-        unknowns: Unknowns,
+        (unknowns, alarms): (Unknowns, Alarms),
         (sessions, reached): (Sessions, Reached),
         (renewals, bodies): (Renewals, Bodies),
         (reporter, names): (Reporter, Names),
@@ -96,8 +110,9 @@ impl Proxy {
     ) -> Self {
         Self {
             tables,
-            client: Client::new(names),
+            client: upstream::Client::new(names),
             unknowns,
+            alarms,
             sessions,
             reached,
             renewals,
@@ -115,7 +130,7 @@ impl Proxy {
         self.client.sweep().await;
     }
 
-    /// Answers `request` of a client at `peer`, of whom backends are told what `forwarded` has.
+    /// Answers `request`, which came over a connection from `peer`, of which backends are told what `forwarded` has.
     ///
     /// # Cancel safety
     ///
@@ -123,27 +138,36 @@ impl Proxy {
     pub fn handle(
         &self,
         request: Request<Incoming>,
-        peer: SocketAddr,
-        forwarded: &Forwarded<'_>,
+        peer: Peer,
+        forwarded: Forwarded<'_>,
     ) -> impl Future<Output = Response<Answer>> {
-        let exchange = Exchange::begin(peer.ip(), request.method(), request.uri());
+        let client = match peer {
+            Peer::Known(address) => {
+                let table = self.tables.snapshot();
+                table.trusted_proxies.client(address, request.headers())
+            }
+            Peer::Unknown(balancer) => Client::direct(balancer),
+        };
+        let exchange = Exchange::begin(client.address, request.method(), request.uri());
         let (head, body) = request.into_parts();
         let mut arrival = Arrival {
             // A client that waits for 100-continue sends nothing until the body is asked for.
             waits_for_continue: head.headers.contains_key(header::EXPECT),
             head,
             body: Some(body),
-            message_id: MessageId::Unread,
+            client,
+            message_id: None,
             page: None,
-            peer,
             exchange,
         };
         // An `async fn` would keep the place that the request was passed in, too.
         async move {
             let answered = self.forward(&mut arrival, forwarded).await;
             let page = arrival.page.take();
-            let mut response =
-                answered.unwrap_or_else(|error| arrival.refuse(&error, &self.reached));
+            let mut response = answered.unwrap_or_else(|error| {
+                self.alarms.refused(&error);
+                arrival.refuse(&error, &self.reached)
+            });
             if let Some(page) = page {
                 page.admit(response.headers_mut());
             }
@@ -154,7 +178,7 @@ impl Proxy {
     async fn forward(
         &self,
         arrival: &mut Arrival,
-        forwarded: &Forwarded<'_>,
+        forwarded: Forwarded<'_>,
     ) -> Result<Response<Answer>, ProxyError> {
         let mut table = self.tables.snapshot();
         let cors = table.cors.as_ref(); // every answer tells browsers of it, a refusal too
@@ -165,10 +189,10 @@ impl Proxy {
         if let Some(answer) = arrival.preflight()? {
             return Ok(answer);
         }
-        let carrying = self.read(&table, arrival, &mut classified).await?;
+        let mut carrying = self.read(&table, arrival, &mut classified).await?;
 
         // 2 route: a refusal says whether the session is gone or will be known.
-        let routed = self.route(&mut table, arrival, &classified.kind).await;
+        let routed = self.route(&mut table, arrival, &mut classified).await;
         let pool = pool_of(&table, &arrival.head)?;
         let mut delivery = Delivery {
             proxy: self,
@@ -181,7 +205,7 @@ impl Proxy {
         };
         let part = delivery.part(&arrival.head, &classified, forwarded);
         if let Some(kept) = part.keep() {
-            arrival.message_id = MessageId::Kept(kept);
+            arrival.message_id = Some(Box::new(MessageId::Kept(kept)));
         }
         let decision = match part.recover(routed).await {
             Ok(Recovered::At(decision)) => decision,
@@ -201,7 +225,10 @@ impl Proxy {
         classified.note_decision(&table, &decision, &arrival.exchange);
         classified.rewrite(pool, &mut arrival.head, &decision, forwarded);
         part.prepare(&mut arrival.head, &decision);
-        let unannounced = room::unannounced(&table, &classified.kind, &arrival.head, &decision);
+        if let Some(merged) = delivery.fan_out(&mut carrying, &mut arrival.head, &decision) {
+            return merged.await;
+        }
+        let unannounced = room::unannounced(&table, &classified, &arrival.head, &decision);
         let (body, minting) = match carrying {
             Some(carrying) => carrying.strip(&delivery, decision.member, &mut arrival.head),
             None => (delivery.passing(&mut arrival.body, part.keep()), None),
@@ -217,8 +244,7 @@ impl Proxy {
             delivery.admit(&mut delivered, head)?;
         }
         if let Some(tasks) = minting {
-            let budget = self.bodies.up_to(table.limits.body_bytes_total);
-            Box::pin(carriers::pin(&table, pool, &mut delivered, tasks, budget)).await?;
+            Box::pin(delivery.pin(&mut delivered, tasks)).await?;
         }
 
         // 5 answer: the head leaves now, the body as it comes. 6 observe: `exchange` goes along.
@@ -238,12 +264,7 @@ mod tests {
     use super::*;
 
     fn size_of_future<F: Future>(
-        _handle: impl Fn(
-            &'static Proxy,
-            Request<Incoming>,
-            SocketAddr,
-            &'static Forwarded<'static>,
-        ) -> F,
+        _handle: impl Fn(&'static Proxy, Request<Incoming>, Peer, Forwarded<'static>) -> F,
     ) -> usize {
         size_of::<F>()
     }
@@ -256,6 +277,6 @@ mod tests {
         // Each open connection has one. What commonly adds to it: an argument by value of an `async fn`, which has
         // a place as an argument and another as a local; what lives across two awaits; what most requests do not
         // need and nobody has boxed.
-        assert!(size <= 3008, "{size}");
+        assert!(size <= 3072, "{size}");
     }
 }

@@ -5,6 +5,7 @@
 //! with is `proxy::error`'s business.
 
 pub mod affinity;
+pub mod asker;
 pub mod carriers;
 pub mod membership;
 pub mod placement;
@@ -22,9 +23,10 @@ use crate::{
         endpoint::PinnedQuery,
         session::{ClientSessionId, ServerSessionId},
     },
-    pin::{Keys, Kind, Pin, Verdict},
+    pin::{Kind, Pin},
     ring::{Coordinate, Member, hash},
     router::{
+        asker::Asker,
         placement::SessionLimit,
         table::{Entry, Pool, RoutingTable},
     },
@@ -96,6 +98,15 @@ pub enum Refusal {
     /// The pin's tag does not verify.
     #[error("the session id's pin does not verify: it was altered, or made for somebody else")]
     Forged,
+    /// The same in a pool that binds sessions, for the one who asks.
+    #[error("the session is bound to another user than the request is of, or its id was altered")]
+    OtherPrincipal,
+    /// The same, and the request does not say of whom it is.
+    #[error("sessions are bound to their users here, and the request does not say of whom it is")]
+    PrincipalMissing,
+    /// The pin is genuine, and was made before sessions were bound.
+    #[error("the session was opened before sessions were bound to their users here")]
+    Unbound,
     /// The pin names a backend of another pool.
     #[error("the session belongs to another pool than this host and path")]
     WrongPool,
@@ -135,6 +146,9 @@ impl Refusal {
         match self {
             Self::BackendRemoved | Self::BackendDown => true,
             Self::Forged
+            | Self::OtherPrincipal
+            | Self::PrincipalMissing
+            | Self::Unbound
             | Self::WrongPool
             | Self::KeyRemoved
             | Self::UnknownCoordinate
@@ -147,7 +161,7 @@ impl Refusal {
     }
 }
 
-/// Decides where a request of `pool` goes. `random` is any number, a new one for each request.
+/// Decides where a request of `asker` to `pool` goes. `random` is any number, a new one for each request.
 ///
 /// # Errors
 ///
@@ -155,13 +169,14 @@ impl Refusal {
 pub fn route(
     table: &RoutingTable,
     pool: &Pool,
+    asker: &Asker,
     kind: &RequestKind,
     random: u64,
 ) -> Result<Decision, Refusal> {
     match kind {
-        RequestKind::Session(id) => session(table, pool, id),
-        RequestKind::Endpoint(query) => endpoint(table, pool, query),
-        RequestKind::Modern(request) => modern(table, pool, request, random),
+        RequestKind::Session(id) => session(table, pool, asker, id),
+        RequestKind::Endpoint(query) => endpoint(table, pool, asker, query),
+        RequestKind::Modern(request) => modern(table, pool, asker, request, random),
         RequestKind::NewWork => place(pool, random, &[], table.limits.sessions_per_backend),
         RequestKind::Other => home(pool, &[]),
     }
@@ -192,15 +207,16 @@ pub fn reroute(
 ///
 /// # Errors
 ///
-/// When it goes nowhere. The session's pin must still verify.
+/// When it goes nowhere. The session's pin must still verify, for the one who asks.
 pub fn follow(
     table: &RoutingTable,
     pool: &Pool,
+    asker: &Asker,
     id: &ClientSessionId,
     moved: &Moved,
 ) -> Result<Decision, Refusal> {
     let pin = Pin::parse(Kind::Session, id.as_bytes()).ok_or(Refusal::Unpinned)?;
-    verify(&table.keys, table, &pin)?;
+    asker.verify(table, pool, &pin)?;
     Ok(to_moved(locate(table, pool, moved.coordinate)?, moved))
 }
 
@@ -209,14 +225,18 @@ pub fn follow(
 ///
 /// # Errors
 ///
-/// When it goes nowhere. The session's pin must still verify.
+/// When it goes nowhere. The session's pin must still verify, for the one who asks.
 pub fn arrive(
     table: &RoutingTable,
     pool: &Pool,
+    asker: &Asker,
     id: &ClientSessionId,
     moved: &Moved,
 ) -> Result<Decision, Refusal> {
-    match (follow(table, pool, id, moved), pool.exact(moved.coordinate)) {
+    match (
+        follow(table, pool, asker, id, moved),
+        pool.exact(moved.coordinate),
+    ) {
         (Err(Refusal::BackendDown), Some(member)) => Ok(to_moved(member, moved)),
         (decision, _) => decision,
     }
@@ -234,33 +254,45 @@ fn to_moved(member: Member, moved: &Moved) -> Decision {
 /// Whether the session may have moved without this process having done it: its pin is genuine, and its
 /// backend is, or was at some time, lost or unknown here.
 #[must_use]
-pub fn may_have_moved(table: &RoutingTable, pool: &Pool, id: &ClientSessionId) -> bool {
+pub fn may_have_moved(
+    table: &RoutingTable,
+    pool: &Pool,
+    asker: &Asker,
+    id: &ClientSessionId,
+) -> bool {
     let Some(pin) = Pin::parse(Kind::Session, id.as_bytes()) else {
         return false;
     };
     let was_lost = |member: Member| pool.entry(member).was_lost;
     locate(table, pool, pin.coordinate).map_or(true, was_lost)
-        && verify(&table.keys, table, &pin).is_ok()
+        && asker.verify(table, pool, &pin).is_ok()
 }
 
-fn session(table: &RoutingTable, pool: &Pool, id: &ClientSessionId) -> Result<Decision, Refusal> {
-    if let Some(decision) = pinned(table, pool, id)? {
+fn session(
+    table: &RoutingTable,
+    pool: &Pool,
+    asker: &Asker,
+    id: &ClientSessionId,
+) -> Result<Decision, Refusal> {
+    if let Some(decision) = pinned(table, pool, asker, id)? {
         return Ok(decision);
     }
     match pool.options.unpinned {
         Unpinned::Reject => Err(Refusal::Unpinned),
         Unpinned::Ring => {
+            // A pin would make room for more: without one, no backend can have issued an id that long.
+            let session = ServerSessionId::try_from(id.clone().into_value());
+            let session = session.map_err(|_| Refusal::Unpinned)?;
             let position = hash::position(id.as_bytes());
             let member = pool.unpinned_owner(position);
             let (member, why) = match loss_of(pool.entry(member)) {
                 Some(lost) => (instead(pool, position, lost)?, Why::Successor),
                 None => (member, Why::Ring),
             };
-            let session = ServerSessionId::try_from(id.clone().into_value()).ok();
             Ok(Decision {
                 member,
                 why,
-                session,
+                session: Some(session),
                 limit: None,
             })
         }
@@ -270,6 +302,7 @@ fn session(table: &RoutingTable, pool: &Pool, id: &ClientSessionId) -> Result<De
 fn modern(
     table: &RoutingTable,
     pool: &Pool,
+    asker: &Asker,
     request: &Modern,
     random: u64,
 ) -> Result<Decision, Refusal> {
@@ -277,9 +310,9 @@ fn modern(
     // lost, it goes along nowhere.
     let id = request.session.as_ref();
     let session = id
-        .and_then(|id| pinned(table, pool, id).ok().flatten())
+        .and_then(|id| pinned(table, pool, asker, id).ok().flatten())
         .filter(|decision| decision.why == Why::Pinned);
-    if let Some(member) = carriers::route(table, pool, &request.carriers)? {
+    if let Some(member) = carriers::route(table, pool, asker, &request.carriers)? {
         let session = session.filter(|decision| decision.member == member);
         return Ok(Decision {
             member,
@@ -299,12 +332,13 @@ fn modern(
 fn pinned(
     table: &RoutingTable,
     pool: &Pool,
+    asker: &Asker,
     id: &ClientSessionId,
 ) -> Result<Option<Decision>, Refusal> {
     let Some(pin) = Pin::parse(Kind::Session, id.as_bytes()) else {
         return Ok(None);
     };
-    let (member, why) = by_pin(table, pool, &pin)?;
+    let (member, why) = by_pin(table, pool, asker, &pin)?;
     // A part of a valid id is one too: the shape leaves at least one byte.
     let session = http::HeaderValue::from_bytes(pin.string)
         .ok()
@@ -318,10 +352,15 @@ fn pinned(
 }
 
 /// Routes by the pin in the query of an `endpoint` URL.
-fn endpoint(table: &RoutingTable, pool: &Pool, query: &PinnedQuery) -> Result<Decision, Refusal> {
+fn endpoint(
+    table: &RoutingTable,
+    pool: &Pool,
+    asker: &Asker,
+    query: &PinnedQuery,
+) -> Result<Decision, Refusal> {
     let (own, pin) = (query.own().as_bytes(), query.pin().as_bytes());
     let pin = Pin::parse_encoded(Kind::Endpoint, own, pin).ok_or(Refusal::Forged)?;
-    let (member, why) = by_pin(table, pool, &pin)?;
+    let (member, why) = by_pin(table, pool, asker, &pin)?;
     Ok(Decision {
         member,
         why,
@@ -331,8 +370,13 @@ fn endpoint(table: &RoutingTable, pool: &Pool, query: &PinnedQuery) -> Result<De
 }
 
 /// The backend that a pin leads to, once it has been verified.
-fn by_pin(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<(Member, Why), Refusal> {
-    verify(&table.keys, table, pin)?;
+fn by_pin(
+    table: &RoutingTable,
+    pool: &Pool,
+    asker: &Asker,
+    pin: &Pin<'_>,
+) -> Result<(Member, Why), Refusal> {
+    asker.verify(table, pool, pin)?;
     match locate(table, pool, pin.coordinate) {
         Ok(member) => Ok((member, Why::Pinned)),
         Err(lost) if lost.is_loss() => Ok((instead(pool, pin.coordinate, lost)?, Why::Successor)),
@@ -345,15 +389,6 @@ fn instead(pool: &Pool, position: Coordinate, lost: Refusal) -> Result<Member, R
     match pool.options.on_loss {
         OnLoss::NotFound | OnLoss::Reinitialize => Err(lost),
         OnLoss::Successor => pool.successor(position, &[]).ok_or(Refusal::NoBackend),
-    }
-}
-
-fn verify(keys: &Keys, table: &RoutingTable, pin: &Pin<'_>) -> Result<(), Refusal> {
-    match keys.verify(pin, None) {
-        Verdict::Good => Ok(()),
-        Verdict::Forged => Err(Refusal::Forged),
-        Verdict::UnknownKey if table.has_retired(pin.key) => Err(Refusal::KeyRemoved),
-        Verdict::UnknownKey => Err(Refusal::UnknownKey),
     }
 }
 

@@ -5,12 +5,14 @@
 //! backend can have seen the request, and gives an unseen one back.
 
 pub mod connect;
+mod intake;
 pub mod names;
 mod pool;
 
 use std::{
     fmt,
     future::poll_fn,
+    io,
     pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll},
@@ -18,13 +20,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response};
-use hyper::{
-    body::{Body as HttpBody, Frame, Incoming, SizeHint},
-    client::conn::http1::SendRequest,
-};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
-use self::{connect::ConnectError, names::Names, pool::Pool};
+use self::{
+    connect::{ConnectError, Connection},
+    names::Names,
+    pool::Pool,
+};
 use crate::{
     backend::{BackendId, Endpoint},
     net::{self, Deadline, Liveness},
@@ -157,26 +160,33 @@ where
 
     async fn exchange(
         &self,
-        mut sender: SendRequest<B>,
+        mut connection: Connection<B>,
         id: BackendId,
         request: &mut Option<Request<B>>,
         options: &Options,
         (deadline, limit): (&Deadline, Duration),
     ) -> Result<Response<Body<B>>, Failure> {
+        let asked = request.as_ref().map(Request::method);
+        let of_head = asked.is_some_and(|method| *method == Method::HEAD);
         let taken = request.take().expect("a request is sent once");
-        let mut answer = pin!(sender.try_send_request(taken));
-        let answered = poll_fn(|cx| match answer.as_mut().poll(cx) {
-            Poll::Ready(answered) => Poll::Ready(Some(answered)),
-            Poll::Pending => deadline.poll_expired(cx).map(|()| None),
-        });
-        match answered.await {
+        connection.intake.begin();
+        let answered = {
+            let mut answer = pin!(connection.sender.try_send_request(taken));
+            poll_fn(|cx| match answer.as_mut().poll(cx) {
+                Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                Poll::Pending => deadline.poll_expired(cx).map(|()| None),
+            })
+            .await
+        };
+        connection.intake.end();
+        match answered {
             Some(Ok(response)) => {
-                let lease = Lease {
-                    sender,
+                let lease = (!is_in_doubt(&response, of_head)).then(|| Lease {
+                    connection,
                     id,
                     pool: Rc::clone(&self.pool),
                     keep_alive: options.keep_alive,
-                };
+                });
                 Ok(response.map(|incoming| Body::new(incoming, lease)))
             }
             Some(Err(mut error)) => {
@@ -204,18 +214,39 @@ impl<B> fmt::Debug for Client<B> {
 }
 
 fn failure_of(error: hyper::Error) -> Failure {
+    let source = std::error::Error::source(&error);
+    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
     if error.is_user() {
         Failure::RequestBody(error)
-    } else if error.is_parse() {
+    } else if error.is_parse() || io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData) {
         Failure::Malformed(error)
     } else {
         Failure::Closed(error)
     }
 }
 
+/// Whether the connection is better not used again. The backend may send more than hyper will read of this answer: it
+/// says two things of its body, or there is none by the rules (RFC 9112, section 6.3) and it speaks of one. Some
+/// servers then send it, and the next answer would begin with it.
+fn is_in_doubt<T>(response: &Response<T>, of_head: bool) -> bool {
+    let headers = response.headers();
+    let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
+    let length = headers.get(header::CONTENT_LENGTH);
+    let bare = of_head
+        || response.status() == StatusCode::NO_CONTENT
+        || response.status() == StatusCode::NOT_MODIFIED;
+    let says_too_much = if bare {
+        is_coded || length.is_some_and(|length| length.as_bytes() != b"0")
+    } else {
+        is_coded && length.is_some()
+    };
+    // To one that speaks HTTP/1.0, hyper would send the next request so too: without its body, if that is in chunks.
+    says_too_much || response.version() == Version::HTTP_10
+}
+
 /// A connection in use, which goes back to the pool when both messages have ended.
 struct Lease<B> {
-    sender: SendRequest<B>,
+    connection: Connection<B>,
     id: BackendId,
     pool: Rc<Pool<B>>,
     keep_alive: Duration,
@@ -223,8 +254,9 @@ struct Lease<B> {
 
 impl<B> Lease<B> {
     fn give_back(self) {
-        if !self.sender.is_closed() {
-            self.pool.give_back(self.id, self.sender, self.keep_alive);
+        if !self.connection.sender.is_closed() {
+            self.pool
+                .give_back(self.id, self.connection, self.keep_alive);
         }
     }
 }
@@ -236,11 +268,9 @@ pub struct Body<B> {
 }
 
 impl<B> Body<B> {
-    fn new(incoming: Incoming, lease: Lease<B>) -> Self {
-        let mut body = Self {
-            incoming,
-            lease: Some(lease),
-        };
+    /// Without a lease, the connection ends with the body.
+    fn new(incoming: Incoming, lease: Option<Lease<B>>) -> Self {
+        let mut body = Self { incoming, lease };
         body.give_back_at_the_end();
         body
     }
@@ -266,6 +296,10 @@ impl<B> HttpBody for Body<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(cx));
         match &frame {
+            // Something stands behind the last chunk that hyper has skipped, and that is no trailer.
+            Some(Ok(frame)) if frame.trailers_ref().is_some_and(HeaderMap::is_empty) => {
+                self.lease = None;
+            }
             Some(Ok(_)) => self.give_back_at_the_end(),
             Some(Err(_)) => self.lease = None,
             None => {
@@ -291,3 +325,6 @@ impl<B> fmt::Debug for Body<B> {
         f.debug_tuple("Body").field(&self.incoming).finish()
     }
 }
+
+#[cfg(all(test, not(feature = "simulation")))]
+mod tests;

@@ -36,6 +36,12 @@ pub struct Counts {
     pub sessions_reinitialized: u64,
     /// Sessions whose handshake it forgot, because others were used later and `store.sessions` holds no more.
     pub handshakes_forgotten: u64,
+    /// Requests that were refused a session because it is bound to another principal than theirs.
+    #[serde(default)]
+    pub principals_refused: u64,
+    /// Sessions that it ended because nobody in particular had opened them, where sessions are bound.
+    #[serde(default)]
+    pub sessions_withheld: u64,
     /// Clients that did not come through the TLS handshake.
     pub tls_handshakes_failed: u64,
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     rc::Rc,
     sync::mpsc,
     thread::{self, JoinHandle},
@@ -18,7 +19,9 @@ use crate::{
     limits::{Connections, Full, Reached, Room},
     listener::{self, Downstream, Handler, Refusals, Server},
     net::{self, Ticker, tls::Acceptor},
-    proxy::{self, Bodies, Proxy, Renewals, Unknowns, body::Answer, headers::Forwarded},
+    proxy::{
+        self, Alarms, Bodies, Peer, Proxy, Renewals, Unknowns, body::Answer, headers::Forwarded,
+    },
     router::table::{self, Subscriber},
     sessions::Sessions,
     shutdown::{Watch, Watcher},
@@ -30,6 +33,7 @@ use crate::{
 pub(super) struct Worker {
     pub(super) subscriber: Subscriber,
     pub(super) unknowns: Unknowns,
+    pub(super) alarms: Alarms,
     pub(super) sessions: Sessions,
     pub(super) renewals: Renewals,
     pub(super) bodies: Bodies,
@@ -79,7 +83,7 @@ impl Worker {
         let (ticker, watch) = (Ticker::new(), Watch::new());
         let proxy = Proxy::new(
             self.subscriber.reader(),
-            self.unknowns,
+            (self.unknowns, self.alarms),
             (self.sessions, self.reached.clone()),
             (self.renewals, self.bodies),
             (self.reporter, self.names),
@@ -154,6 +158,7 @@ impl Handler for Traffic {
             liveness: proxy::client_liveness(&table),
             header_bytes: table.limits.header_bytes + table.limits.target_bytes,
             headers: table.limits.headers,
+            proxy_protocol: table.proxy_protocol,
             room: Room {
                 all: table.limits.connections,
                 of_address: table.limits.connections_per_address,
@@ -161,17 +166,27 @@ impl Handler for Traffic {
         }
     }
 
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.tables.snapshot().trusted_proxies.contains(address)
+    }
+
     async fn handle(&self, request: Request<Incoming>, client: &Downstream) -> Response<Answer> {
+        let address = client.peer.ip();
+        let peer = if client.is_known {
+            Peer::Known(address)
+        } else {
+            Peer::Unknown(address)
+        };
         let scheme = if client.is_secure {
             Scheme::Https
         } else {
             Scheme::Http
         };
         let forwarded = Forwarded {
-            client: &client.forwarded_for,
+            peer: &client.forwarded_for,
             scheme,
         };
-        self.proxy.handle(request, client.peer, &forwarded).await
+        self.proxy.handle(request, peer, forwarded).await
     }
 
     fn turn_away(&self, full: Full) -> Response<Answer> {

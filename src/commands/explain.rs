@@ -57,7 +57,9 @@ fn explanation(id: &str, keys: &Keys, config: Option<&Config>) -> (String, bool)
     } else {
         line("in logs", &keys.log_hash(pin.string).to_string());
         line("key", &key(keys, pin.key));
-        line("tag", tag(verdict));
+        let binds =
+            config.is_some_and(|config| config.pools.iter().any(|pool| pool.bind.is_some()));
+        line("tag", tag(verdict, binds));
     }
     line("coordinate", &pin.coordinate.to_string());
     line("backend", &backend(place, verdict));
@@ -152,9 +154,16 @@ fn unknown_key(id: KeyId) -> String {
     }
 }
 
-fn tag(verdict: Verdict) -> &'static str {
+/// What the tag says. With `binds`, there is a pool that binds sessions: its pins verify with their principal alone.
+fn tag(verdict: Verdict, binds: bool) -> &'static str {
     match verdict {
+        Verdict::Good if binds => {
+            "verifies for nobody in particular: where bind is set it is answered 404, reason pin_unbound, unless accept_unbound is"
+        }
         Verdict::Good => "verifies",
+        Verdict::Forged if binds => {
+            "does not verify by itself: it is bound to a principal, whose requests alone can tell, or the id was altered"
+        }
         Verdict::Forged => {
             "does not verify: the id was altered; it is answered 404, reason tag_invalid"
         }

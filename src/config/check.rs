@@ -20,7 +20,9 @@ use toml::de::DeTable;
 
 use super::{
     Config, ConfigErrors, Limits, Listen, Log, LogFormat, Origins, Overrides, PrincipalLimit,
-    Server, admin, connections, cors,
+    Server, admin,
+    bind::{self, Identities},
+    connections, cors,
     fault::Spot,
     file::{self, Report},
     filter, notes, origins, pools, secrets,
@@ -28,7 +30,11 @@ use super::{
     store, timeouts, tls,
     units::format_size,
 };
-use crate::{backend::Scheme, identity, pin::Keys};
+use crate::{
+    backend::Scheme,
+    identity::{self, trusted::Trusted},
+    pin::Keys,
+};
 
 /// All that a check may ask of the world outside the text.
 pub trait World {
@@ -176,19 +182,24 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
     let fitting = overrides
         .open_files
         .map(|open_files| connections::fitting(open_files, server.threads));
-    let (limits, principal) = limits(root.table("limits"), fitting);
+    let (limits, principal) = limits(root.table("limits"), &server.trusted_proxies, fitting);
+    let identities = Identities {
+        principal: principal.as_ref(),
+        trusted: &server.trusted_proxies,
+        secrets: &secrets,
+    };
     let pools = pools::read(
         &root,
         &affinity,
         &overrides.backends,
-        &secrets.keys,
         &server.listen,
-        principal.as_ref(),
+        identities,
         world,
     );
     let mut notes = root.report().notes();
     notes.extend(notes::of_principal(principal.as_ref(), &limits, &pools));
     notes.extend(notes::of(&pools, &secrets.keys));
+    notes.extend(notes::of_trust(&server.trusted_proxies));
     let config = Config {
         server,
         tls,
@@ -225,6 +236,7 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
     let threads = section
         .integer("threads", 1..=256)
         .and_then(|threads| NonZeroUsize::new(threads as usize));
+    let (trusted_proxies, proxy_protocol) = bind::trusted_proxies(&section);
     let allowed_origins = origins::read(&section, "allowed_origins");
     let server = Server {
         allowed_origins: allowed_origins
@@ -233,13 +245,13 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
         admin: admin::read(&section),
         threads: threads.unwrap_or_else(|| world.cores().min(MOST_DEFAULT_THREADS)),
         watch: section.bool("watch").unwrap_or(true),
+        trusted_proxies,
+        proxy_protocol,
     };
     section.not_yet("probes", Some("\"\""));
     section.not_yet("probes_drain", Some("false"));
     section.not_yet("admin_token", None);
-    section.not_yet("trusted_proxies", Some("[]"));
     section.not_yet("health_path", Some("\"\""));
-    section.not_yet("proxy_protocol", Some("false"));
     section.finish();
     server
 }
@@ -336,12 +348,16 @@ const BODY_BYTES_TOTAL: RangeInclusive<usize> = 1024..=1024 * 1024 * 1024 * 1024
 /// The limits, and what makes a principal, be they counted or not.
 ///
 /// `fitting` connections can be had with the descriptors of this process; `None`: any number.
-fn limits(section: Section<'_>, fitting: Option<usize>) -> (Limits, Option<identity::Source>) {
+fn limits(
+    section: Section<'_>,
+    trusted: &Trusted,
+    fitting: Option<usize>,
+) -> (Limits, Option<identity::Source>) {
     let count = |key, range, default| {
         let found = section.integer(key, range);
         found.map_or(default, |count| count as usize)
     };
-    let principal = principal(&section);
+    let principal = principal(&section, trusted);
     let body_bytes = section.size("body_bytes", BODY_BYTES);
     let body_bytes = body_bytes.unwrap_or(DEFAULT_BODY_BYTES);
     let limits = Limits {
@@ -389,13 +405,21 @@ fn sessions(section: &Section<'_>, key: &'static str) -> Option<NonZeroU32> {
 }
 
 /// What makes a principal, if the file says so.
-fn principal(section: &Section<'_>) -> Option<identity::Source> {
+fn principal(section: &Section<'_>, trusted: &Trusted) -> Option<identity::Source> {
     let found = section.string("principal")?;
-    let parsed = found.value.parse::<identity::Source>();
-    Some(parsed.unwrap_or_else(|error| {
-        section.report().push(found.spot.fault(error.to_string()));
-        identity::Source::Address
-    }))
+    let refuse = |message: String| section.report().push(found.spot.clone().fault(message));
+    Some(match found.value.parse::<identity::Source>() {
+        Ok(source) => {
+            if let Some(message) = bind::untrusted(&source, trusted) {
+                refuse(message.to_owned());
+            }
+            source
+        }
+        Err(error) => {
+            refuse(error.to_string());
+            identity::Source::Address
+        }
+    })
 }
 
 fn per_principal(section: &Section<'_>, by: Option<identity::Source>) -> Option<PrincipalLimit> {

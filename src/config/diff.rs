@@ -86,6 +86,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         let listings = [
             timeouts(&config.timeouts),
             limits(&config.limits),
+            server(&config.server),
             pages(config),
             tls(config.tls.as_ref()),
         ];
@@ -104,7 +105,9 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         admin,
         threads,
         watch,
-        allowed_origins: _, // needs none
+        allowed_origins: _, // these need none
+        trusted_proxies: _,
+        proxy_protocol: _,
     } = &old.server;
     let Log {
         format,
@@ -185,6 +188,25 @@ fn timeouts(timeouts: &Timeouts) -> Listing {
     .into_iter()
     .map(|(key, duration)| (key, format_duration(duration)))
     .collect()
+}
+
+/// What of `[server]` needs no restart.
+fn server(server: &Server) -> Listing {
+    let Server {
+        listen: _,
+        admin: _,
+        threads: _,
+        watch: _,
+        allowed_origins: _, // see `pages`
+        trusted_proxies,
+        proxy_protocol,
+    } = server;
+    let trusted = trusted_proxies.networks().iter();
+    let trusted: Vec<String> = trusted.map(ToString::to_string).collect();
+    vec![
+        ("server.trusted_proxies", format!("{trusted:?}")),
+        ("server.proxy_protocol", proxy_protocol.to_string()),
+    ]
 }
 
 fn limits(limits: &Limits) -> Listing {
@@ -276,6 +298,8 @@ fn options(pool: &Pool) -> Listing {
         strip_prefix,
         host,
         unpinned,
+        bind,
+        accept_unbound,
         join_delay,
         departed,
         unknown_grace,
@@ -284,6 +308,7 @@ fn options(pool: &Pool) -> Listing {
         session_idle,
         normalize_lost_session,
         read_bodies,
+        listen_streams,
         stateless_affinity,
         placement,
         local,
@@ -298,6 +323,14 @@ fn options(pool: &Pool) -> Listing {
         ("strip_prefix", format!("\"{strip}\"")),
         ("host", host.to_string()),
         ("unpinned", unpinned.to_string()),
+        (
+            "bind",
+            format!(
+                "\"{}\"",
+                bind.as_ref().map(ToString::to_string).unwrap_or_default()
+            ),
+        ),
+        ("accept_unbound", accept_unbound.to_string()),
         ("join_delay", format_duration(*join_delay)),
         ("departed", format_duration(*departed)),
         ("unknown_grace", format_duration(*unknown_grace)),
@@ -307,6 +340,7 @@ fn options(pool: &Pool) -> Listing {
         ("session_idle", format_duration(*session_idle)),
         ("normalize_lost_session", normalize_lost_session.to_string()),
         ("read_bodies", read_bodies.to_string()),
+        ("listen_streams", listen_streams.to_string()),
         ("stateless_affinity", format!("{affinity:?}")),
         ("placement", placement.to_string()),
         (

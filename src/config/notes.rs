@@ -3,12 +3,16 @@
 use std::collections::HashMap;
 
 use super::{AffinityKey, Limits, Pool};
-use crate::{identity::Source, pin::Keys};
+use crate::{
+    identity::{Source, trusted::Trusted},
+    pin::Keys,
+};
 
 /// The notes about a whole configuration.
 pub(super) fn of(pools: &[Pool], keys: &Keys) -> Vec<String> {
     let mut notes: Vec<String> = pools.iter().flat_map(of_pool).collect();
     notes.extend(pools.iter().filter_map(of_local));
+    notes.extend(pools.iter().filter_map(of_binding));
     if keys.accept_zero() {
         notes.push(
             "pins without a secret are accepted: anybody who reaches pinring, also through a proxy before it, can \
@@ -17,6 +21,20 @@ pub(super) fn of(pools: &[Pool], keys: &Keys) -> Vec<String> {
         );
     }
     notes
+}
+
+/// A note about trust that leaves nobody to distrust: then the client is whoever the leftmost address says, which
+/// clients make up.
+pub(super) fn of_trust(trusted: &Trusted) -> Option<String> {
+    let all = trusted
+        .networks()
+        .iter()
+        .any(|network| network.prefix_len() == 0);
+    all.then(|| {
+        "server.trusted_proxies has a network of all addresses: clients can make up where they come from, and what \
+         header:NAME says of them; list your proxies alone"
+            .to_owned()
+    })
 }
 
 /// A note about a principal that is there for nothing.
@@ -30,6 +48,17 @@ pub(super) fn of_principal(
         || keys.any(|key| matches!(key, AffinityKey::Principal(_)));
     (principal.is_some() && !is_used).then(|| {
         "limits.principal is there without limits.sessions_per_principal: nothing is counted by it".to_owned()
+    })
+}
+
+/// The time of switching binding on has an end.
+fn of_binding(pool: &Pool) -> Option<String> {
+    let name = &pool.name;
+    (pool.bind.is_some() && pool.accept_unbound).then(|| {
+        format!(
+            "accept_unbound is on in pool {name}: whoever steals an id that was issued before bind can use it; remove \
+             accept_unbound when those sessions have ended, after session_idle"
+        )
     })
 }
 

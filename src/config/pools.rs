@@ -6,10 +6,11 @@ use std::{collections::HashMap, time::Duration};
 use super::{
     HostHeader, Listen, Match, OnLoss, PathPrefix, Pool, Unpinned, affinity,
     backends::{self, Backends},
+    bind::{self, Identities},
     check::{SECOND, UP_TO_A_DAY, WEEK, World},
     fault::Spot,
     file::Report,
-    local,
+    listen, local,
     overrides::Given,
     section::Section,
     tls::{SystemRoots, Upstream},
@@ -18,8 +19,11 @@ use crate::{
     backend::{Host, Url},
     health::{InvalidStatuses, Patience, Statuses},
     identity::Source,
-    pin::Keys,
 };
+
+/// The fault of a file that has both.
+const RING_AND_BIND: &str = "unpinned = \"ring\" would be a way around bind: who cuts the pin off a stolen id has an id \
+                             without one. Leave unpinned out, or write \"reject\"";
 
 /// The name of the one pool of a simple set-up.
 const DEFAULT_POOL: &str = "default";
@@ -36,8 +40,11 @@ const DEFAULT_UNKNOWN_GRACE: Duration = Duration::from_secs(60);
 const DEFAULT_SESSION_IDLE: Duration = Duration::from_secs(3600);
 
 /// The options that may stand in `[affinity]` and in a pool; the pool's win.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Affinity {
+    /// The inner `None` is said.
+    bind: Option<Option<Source>>,
+    accept_unbound: Option<bool>,
     unpinned: Option<Unpinned>,
     on_loss: Option<OnLoss>,
     loss_after: Option<Duration>,
@@ -49,10 +56,10 @@ struct Affinity {
 }
 
 impl Affinity {
-    fn read(section: &Section<'_>) -> Self {
-        section.not_yet("bind", None);
-        section.not_yet("accept_unbound", Some("false"));
+    fn read(section: &Section<'_>, identities: Identities<'_>) -> Self {
         Self {
+            bind: bind::read(section, identities),
+            accept_unbound: section.bool("accept_unbound"),
             unpinned: section.choice("unpinned", &Unpinned::WORDS),
             on_loss: section.choice("on_loss", &OnLoss::WORDS),
             loss_after: section.duration("loss_after", UP_TO_A_DAY),
@@ -64,8 +71,15 @@ impl Affinity {
         }
     }
 
+    /// Whether ids without a pin would be a way around the binding: what stands before a stolen one is such an id.
+    fn is_open(&self) -> bool {
+        matches!(self.bind, Some(Some(_))) && self.unpinned == Some(Unpinned::Ring)
+    }
+
     fn over(self, below: Self) -> Self {
         Self {
+            bind: self.bind.or(below.bind),
+            accept_unbound: self.accept_unbound.or(below.accept_unbound),
             unpinned: self.unpinned.or(below.unpinned),
             on_loss: self.on_loss.or(below.on_loss),
             loss_after: self.loss_after.or(below.loss_after),
@@ -78,15 +92,13 @@ impl Affinity {
     }
 }
 
-/// Reads all pools. `given` are the backends from outside the file, `listen` is where pinring itself will be, and
-/// `principal` is what makes one.
+/// Reads all pools. `given` are the backends from outside the file, and `listen` is where pinring itself will be.
 pub(super) fn read(
     root: &Section<'_>,
     affinity: &Section<'_>,
     given: &[Given],
-    keys: &Keys,
     listen: &[Listen],
-    principal: Option<&Source>,
+    identities: Identities<'_>,
     world: &dyn World,
 ) -> Vec<Pool> {
     let system = SystemRoots::new(world);
@@ -94,12 +106,14 @@ pub(super) fn read(
         report: root.report(),
         world,
         system: &system,
-        defaults: Affinity::read(affinity),
-        keys,
-        principal,
+        defaults: Affinity::read(affinity, identities),
+        identities,
         names: HashMap::new(),
         matches: Vec::new(),
     };
+    if reader.defaults.is_open() {
+        affinity.refuse("unpinned", RING_AND_BIND);
+    }
     let single = root.table("pool");
     let listed = backends::tables(root);
     let pools = root.tables("pools", "{ name = \"…\", … }");
@@ -143,8 +157,7 @@ struct Reader<'a> {
     world: &'a dyn World,
     system: &'a SystemRoots<'a>,
     defaults: Affinity,
-    keys: &'a Keys,
-    principal: Option<&'a Source>,
+    identities: Identities<'a>,
     names: HashMap<String, Spot>,
     matches: Vec<(Match, Spot)>,
 }
@@ -191,14 +204,22 @@ impl Reader<'_> {
     }
 
     fn options(&self, section: &Section<'_>, name: &str, matcher: Match) -> Pool {
-        let affinity = Affinity::read(section).over(self.defaults);
+        let own = Affinity::read(section, self.identities);
+        let (is_open, own_unpinned) = (own.is_open(), own.unpinned.is_some());
+        let affinity = own.over(self.defaults.clone());
+        if affinity.is_open() && (is_open || !self.defaults.is_open()) {
+            let key = if own_unpinned { "unpinned" } else { "bind" };
+            section.refuse(key, RING_AND_BIND);
+        }
         let patience = Patience::default();
         let (placement, local) = local::read(section, self.world);
-        let by_keys = if self.keys.accept_zero() {
+        let bind = affinity.bind.flatten();
+        let by_keys = if self.identities.secrets.keys.accept_zero() && bind.is_none() {
             Unpinned::Ring
         } else {
             Unpinned::Reject // the ring would be a way around the tag
         };
+        let read_bodies = section.bool("read_bodies").unwrap_or(true);
         let pool = Pool {
             name: name.to_owned(),
             strip_prefix: self.strip_prefix(section, &matcher.path),
@@ -207,6 +228,8 @@ impl Reader<'_> {
                 .choice("host", &HostHeader::WORDS)
                 .unwrap_or(HostHeader::Pass),
             unpinned: affinity.unpinned.unwrap_or(by_keys),
+            bind,
+            accept_unbound: affinity.accept_unbound.unwrap_or(false),
             join_delay: affinity.join_delay.unwrap_or(DEFAULT_JOIN_DELAY),
             departed: affinity.departed.unwrap_or(DEFAULT_DEPARTED),
             unknown_grace: affinity.unknown_grace.unwrap_or(DEFAULT_UNKNOWN_GRACE),
@@ -217,15 +240,15 @@ impl Reader<'_> {
             on_loss: affinity.on_loss.unwrap_or(OnLoss::NotFound),
             session_idle: affinity.session_idle.unwrap_or(DEFAULT_SESSION_IDLE),
             normalize_lost_session: section.bool("normalize_lost_session").unwrap_or(false),
-            stateless_affinity: affinity::read(section, self.principal),
-            read_bodies: section.bool("read_bodies").unwrap_or(true),
+            stateless_affinity: affinity::read(section, self.identities.principal),
+            read_bodies,
+            listen_streams: listen::read(section, read_bodies),
             placement,
             local,
             probe_path: self.probe_path(section),
             probe_status: self.probe_status(section),
             backends: Vec::new(),
         };
-        section.not_yet("listen_streams", Some("\"one\""));
         section.not_yet("http2", Some("false"));
         pool
     }

@@ -18,6 +18,26 @@ use crate::pin::{Keys, Secret};
 pub(super) struct Secrets {
     pub(super) list: Vec<Secret>,
     pub(super) keys: Keys,
+    /// Whether any was to be read, be it usable or not.
+    pub(super) any: bool,
+}
+
+impl Secrets {
+    /// Why nobody's sessions can be bound to him with these.
+    pub(super) fn unfit_to_bind(&self) -> Option<&'static str> {
+        if self.list.contains(&Secret::zero()) {
+            Some(
+                "anybody can make a pin that \"none\" verifies, also for himself; remove \"none\" from affinity.secrets",
+            )
+        } else if !self.any {
+            Some(
+                "needs a secret: without one anybody can make a pin, also for himself. Make one with: head -c 32 \
+                 /dev/urandom | base64 > pinring.secret, and write secrets = [\"file:pinring.secret\"] under [affinity]",
+            )
+        } else {
+            None
+        }
+    }
 }
 
 /// Reads `secrets` of `affinity`; `given` is the secret from outside the file.
@@ -47,6 +67,7 @@ pub(super) fn read(
         }
         (None, None) => (Vec::new(), true),
     };
+    let any = given.is_some() || !affinity.lacks("secrets");
     let keys = match (Keys::try_new(&list), written) {
         (Ok(keys), _) => keys,
         (Err(error), Some(written)) if complete => {
@@ -65,7 +86,7 @@ pub(super) fn read(
         // One entry is missing, and its own fault says so: the numbers here would be wrong.
         (Err(_), _) => Keys::default(),
     };
-    Secrets { list, keys }
+    Secrets { list, keys, any }
 }
 
 fn refuse_both(report: &Report<'_>, written: &Found<Vec<Found<&str>>>, given: &Given<OsString>) {

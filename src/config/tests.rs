@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod documents;
+mod identity;
 mod options;
 mod pages;
 mod pools;

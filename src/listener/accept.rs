@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, io, net::SocketAddr, rc::Rc, time::Duration};
 
-use super::{Handler, Options, Server, TOLD_WITHIN};
+use super::{Handler, Options, Peer, Server, TOLD_WITHIN};
 use crate::{
     limits::{Full, Limit},
     net::{
@@ -83,6 +83,9 @@ impl<H: Handler> Server<H> {
         tls: Option<Acceptor>,
         mut options: Options,
     ) {
+        if self.handler.trusts(peer.ip()) {
+            options.room.of_address = None; // it stands for all who come through it
+        }
         let entered = self.connections.enter(options.room, peer.ip());
         let full = entered.as_ref().err().copied();
         let told = match full {
@@ -98,16 +101,33 @@ impl<H: Handler> Server<H> {
         };
         let server = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            let socket = match tls {
-                None => Some(Socket::clear(stream)),
-                // In a box of its own: who speaks no TLS does not pay for it.
-                Some(tls) => Box::pin(server.secured(stream, peer, &tls, options)).await,
-            };
-            if let Some(socket) = socket {
-                server.serve(socket, peer, full, options).await;
-            }
+            server.begin(stream, peer, tls, full, options).await;
             drop((entered, told));
         });
+    }
+
+    /// What comes before HTTP is in boxes of its own: who speaks that at once does not pay for it.
+    async fn begin(
+        self: &Rc<Self>,
+        mut stream: Stream,
+        peer: SocketAddr,
+        tls: Option<Acceptor>,
+        full: Option<Full>,
+        options: Options,
+    ) {
+        let peer = if options.proxy_protocol {
+            Box::pin(self.behind(&mut stream, peer, options)).await
+        } else {
+            Some(Peer::direct(peer))
+        };
+        let Some(peer) = peer else { return };
+        let socket = match tls {
+            None => Some(Socket::clear(stream)),
+            Some(tls) => Box::pin(self.secured(stream, peer.address, &tls, options)).await,
+        };
+        if let Some(socket) = socket {
+            self.serve(socket, peer, full, options).await;
+        }
     }
 
     /// Counts it, and warns once in a while.

@@ -12,7 +12,7 @@ use std::{
 use hyper::{rt::Write as _, server::conn::http1, service::service_fn};
 
 use super::{
-    Connection, Downstream, Handler, Options, Server,
+    Connection, Downstream, Handler, Options, Peer, Server,
     metered::Metered,
     pace::{Expired, Pace},
 };
@@ -48,7 +48,7 @@ impl<H: Handler> Server<H> {
     pub(super) async fn serve(
         self: &Rc<Self>,
         socket: Socket,
-        peer: SocketAddr,
+        peer: Peer,
         full: Option<Full>,
         options: Options,
     ) {

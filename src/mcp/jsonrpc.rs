@@ -36,13 +36,15 @@ impl Id {
         Some(Self(valid.get().into()))
     }
 
-    /// The id of a message; `None` for a notification, a batch, and whatever else has none.
+    /// The id of a request; `None` for a notification, a batch, and a client's answer, whose id is the server's.
     #[must_use]
     pub fn of(message: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Message<'a> {
             #[serde(borrow)]
             id: &'a RawValue,
+            #[serde(borrow, rename = "method")]
+            _method: &'a RawValue,
         }
         let message: Message<'_> = serde_json::from_slice(message).ok()?;
         Self::try_new(message.id.get().as_bytes())
@@ -103,14 +105,15 @@ mod tests {
             assert!(body.starts_with(expected.as_bytes()), "{id}");
             assert!(serde_json::from_slice::<&RawValue>(&body).is_ok(), "{id}");
         }
-        let long = format!(r#"{{"id":"{}"}}"#, "x".repeat(LONGEST_ID));
+        let long = format!(r#"{{"method":"m","id":"{}"}}"#, "x".repeat(LONGEST_ID));
         for message in [
-            r#"{"id":null}"#,
-            r#"{"id":true}"#,
-            r#"{"id":{"a":1}}"#,
+            r#"{"method":"m","id":null}"#,
+            r#"{"method":"m","id":true}"#,
+            r#"{"method":"m","id":{"a":1}}"#,
             r#"{"method":"notifications/x"}"#,
-            r#"[{"id":1}]"#,
-            r#"{"id":1"#,
+            r#"{"id":1,"result":{}}"#,
+            r#"[{"method":"m","id":1}]"#,
+            r#"{"method":"m","id":1"#,
             "",
             &long,
         ] {

@@ -31,6 +31,8 @@ pub enum Carries {
     Nothing,
     /// In its body.
     InBody,
+    /// In the filter of its body, possibly many: `subscriptions/listen`.
+    InFilter,
     /// In its body and in `Mcp-Name`, which then are to agree: a request about one task.
     InBodyAndName,
 }
@@ -43,9 +45,8 @@ impl Carries {
             return Self::Nothing;
         }
         match only(&head.headers, &era::METHOD).map(HeaderValue::as_bytes) {
-            Some(b"tools/call" | b"prompts/get" | b"resources/read" | b"subscriptions/listen") => {
-                Self::InBody
-            }
+            Some(b"tools/call" | b"prompts/get" | b"resources/read") => Self::InBody,
+            Some(b"subscriptions/listen") => Self::InFilter,
             Some(method) if method.starts_with(b"tasks/") => Self::InBodyAndName,
             Some(_) | None => Self::Nothing,
         }
@@ -90,14 +91,11 @@ mod tests {
 
     #[test]
     fn only_methods_that_can_carry_are_looked_into() {
-        for method in [
-            "tools/call",
-            "prompts/get",
-            "resources/read",
-            "subscriptions/listen",
-        ] {
+        for method in ["tools/call", "prompts/get", "resources/read"] {
             assert_eq!(carries("POST", &[method]), Carries::InBody, "{method}");
         }
+        let listens = carries("POST", &["subscriptions/listen"]);
+        assert_eq!(listens, Carries::InFilter);
         for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
             assert_eq!(
                 carries("POST", &[method]),

@@ -3,7 +3,11 @@
 //! Events pass as bytes; nothing is decoded. WHATWG HTML, "Server-sent events", 9.2.5: lines end in LF, CR
 //! or CRLF, and a blank line ends an event.
 
+mod cut;
+
 use http::{HeaderMap, header::CONTENT_TYPE};
+
+pub use self::cut::{Cutter, Event, TooLong};
 
 /// Whether a media type, without parameters, is `text/event-stream`. Space around it is ignored.
 #[must_use]

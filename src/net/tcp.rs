@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
     task::{Context, Poll, ready},
@@ -224,6 +225,14 @@ impl Stream {
     /// When the connection is gone already.
     pub fn reset_on_close(&self) -> io::Result<()> {
         SockRef::from(self.0.inner()).set_linger(Some(Duration::ZERO))
+    }
+
+    /// Whether nothing has come that is not read yet: neither bytes, nor an end, nor a failure. The kernel is asked
+    /// (0.3 µs), for the runtime hears of what came only when it next polls.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let peeked = SockRef::from(self.0.inner()).peek(&mut [MaybeUninit::uninit()]);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

@@ -66,6 +66,16 @@ impl Socket {
         matches!(self.0, Kind::Tls(_))
     }
 
+    /// Whether nothing has come that is not read yet: see [`Stream::is_quiet`]. With TLS nobody can tell: what has come may
+    /// be a session ticket.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        match &self.0 {
+            Kind::Clear(stream) => stream.is_quiet(),
+            Kind::Tls(_) => true,
+        }
+    }
+
     /// Ready when there is something to read: see [`Stream::poll_readable`]. With TLS, that may also be something that TLS
     /// says to itself; what was decrypted already is not seen.
     ///

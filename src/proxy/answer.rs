@@ -23,6 +23,7 @@ use crate::{
     ring::Member,
     router::{
         Decision, Why,
+        asker::Asker,
         placement::Load,
         table::{Pool, RoutingTable},
     },
@@ -60,7 +61,7 @@ impl Delivery<'_> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(ProxyError::Switched); // nobody asked: Upgrade stops here
         }
-        let pin = |id: &ServerSessionId| pinned(table, pool, member, id);
+        let pin = |id: &ServerSessionId| pinned(table, pool, &asked.asker, member, id);
         let issued = headers::to_client(&mut head.headers, exchanged.as_ref(), pin)?;
         head.version = http::Version::HTTP_11; // what the backend speaks ends here; hyper knows the client's
         if let Some(id) = &issued {
@@ -156,11 +157,15 @@ impl Delivery<'_> {
     ) -> Endpoint {
         let index = self.table.index_of(self.pool);
         let (table, sessions) = (Rc::clone(self.table), self.proxy.sessions.clone());
-        let prefix = self.pool.options.strip_prefix.clone();
+        let (prefix, asker) = (
+            self.pool.options.strip_prefix.clone(),
+            self.asked.asker.clone(),
+        );
         let issue = move |query: &[u8]| {
             let pool = &table.pools[index];
             let coordinate = pool.coordinate_for(member, query);
-            let pin = table.keys.mint(Kind::Endpoint, coordinate, None, query);
+            let binding = asker.binding();
+            let pin = table.keys.mint(Kind::Endpoint, coordinate, binding, query);
             let mut visit = sessions.visit(query, &pool.entry(member).load);
             if let Some(owner) = owner {
                 visit.belongs_to(owner);
@@ -209,11 +214,17 @@ pub(super) fn exchanged(asked: &Asked, decision: &Decision) -> Option<Exchanged>
 }
 
 /// The client's id for a backend's: with a pin to one of that backend's own virtual nodes.
-fn pinned(table: &RoutingTable, pool: &Pool, member: Member, id: &ServerSessionId) -> HeaderValue {
+fn pinned(
+    table: &RoutingTable,
+    pool: &Pool,
+    asker: &Asker,
+    member: Member,
+    id: &ServerSessionId,
+) -> HeaderValue {
     let coordinate = pool.coordinate_for(member, id.as_bytes());
     let pin = table
         .keys
-        .mint(Kind::Session, coordinate, None, id.as_bytes());
+        .mint(Kind::Session, coordinate, asker.binding(), id.as_bytes());
     let mut text = Vec::with_capacity(id.as_bytes().len() + PIN_LEN);
     text.extend_from_slice(id.as_bytes());
     text.push(b'-');

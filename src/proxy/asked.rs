@@ -1,14 +1,14 @@
 //! What of a request is needed again when its answer comes, for its head has gone on by then.
 
-use std::{net::IpAddr, num::NonZeroU32};
+use std::num::NonZeroU32;
 
 use http::{HeaderValue, Method, header, request};
 
 use super::room;
 use crate::{
-    identity::Credential,
+    identity::{Credential, trusted::Client},
     mcp::{Era, RequestKind, endpoint::PinnedQuery, session::ClientSessionId},
-    router::table::RoutingTable,
+    router::{asker::Asker, table::RoutingTable},
     sessions::Owner,
 };
 
@@ -23,17 +23,19 @@ pub(super) struct Asked {
     pub(super) endpoint: Option<PinnedQuery>,
     /// The Host of a GET whose stream may begin with `endpoint`.
     pub(super) may_open: Option<HeaderValue>,
-    /// Who asks, where sessions are counted by it.
-    pub(super) credential: Option<Credential>,
+    /// Who asks, where sessions are counted by it. In a box: few limit that.
+    pub(super) credential: Option<Box<Credential>>,
+    /// Who asks, where sessions are bound to it: set when its pool is known.
+    pub(super) asker: Asker,
 }
 
 impl Asked {
-    /// Notes it of a request from `peer`.
+    /// Notes it of a request of `client`.
     pub(super) fn of(
         head: &request::Parts,
         kind: &RequestKind,
         table: &RoutingTable,
-        peer: IpAddr,
+        client: Client,
     ) -> Self {
         let (era, session, endpoint) = match kind {
             RequestKind::Modern(modern) => (Era::Modern, modern.session.clone(), None),
@@ -45,8 +47,8 @@ impl Asked {
         let opens = head.method == Method::GET
             && match kind {
                 RequestKind::NewWork => true,
-                // Its stream is looked into only where sessions are counted.
-                RequestKind::Other => room::is_limited(table),
+                // Its stream is looked into only where sessions are counted, or somebody's.
+                RequestKind::Other => room::is_limited(table) || table.binds_sessions(),
                 RequestKind::Modern { .. } | RequestKind::Session(_) | RequestKind::Endpoint(_) => {
                     false
                 }
@@ -64,14 +66,16 @@ impl Asked {
                 .limits
                 .sessions_per_principal
                 .as_ref()
-                .and_then(|limit| limit.by.credential(&head.headers, peer)),
+                .and_then(|limit| limit.by.credential(&head.headers, client))
+                .map(Box::new),
+            asker: Asker::Anybody,
         }
     }
 
     /// Who asks, and how many sessions he may have; `None` where nobody counts, or nothing tells.
     pub(super) fn owner(&self, table: &RoutingTable) -> Option<(&Credential, NonZeroU32, Owner)> {
         let limit = table.limits.sessions_per_principal.as_ref()?;
-        let credential = self.credential.as_ref()?;
+        let credential = self.credential.as_deref()?;
         let principal = limit.by.principal(credential)?;
         let owner = Owner::of(&principal.digest(&limit.by));
         Some((credential, limit.most, owner))

@@ -22,12 +22,12 @@ use hyper::body::{Body, SizeHint};
 pub use self::{
     carriers::{Carriers, Mint},
     endpoint::Endpoint,
-    event_stream::{Ending, EventStream},
+    event_stream::{Ending, EventStream, Silence},
     held::{Bodies, Budget, Held},
     kept::Kept,
     pieces::Pieces,
     request::{Collected, Passing, RequestBody, RequestBodyError},
-    response::{Answer, BrokenOff, Departure, Relay, Work},
+    response::{Answer, BrokenOff, Departure, Merged, Relay, Work},
 };
 use crate::net;
 

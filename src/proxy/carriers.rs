@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, rc::Rc};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header, request};
 use hyper::body::Body as _;
 
@@ -27,6 +28,7 @@ use crate::{
     pin::{PIN_LEN, TEXT_LEN},
     ring::Member,
     router::{
+        asker::Asker,
         carriers::{self, Says},
         table::{Pool, Snapshot},
     },
@@ -67,11 +69,13 @@ impl Carrying {
     ) -> Result<Option<Box<Self>>, ProxyError> {
         let may_be_read = pool.is_some_and(|pool| pool.options.read_bodies);
         match modern.carries {
-            Carries::InBody | Carries::InBodyAndName if may_be_read => {
+            Carries::InBody | Carries::InFilter | Carries::InBodyAndName if may_be_read => {
                 let read = Box::pin(Self::read(modern, headers, body(), most, budget));
                 Ok(Some(Box::new(read.await?)))
             }
-            Carries::Nothing | Carries::InBody | Carries::InBodyAndName => Ok(None),
+            Carries::Nothing | Carries::InBody | Carries::InFilter | Carries::InBodyAndName => {
+                Ok(None)
+            }
         }
     }
 
@@ -105,11 +109,31 @@ impl Carrying {
         matches!(self.body, Body::Longer(_))
     }
 
-    /// The id of the request.
-    pub(super) fn message_id(&self) -> MessageId {
+    /// The body of a `subscriptions/listen`, if it was read.
+    pub(super) fn filter(&self) -> Option<&Bytes> {
+        match (self.carries, &self.body) {
+            (Carries::InFilter, Body::Read(read, _)) => Some(read.body()),
+            (Carries::InFilter, Body::Longer(_))
+            | (Carries::Nothing | Carries::InBody | Carries::InBodyAndName, _) => None,
+        }
+    }
+
+    /// What is held of the body, for those who keep it.
+    pub(super) fn into_held(self) -> Held {
+        match self.body {
+            Body::Read(_, held) => held,
+            Body::Longer(_) => Held::default(),
+        }
+    }
+
+    /// The id of the request, if it has been read and has one.
+    pub(super) fn message_id(&self) -> Option<Box<MessageId>> {
         match &self.body {
-            Body::Read(read, _) => MessageId::Read(read.id().and_then(Id::try_new)),
-            Body::Longer(_) => MessageId::Unread,
+            Body::Read(read, _) => {
+                let id = Id::try_new(read.id()?)?;
+                Some(Box::new(MessageId::Read(id)))
+            }
+            Body::Longer(_) => None,
         }
     }
 
@@ -121,7 +145,7 @@ impl Carrying {
         }
     }
 
-    /// Makes the request what the backend at `member` is to see. The tasks are for [`pin`].
+    /// Makes the request what the backend at `member` is to see. The tasks are for [`Delivery::pin`].
     pub(super) fn strip(
         self,
         delivery: &Delivery<'_>,
@@ -135,9 +159,9 @@ impl Carrying {
             Body::Read(read, held) => (read, held),
             Body::Longer(body) => return (body, Some(Tasks::new())),
         };
-        let mut tasks = Tasks::new();
+        let (mut tasks, asker) = (Tasks::new(), &delivery.asked.asker);
         let mut own_len = |carrier: Carrier, string: &str| {
-            let judged = carriers::judge(delivery.table, delivery.pool, carrier, string);
+            let judged = carriers::judge(delivery.table, delivery.pool, asker, carrier, string);
             if carrier == Carrier::Task
                 && judged.says == Says::Here(member)
                 && let Some(pin) = string.as_bytes().last_chunk()
@@ -165,7 +189,7 @@ impl Carrying {
 /// The task that `Mcp-Name` names.
 fn named(carries: Carries, headers: &HeaderMap) -> Option<Carried> {
     match carries {
-        Carries::Nothing | Carries::InBody => None,
+        Carries::Nothing | Carries::InBody | Carries::InFilter => None,
         Carries::InBodyAndName => {
             let name = sentinel::decode(headers.get(era::NAME)?.as_bytes())?;
             Some(Carried {
@@ -176,49 +200,52 @@ fn named(carries: Carries, headers: &HeaderMap) -> Option<Carried> {
     }
 }
 
-/// Pins what the backend has made, as far as its answer is short and `budget` has room for it; for the rest it is told
-/// how.
-///
-/// # Errors
-///
-/// When a short answer breaks off.
-pub(super) async fn pin(
-    table: &Snapshot,
-    pool: &Pool,
-    delivered: &mut Delivered,
-    tasks: Tasks,
-    budget: Budget<'_>,
-) -> Result<(), ProxyError> {
-    let (status, headers) = (delivered.response.status(), delivered.response.headers());
-    let body = delivered.response.body();
-    let Some(form) = form(headers).filter(|_| !body.is_end_stream()) else {
-        return Ok(());
-    };
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(());
+impl Delivery<'_> {
+    /// Pins what the backend has made, as far as its answer is short and there is room for it; for the rest it is told
+    /// how.
+    ///
+    /// # Errors
+    ///
+    /// When a short answer breaks off.
+    pub(super) async fn pin(
+        &self,
+        delivered: &mut Delivered,
+        tasks: Tasks,
+    ) -> Result<(), ProxyError> {
+        let (status, headers) = (delivered.response.status(), delivered.response.headers());
+        let body = delivered.response.body();
+        let Some(form) = form(headers).filter(|_| !body.is_end_stream()) else {
+            return Ok(());
+        };
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        let length = body.size_hint().exact();
+        let budget = self.proxy.bodies.up_to(self.table.limits.body_bytes_total);
+        let mut held = Held::default();
+        let asker = &self.asked.asker;
+        let mint = mint(self.table, self.pool, asker, delivered.member, tasks);
+        let mut carriers = body::Carriers::new(form, mint);
+        if length.is_some_and(|length| length <= MOST_COLLECTED as u64)
+            && let Some(whole) = delivered
+                .read_whole(MOST_COLLECTED, |more| held.take(more, budget))
+                .await?
+        {
+            delivered.read = held.until_dropped(carriers.pass(whole));
+            let length = delivered.read.len().into();
+            let headers = delivered.response.headers_mut();
+            headers.insert(header::CONTENT_LENGTH, length);
+            return Ok(());
+        }
+        let begun = std::mem::take(&mut delivered.read);
+        delivered.read = carriers.pass(begun);
+        delivered
+            .response
+            .headers_mut()
+            .remove(header::CONTENT_LENGTH);
+        delivered.carriers = Some(Box::new(carriers));
+        Ok(())
     }
-    let length = body.size_hint().exact();
-    let mut held = Held::default();
-    let mut carriers = body::Carriers::new(form, mint(table, pool, delivered.member, tasks));
-    if length.is_some_and(|length| length <= MOST_COLLECTED as u64)
-        && let Some(whole) = delivered
-            .read_whole(MOST_COLLECTED, |more| held.take(more, budget))
-            .await?
-    {
-        delivered.read = held.until_dropped(carriers.pass(whole));
-        let length = delivered.read.len().into();
-        let headers = delivered.response.headers_mut();
-        headers.insert(header::CONTENT_LENGTH, length);
-        return Ok(());
-    }
-    let begun = std::mem::take(&mut delivered.read);
-    delivered.read = carriers.pass(begun);
-    delivered
-        .response
-        .headers_mut()
-        .remove(header::CONTENT_LENGTH);
-    delivered.carriers = Some(Box::new(carriers));
-    Ok(())
 }
 
 /// How a body is to be read, if it can hold carriers.
@@ -237,9 +264,16 @@ fn form(headers: &HeaderMap) -> Option<splice::Answer> {
     is_json.then(splice::Answer::json)
 }
 
-/// What pins the strings of this backend.
-fn mint(table: &Snapshot, pool: &Pool, member: Member, tasks: Tasks) -> body::Mint {
+/// What pins the strings of this backend for `asker`.
+pub(super) fn mint(
+    table: &Snapshot,
+    pool: &Pool,
+    asker: &Asker,
+    member: Member,
+    tasks: Tasks,
+) -> body::Mint {
     let (index, table) = (table.index_of(pool), Rc::clone(table));
+    let asker = asker.clone();
     Box::new(move |carrier, own| {
         if carrier == Carrier::Task
             && let Some(pin) = tasks.get(own)
@@ -248,7 +282,8 @@ fn mint(table: &Snapshot, pool: &Pool, member: Member, tasks: Tasks) -> body::Mi
         }
         let coordinate = table.pools[index].coordinate_for(member, own.as_bytes());
         let kind = carriers::kind(carrier);
-        let text = table.keys.mint(kind, coordinate, None, own.as_bytes());
+        let binding = asker.binding();
+        let text = table.keys.mint(kind, coordinate, binding, own.as_bytes());
         let mut pin = [b'-'; PIN_LEN];
         pin[PIN_LEN - TEXT_LEN..].copy_from_slice(&text);
         Some(pin)

@@ -2,8 +2,6 @@
 //!
 //! First of the six phases. From here on a refusal says which header is at fault.
 
-use std::net::{IpAddr, SocketAddr};
-
 use http::{Response, request};
 use hyper::body::Incoming;
 
@@ -17,6 +15,7 @@ use super::{
     route::pool_of,
 };
 use crate::{
+    identity::trusted::Client,
     limits::Limit,
     mcp::{self, RequestKind},
     net::Deadline,
@@ -24,6 +23,7 @@ use crate::{
     pin::{Kind, Pin},
     router::{
         self,
+        asker::Asker,
         table::{Pool, RoutingTable},
     },
 };
@@ -33,13 +33,21 @@ pub(super) struct Arrival {
     pub(super) head: request::Parts,
     /// Until somebody reads it.
     pub(super) body: Option<Incoming>,
-    pub(super) message_id: MessageId,
+    pub(super) client: Client,
+    /// Once it is known where it is. Boxed: the place is in the future of each request.
+    pub(super) message_id: Option<Box<MessageId>>,
     /// Where pages of other origins are told what they may. Boxed: mostly they are not.
     pub(super) page: Option<Box<Page>>,
-    pub(super) peer: SocketAddr,
     pub(super) exchange: Exchange,
     /// The client sends nothing until the body is asked for.
     pub(super) waits_for_continue: bool,
+}
+
+impl Arrival {
+    /// Who makes it, as far as `pool` binds sessions.
+    pub(super) fn asker(&self, pool: &Pool) -> Asker {
+        Asker::of(pool, &self.head.headers, self.client)
+    }
 }
 
 /// What a request was found to be.
@@ -64,11 +72,14 @@ impl Proxy {
     ) -> Result<Classified, ProxyError> {
         let head = &arrival.head;
         headers::check_size(head, &table.limits)?;
-        let scan = headers::scan(head)?;
+        let scan = headers::scan(head, arrival.client.by_trusted)?;
+        if scan.drops_scheme() {
+            self.alarms.dropped_scheme(arrival.client);
+        }
         cors::check_origin(&head.headers, &table.allowed_origins)?;
         let kind = mcp::classify(head)?;
         Ok(Classified {
-            asked: Asked::of(head, &kind, table, arrival.peer.ip()),
+            asked: Asked::of(head, &kind, table, arrival.client),
             kind,
             scan,
             head_deadline: self.ticker.deadline(),
@@ -99,13 +110,13 @@ impl Proxy {
         let Arrival {
             head,
             body,
+            client,
             message_id,
-            peer,
             exchange,
             ..
         } = arrival;
         let pool = pool_of(table, head).ok(); // that there is none is refused when it is routed
-        modern.affinity = pool.and_then(|pool| affinity(pool, head, peer.ip()));
+        modern.affinity = pool.and_then(|pool| affinity(pool, head, *client));
         let passing = || self.passing(table, body, (asked, head_deadline), exchange, None);
         let budget = self.bodies.up_to(table.limits.body_bytes_total);
         let limits = (table.limits.body_bytes, budget);
@@ -159,8 +170,8 @@ impl Classified {
 }
 
 /// Where a request of the modern era belongs by the pool's own keys.
-fn affinity(pool: &Pool, head: &request::Parts, peer: IpAddr) -> Option<u64> {
+fn affinity(pool: &Pool, head: &request::Parts, client: Client) -> Option<u64> {
     let keys = &pool.options.stateless_affinity;
-    let position = router::affinity::position(keys, &head.headers, peer)?;
+    let position = router::affinity::position(keys, &head.headers, client)?;
     Some(position.0)
 }

@@ -266,16 +266,20 @@ impl Delivery<'_> {
         if matches!(failure, Failure::Connect(_) | Failure::Closed(_)) {
             self.proxy.sessions.doubt(&entry.load);
         }
-        let seen = match failure {
-            Failure::Connect(error) => probe::seen_in(error),
-            Failure::Closed(_) => Some(Observation::Reset),
-            // A request of a session may be at work; what opens something has to begin.
-            Failure::HeadTimeout(_) if !self.asked.has_session => Some(Observation::TimedOut),
-            Failure::HeadTimeout(_) | Failure::Malformed(_) | Failure::RequestBody(_) => None,
-        };
-        if let Some(seen) = seen {
+        if let Some(seen) = seen_in(failure, self.asked.has_session) {
             self.proxy.reporter.report(entry.id, seen);
         }
+    }
+}
+
+/// What a failure says of its backend.
+pub(super) fn seen_in(failure: &Failure, is_of_session: bool) -> Option<Observation> {
+    match failure {
+        Failure::Connect(error) => probe::seen_in(error),
+        Failure::Closed(_) => Some(Observation::Reset),
+        // A request of a session may be at work; what opens something has to begin.
+        Failure::HeadTimeout(_) if !is_of_session => Some(Observation::TimedOut),
+        Failure::HeadTimeout(_) | Failure::Malformed(_) | Failure::RequestBody(_) => None,
     }
 }
 

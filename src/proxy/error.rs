@@ -61,6 +61,9 @@ pub enum ProxyError {
     /// The request's body broke off while it was looked into.
     #[error(transparent)]
     RequestBody(#[from] RequestBodyError),
+    /// Sessions are bound to principals, and the request that has opened one does not say whose it is.
+    #[error("sessions are bound to their users here: come with a token that says who you are")]
+    Unidentified,
     /// The request's body has to be looked into, and so many others are that there is no room for it.
     #[error("too much of other requests' bodies is being read at the moment")]
     BodiesFull,
@@ -150,6 +153,7 @@ impl ProxyError {
             | Self::ForeignOrigin(_)
             | Self::NoPool
             | Self::NotReinitialized
+            | Self::Unidentified
             | Self::SessionForgotten
             | Self::Drained
             | Self::RequestBody(_)
@@ -175,6 +179,11 @@ impl ProxyError {
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 ..Verdict::bad_request("connect_method")
             },
+            Self::Ambiguous(Ambiguous::Trace) => Verdict {
+                status: StatusCode::METHOD_NOT_ALLOWED,
+                ..Verdict::bad_request("trace_method")
+            },
+            Self::Ambiguous(Ambiguous::Target) => Verdict::bad_request("target_invalid"),
             Self::Ambiguous(Ambiguous::TransferCoding) => Verdict {
                 status: StatusCode::NOT_IMPLEMENTED,
                 ..Verdict::bad_request("transfer_coding")
@@ -185,9 +194,9 @@ impl ProxyError {
                 | Ambiguous::HostMalformed
                 | Ambiguous::HostDisagrees,
             ) => Verdict::bad_request("host_invalid"),
-            Self::Ambiguous(Ambiguous::Underscore(_) | Ambiguous::Nominated(_)) => {
-                Verdict::bad_request("header_ambiguous")
-            }
+            Self::Ambiguous(
+                Ambiguous::Underscore(_) | Ambiguous::Nominated(_) | Ambiguous::Repeated(_),
+            ) => Verdict::bad_request("header_ambiguous"),
             Self::Unclassifiable(Unclassifiable::SeveralSessionIds) => {
                 Verdict::bad_request("several_session_ids")
             }
@@ -204,13 +213,14 @@ impl ProxyError {
             Self::StayedUnknown(refusal) => Verdict::gone(refused(*refusal).reason),
             Self::Upstream(failure) => upstream(failure),
             Self::RequestBody(error) => broken_off(Some(error)),
+            Self::Unidentified => Verdict::of(StatusCode::UNAUTHORIZED, "principal_required"),
             Self::BodiesFull => Verdict::for_now("bodies_full").at(Limit::BodyBytesTotal),
             Self::SessionForgotten => Verdict::gone("backend_forgot_session"),
             Self::Drained => Verdict::of(StatusCode::BAD_GATEWAY, "backend_drained"),
             Self::BrokenHead(BrokenHead::SessionId(_)) => {
                 Verdict::of(StatusCode::BAD_GATEWAY, "backend_session_id_invalid")
             }
-            Self::BrokenHead(BrokenHead::TransferCoding) => {
+            Self::BrokenHead(BrokenHead::TransferCoding | BrokenHead::Length) => {
                 Verdict::of(StatusCode::BAD_GATEWAY, "backend_answer_invalid")
             }
             Self::Switched => Verdict::of(StatusCode::BAD_GATEWAY, "backend_answer_invalid"),
@@ -243,6 +253,10 @@ impl ProxyError {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
+        if verdict.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110, section 15.5.2, wants it; RFC 6750, section 3: no error, for there was no token.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if verdict.retry {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
@@ -283,6 +297,9 @@ fn headers_too_large(limit: Limit) -> Verdict {
 fn refused(refusal: Refusal) -> Verdict {
     match refusal {
         Refusal::Forged => Verdict::gone("tag_invalid"),
+        Refusal::OtherPrincipal => Verdict::gone("principal_other"),
+        Refusal::PrincipalMissing => Verdict::gone("principal_missing"),
+        Refusal::Unbound => Verdict::gone("pin_unbound"),
         Refusal::WrongPool => Verdict::gone("wrong_pool"),
         Refusal::KeyRemoved => Verdict::gone("key_removed"),
         Refusal::BackendRemoved | Refusal::BackendDown => Verdict::gone("backend_lost"),
@@ -327,7 +344,9 @@ fn broken_off(error: Option<&RequestBodyError>) -> Verdict {
             ..Verdict::of(StatusCode::REQUEST_TIMEOUT, "request_body_timeout")
                 .at(Limit::RequestBodyIdle)
         },
-        Some(RequestBodyError::Broken(_)) | None => Verdict::bad_request("request_body_invalid"),
+        Some(RequestBodyError::Broken(_) | RequestBodyError::Unended) | None => {
+            Verdict::bad_request("request_body_invalid")
+        }
     }
 }
 

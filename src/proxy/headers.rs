@@ -3,19 +3,23 @@
 //!
 //! Third and fifth of the six phases. Pure. What is refused before is in `inspect`.
 
+mod forwarded;
 mod inspect;
+mod target;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
     header::{self, Entry},
     request::Parts,
     uri::PathAndQuery,
 };
 
-pub use self::inspect::{Ambiguous, Scan, TooLarge, check_size, host_of, scan};
 use self::inspect::{is_plainly_framed, nominated, stops_here};
+pub use self::{
+    forwarded::Forwarded,
+    inspect::{Ambiguous, Scan, TooLarge, check_size, host_of, scan},
+};
 use crate::{
-    backend::Scheme,
     config::{HostHeader, PathPrefix},
     mcp::{
         era,
@@ -24,43 +28,37 @@ use crate::{
     router::table,
 };
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-
 /// The document about a protected resource (RFC 9728, section 3).
 const PROTECTED_RESOURCE: &str = "/.well-known/oauth-protected-resource";
-
-/// What a backend is told of the client's side.
-#[derive(Debug, Clone, Copy)]
-pub struct Forwarded<'a> {
-    /// The client's address.
-    pub client: &'a HeaderValue,
-    /// What the client speaks.
-    pub scheme: Scheme,
-}
 
 /// Makes the head of a request what the backend is to see, but for its Host: see [`set_host`].
 pub fn to_backend(
     head: &mut Parts,
     scan: &Scan,
-    forwarded: &Forwarded<'_>,
+    forwarded: Forwarded<'_>,
     strip: Option<&PathPrefix>,
     session: Option<ServerSessionId>,
 ) {
-    if head.headers.contains_key(header::TRANSFER_ENCODING) {
-        // RFC 9112, section 6.1: the length is void beside it. hyper frames the message anew.
-        head.headers.remove(header::CONTENT_LENGTH);
-    }
+    let is_chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
     for name in &scan.stop {
         head.headers.remove(name);
     }
-    head.headers.insert(FORWARDED_FOR, forwarded.client.clone());
-    let scheme = HeaderValue::from_static(forwarded.scheme.as_str());
-    head.headers.insert(FORWARDED_PROTO, scheme);
-    if let Some(host) = head.headers.get(header::HOST).cloned() {
-        head.headers.insert(FORWARDED_HOST, host);
+    if is_chunked {
+        // RFC 9112, section 6.1: the length is void beside it. hyper frames the message anew.
+        head.headers.remove(header::CONTENT_LENGTH);
+        if matches!(head.method, Method::GET | Method::HEAD) {
+            // Else hyper takes it that these have no body.
+            let chunked = HeaderValue::from_static("chunked");
+            head.headers.insert(header::TRANSFER_ENCODING, chunked);
+        }
+    } else {
+        // What hyper has let through is a length.
+        let _is_one = settle_length(&mut head.headers);
+    }
+    if scan.by_trusted {
+        forwarded.add(&mut head.headers);
+    } else {
+        forwarded.tell(&mut head.headers);
     }
     match session {
         Some(id) => drop(head.headers.insert(era::SESSION_ID, id.into_value())),
@@ -68,8 +66,11 @@ pub fn to_backend(
     }
     let stripped = strip.and_then(|prefix| {
         let path = stripped(head.uri.path_and_query()?.as_str(), prefix)?;
-        let value = HeaderValue::from_str(prefix.as_str()).ok()?;
-        head.headers.insert(FORWARDED_PREFIX, value);
+        let before = head.headers.get(forwarded::PREFIX); // of a trusted proxy, which has taken that off
+        let before = before.map_or(&b""[..], HeaderValue::as_bytes);
+        let all = [before, prefix.as_str().as_bytes()].concat();
+        head.headers
+            .insert(forwarded::PREFIX, HeaderValue::from_bytes(&all).ok()?);
         Some(path)
     });
     head.uri = target(std::mem::take(&mut head.uri), stripped.as_deref());
@@ -96,8 +97,13 @@ fn target(uri: Uri, stripped: Option<&str>) -> Uri {
         return uri;
     }
     let own = uri.path_and_query().map(PathAndQuery::as_str);
-    // A part of a valid target that begins with "/" is valid.
-    let target = stripped.or(own).unwrap_or("/").parse();
+    let own = stripped.or(own).unwrap_or("/");
+    // A part of a valid target that begins with "/" is valid. That of `http://host?query` does not.
+    let target = if own.starts_with('?') {
+        ["/", own].concat().parse()
+    } else {
+        own.parse()
+    };
     target.unwrap_or(uri)
 }
 
@@ -178,6 +184,9 @@ pub enum BrokenHead {
     /// The body is coded otherwise than in chunks.
     #[error("the backend's answer has a transfer coding other than \"chunked\"")]
     TransferCoding,
+    /// It is not clear where the body ends.
+    #[error("the backend's answer has a Content-Length that is none, or several different ones")]
+    Length,
     /// No client could send the session id back.
     #[error("the backend issued an unusable Mcp-Session-Id")]
     SessionId(#[from] InvalidSessionId),
@@ -211,6 +220,7 @@ pub fn to_client(
         return Err(BrokenHead::TransferCoding);
     }
     stop_at_client(headers);
+    settle_length(headers)?;
     let Entry::Occupied(mut ids) = headers.entry(era::SESSION_ID) else {
         return Ok(None);
     };
@@ -226,6 +236,41 @@ pub fn to_client(
     ids.insert(client);
     expose(headers);
     Ok(Some(id))
+}
+
+/// Leaves one Content-Length, in the digits that everybody reads alike: not `007`, not `7, 7`, not twice. hyper passes
+/// on what was there, and does not look at it where no body follows.
+fn settle_length(headers: &mut HeaderMap) -> Result<(), BrokenHead> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(first) = lengths.next() else {
+        return Ok(());
+    };
+    if lengths.next().is_none() && is_plain_number(first.as_bytes()) {
+        return Ok(());
+    }
+    let parts = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut parts = parts.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let first = parts.next().and_then(number).ok_or(BrokenHead::Length)?;
+    if parts.any(|part| number(part) != Some(first)) {
+        return Err(BrokenHead::Length);
+    }
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(first));
+    Ok(())
+}
+
+fn is_plain_number(digits: &[u8]) -> bool {
+    digits.iter().all(u8::is_ascii_digit)
+        && match digits {
+            [] => false,
+            [b'0', _, ..] => false,
+            _ => digits.len() < 20,
+        }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    let digits = std::str::from_utf8(digits.trim_ascii()).ok()?;
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_number) // "+7" would be one to `parse`
 }
 
 fn stop_at_client(headers: &mut HeaderMap) {

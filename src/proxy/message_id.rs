@@ -6,20 +6,22 @@ use crate::mcp::jsonrpc::Id;
 /// Where the id is to be found.
 #[derive(Debug)]
 pub(super) enum MessageId {
-    /// Nobody has looked into the body.
-    Unread,
-    /// It has been looked into.
-    Read(Option<Id>),
+    /// The body has been looked into.
+    Read(Id),
     /// In a copy of the body, once that is whole.
     Kept(Kept),
 }
 
 impl MessageId {
+    /// Whether the body is kept so that its session can go on elsewhere.
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept(_))
+    }
+
     /// The id, if it is known by now.
     pub(super) fn known(self) -> Option<Id> {
         match self {
-            Self::Unread => None,
-            Self::Read(id) => id,
+            Self::Read(id) => Some(id),
             Self::Kept(kept) => Id::of(&kept.whole()?),
         }
     }

@@ -1,6 +1,6 @@
 //! Refuses a request: in the log, and with an answer of pinring's own.
 
-use http::Response;
+use http::{Response, StatusCode};
 
 use super::{
     body::{self, Answer},
@@ -19,7 +19,9 @@ impl Arrival {
         if let Some(unread) = self.body.filter(|_| !self.waits_for_continue) {
             body::discard(unread);
         }
-        let (peer, exchange, id) = (self.peer, self.exchange, self.message_id.known());
+        let (client, exchange) = (self.client.address, self.exchange);
+        let goes_on = self.message_id.as_ref().is_some_and(|id| id.is_kept());
+        let id = self.message_id.and_then(|id| id.known());
         let verdict = error.verdict();
         if let Some(limit) = verdict.limit {
             reached.count(limit);
@@ -43,19 +45,23 @@ impl Arrival {
             | ProxyError::Refused(_)
             | ProxyError::StayedUnknown(_)
             | ProxyError::SessionForgotten
+            | ProxyError::Unidentified
             | ProxyError::BodiesFull
             | ProxyError::NotReinitialized
             | ProxyError::Drained => {
-                tracing::debug!(%peer, reason = verdict.reason, error = chain(error), "refused");
+                tracing::debug!(%client, reason = verdict.reason, error = chain(error), "refused");
             }
         }
+        let mut response = error.response(id.as_ref());
+        if goes_on && id.is_some() && verdict.status == StatusCode::BAD_GATEWAY {
+            // The call has failed, and its session goes on, with clients that end themselves at a 502, too.
+            *response.status_mut() = StatusCode::OK;
+        }
         exchange.error(|| chain(error));
-        exchange.answered(verdict.status, verdict.reason);
+        exchange.answered(response.status(), verdict.reason);
         // With its head all of it is there. Nobody asks for the body of an answer to HEAD.
         exchange.end(Outcome::Complete);
-        error
-            .response(id.as_ref())
-            .map(|body| Answer::Own(Some(body), exchange))
+        response.map(|body| Answer::Own(Some(body), exchange))
     }
 }
 

@@ -79,7 +79,7 @@ impl Renewals {
         &self,
         table: &RoutingTable,
         pool: &Pool,
-        kind: &RequestKind,
+        Classified { kind, asked, .. }: &Classified,
     ) -> Option<Arc<Moved>> {
         let RequestKind::Session(id) = kind else {
             return None;
@@ -87,7 +87,7 @@ impl Renewals {
         let key = Key::of(id.as_bytes());
         match self.store.known(&key) {
             Known::Moved(moved) => Some(moved),
-            Known::Ask if router::may_have_moved(table, pool, id) => {
+            Known::Ask if router::may_have_moved(table, pool, &asked.asker, id) => {
                 Box::pin(self.store.find(&key)).await.ok()?.moved
             }
             Known::Ask | Known::Stays => None,
@@ -119,7 +119,7 @@ impl<'a> Delivery<'a> {
         &self,
         head: &request::Parts,
         classified: &'a Classified,
-        forwarded: &Forwarded<'_>,
+        forwarded: Forwarded<'_>,
     ) -> Part<'a> {
         let Self {
             proxy,
@@ -150,6 +150,7 @@ impl<'a> Delivery<'a> {
                     proxy,
                     table,
                     pool,
+                    asker: &classified.asked.asker,
                     id,
                     key: Key::of(id.as_bytes()),
                     target: head.uri.clone(),

@@ -29,7 +29,7 @@ impl Classified {
         pool: &Pool,
         head: &mut request::Parts,
         decision: &Decision,
-        forwarded: &Forwarded<'_>,
+        forwarded: Forwarded<'_>,
     ) {
         if let Some(query) = &self.asked.endpoint {
             headers::set_query(head, query.own());

@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, Request, header, request};
 
 use super::{
     body::RequestBody,
+    classify::Classified,
     deliver::{Delivered, Delivery},
     error::ProxyError,
     headers,
@@ -21,6 +22,7 @@ use crate::{
     mcp::{RequestKind, era, sse},
     router::{
         Decision, Refusal,
+        asker::Asker,
         placement::{self, Load},
         table::{Entry, RoutingTable},
     },
@@ -41,7 +43,7 @@ pub(super) struct Room {
     pub(super) of_principal: Option<sessions::Opening>,
 }
 
-/// A request that has taken no room, and may open a session all the same: its head as far as it says who asks.
+/// A request that may open a session, and is not to: its head as far as it says who asks.
 pub(super) type Unannounced = Box<request::Parts>;
 
 /// Whether the number of sessions is limited at all.
@@ -50,19 +52,22 @@ pub(super) fn is_limited(table: &RoutingTable) -> bool {
     limits.sessions_per_backend.is_some() || limits.sessions_per_principal.is_some()
 }
 
-/// What is kept of a request, as a backend is to see it, in case that it opens a session.
+/// What is kept of a request, as a backend is to see it, in case that it opens a session for which no room was taken,
+/// or which would be nobody's.
 pub(super) fn unannounced(
     table: &RoutingTable,
-    kind: &RequestKind,
+    Classified { kind, asked, .. }: &Classified,
     head: &request::Parts,
     decision: &Decision,
 ) -> Option<Unannounced> {
-    let takes_none = match kind {
-        RequestKind::Modern { .. } => decision.session.is_none(),
-        RequestKind::Other => true,
-        RequestKind::NewWork | RequestKind::Session(_) | RequestKind::Endpoint(_) => false,
+    let (may_open, has_room) = match kind {
+        RequestKind::NewWork => (true, true),
+        RequestKind::Modern(_) => (decision.session.is_none(), false),
+        RequestKind::Other => (true, false),
+        RequestKind::Session(_) | RequestKind::Endpoint(_) => (false, false),
     };
-    (takes_none && is_limited(table)).then(|| Box::new(head.clone()))
+    let is_nobody_s = asked.asker == Asker::Nobody;
+    (may_open && (is_nobody_s || (!has_room && is_limited(table)))).then(|| Box::new(head.clone()))
 }
 
 impl Delivery<'_> {
@@ -104,12 +109,16 @@ impl Delivery<'_> {
     ///
     /// # Errors
     ///
-    /// When there is none. The session is ended.
+    /// When there is none, or it would be nobody's. The session is ended.
     pub(super) fn admit(
         &self,
         delivered: &mut Delivered,
         head: Unannounced,
     ) -> Result<(), ProxyError> {
+        match self.asked.asker {
+            Asker::Nobody => return self.withhold(delivered, head),
+            Asker::Anybody | Asker::Principal(_) => {}
+        }
         let answer = delivered.response.headers();
         let id = answer.get(era::SESSION_ID);
         let opens_stream = self.asked.may_open.is_some() && sse::announced(answer);
@@ -137,12 +146,15 @@ impl Delivery<'_> {
     }
 
     /// Ends a session at its backend, in a task of its own.
-    fn end_session(&self, entry: &Entry, mut head: Unannounced, id: HeaderValue) {
+    pub(super) fn end_session(&self, entry: &Entry, mut head: Unannounced, id: HeaderValue) {
         headers::keep_credentials(&mut head.headers);
         let any = HeaderValue::from_static("*/*");
         head.headers.insert(header::ACCEPT, any);
         head.headers.insert(era::SESSION_ID, id);
         head.method = Method::DELETE;
+        if headers::needs_host(&head.headers, self.pool.options.host) {
+            headers::set_host(&mut head.headers, &entry.backend.endpoint.to_string());
+        }
         let (backend, endpoint) = (entry.id, entry.backend.endpoint.clone());
         let (client, deadline) = (self.proxy.client.clone(), self.proxy.ticker.deadline());
         let options = options(self.table);
@@ -156,7 +168,7 @@ impl Delivery<'_> {
             let limit = (&deadline, END_WITHIN);
             let ended = client.send(target, &mut request, &options, limit).await;
             if let Err(error) = ended {
-                tracing::debug!(%error, "a session beyond the limit was not ended");
+                tracing::debug!(%error, "a session that should not be was not ended");
             }
         });
     }

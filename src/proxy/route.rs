@@ -6,13 +6,19 @@ use std::time::Duration;
 
 use http::request;
 
-use super::{Proxy, classify::Arrival, error::ProxyError, headers};
+use super::{
+    Proxy,
+    classify::{Arrival, Classified},
+    error::ProxyError,
+    headers,
+};
 use crate::{
     config::OnLoss,
     mcp::{Modern, RequestKind},
     net,
     router::{
         self, Decision, Moved, Refusal,
+        asker::Asker,
         table::{Pool, RoutingTable, Snapshot},
     },
 };
@@ -30,19 +36,22 @@ impl Proxy {
         &self,
         table: &mut Snapshot,
         arrival: &Arrival,
-        kind: &RequestKind,
+        classified: &mut Classified,
     ) -> Result<Decision, ProxyError> {
         let head = &arrival.head;
         let random = self.random.borrow_mut().u64(..);
         let pool = pool_of(table, head).inspect_err(|_| self.warn_of_no_pool(head))?;
         arrival.exchange.matched(&pool.options.name);
+        classified.asked.asker = arrival.asker(pool);
         let moved = match pool.options.on_loss {
             OnLoss::NotFound | OnLoss::Successor => None,
-            OnLoss::Reinitialize => self.renewals.moved(table, pool, kind).await,
+            OnLoss::Reinitialize => self.renewals.moved(table, pool, classified).await,
         };
-        let decide =
-            |table: &RoutingTable, pool: &Pool| decide(table, pool, kind, moved.as_deref(), random);
-        let refusal = match decide(table, pool) {
+        let (kind, asked) = (&classified.kind, &mut classified.asked);
+        let decide = |table: &RoutingTable, pool: &Pool, asker: &Asker| {
+            decide(table, pool, asker, kind, moved.as_deref(), random)
+        };
+        let refusal = match decide(table, pool, &asked.asker) {
             Ok(decision) => return Ok(decision),
             Err(refusal) => refusal,
         };
@@ -50,7 +59,8 @@ impl Proxy {
             RequestKind::Session(id) => id.as_bytes(),
             RequestKind::Endpoint(query) => query.pin().as_bytes(),
             RequestKind::Modern(modern) => {
-                match router::carriers::first_unknown(table, pool, &modern.carriers) {
+                let carriers = &modern.carriers;
+                match router::carriers::first_unknown(table, pool, &asked.asker, carriers) {
                     Some(carried) => carried.string.as_bytes(),
                     None => return Err(ProxyError::Refused(refusal)),
                 }
@@ -60,14 +70,17 @@ impl Proxy {
             }
         };
         let again = |table: &RoutingTable| {
-            let pool = table.pool_for(headers::host_of(head), head.uri.path());
-            pool.map(|pool| decide(table, pool))
+            let pool = pool_of(table, head).ok()?;
+            Some(decide(table, pool, &arrival.asker(pool)))
         };
         let grace = pool.options.unknown_grace;
+        // Boxed: it is rare, and would be room in the future of every request.
         let judged = self
             .unknowns
-            .judge(&self.tables, table, refusal, carrier, grace, again)
-            .await;
+            .judge(&self.tables, table, refusal, carrier, grace, again);
+        let judged = Box::pin(judged).await;
+        let pool = pool_of(table, head)?;
+        asked.asker = arrival.asker(pool); // by now the table, and what the pool binds to, may be another
         match (judged, kind) {
             // It counts as lost, and what is lost is placed: never 404.
             (Err(ProxyError::StayedUnknown(_)), RequestKind::Modern(modern)) => {
@@ -75,8 +88,8 @@ impl Proxy {
                     carriers: Vec::new(),
                     ..modern.clone()
                 });
-                let pool = pool_of(table, head)?;
-                router::route(table, pool, &others, random).map_err(ProxyError::Refused)
+                router::route(table, pool, &asked.asker, &others, random)
+                    .map_err(ProxyError::Refused)
             }
             (judged, _) => judged,
         }
@@ -105,14 +118,15 @@ impl Proxy {
 fn decide(
     table: &RoutingTable,
     pool: &Pool,
+    asker: &Asker,
     kind: &RequestKind,
     moved: Option<&Moved>,
     random: u64,
 ) -> Result<Decision, Refusal> {
     if let (RequestKind::Session(id), Some(moved)) = (kind, moved) {
-        router::follow(table, pool, id, moved)
+        router::follow(table, pool, asker, id, moved)
     } else {
-        router::route(table, pool, kind, random)
+        router::route(table, pool, asker, kind, random)
     }
 }
 

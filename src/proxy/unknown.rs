@@ -62,6 +62,9 @@ impl Unknowns {
         let standing = match refusal {
             Refusal::UnknownCoordinate | Refusal::UnknownKey => self.see(refusal, carrier, grace),
             Refusal::Forged
+            | Refusal::OtherPrincipal
+            | Refusal::PrincipalMissing
+            | Refusal::Unbound
             | Refusal::WrongPool
             | Refusal::KeyRemoved
             | Refusal::BackendRemoved

@@ -3,13 +3,11 @@
 //! Of the modern era alone, in which servers must check the headers that clients mirror against the body (2026-07-28,
 //! Streamable HTTP, "Server Validation").
 
-use std::net::IpAddr;
-
 use http::{HeaderMap, HeaderName};
 
 use crate::{
     config::AffinityKey,
-    identity::Source,
+    identity::{Source, trusted::Client},
     mcp::sentinel,
     ring::{Coordinate, hash},
 };
@@ -17,11 +15,11 @@ use crate::{
 /// The place of the first key that is there; `None` if none is. What is empty, or is no value of its kind, counts as
 /// absent.
 #[must_use]
-pub fn position(keys: &[AffinityKey], headers: &HeaderMap, peer: IpAddr) -> Option<Coordinate> {
+pub fn position(keys: &[AffinityKey], headers: &HeaderMap, client: Client) -> Option<Coordinate> {
     keys.iter().find_map(|key| match key {
         AffinityKey::Header(name) => of_header(name, headers),
-        AffinityKey::Principal(source) => of_principal(source, headers, peer),
-        AffinityKey::ClientIp => of_principal(&Source::Address, headers, peer),
+        AffinityKey::Principal(source) => of_principal(source, headers, client),
+        AffinityKey::ClientIp => of_principal(&Source::Address, headers, client),
     })
 }
 
@@ -35,8 +33,8 @@ fn of_header(name: &HeaderName, headers: &HeaderMap) -> Option<Coordinate> {
     }
 }
 
-fn of_principal(source: &Source, headers: &HeaderMap, peer: IpAddr) -> Option<Coordinate> {
-    let credential = source.credential(headers, peer)?;
+fn of_principal(source: &Source, headers: &HeaderMap, client: Client) -> Option<Coordinate> {
+    let credential = source.credential(headers, client)?;
     let principal = source.principal(&credential)?;
     Some(hash::position(&principal.digest(source)))
 }
@@ -45,7 +43,9 @@ fn of_principal(source: &Source, headers: &HeaderMap, peer: IpAddr) -> Option<Co
 mod tests {
     use super::*;
 
-    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    fn client(address: &str) -> Client {
+        Client::direct(address.parse().unwrap())
+    }
 
     fn keys() -> Vec<AffinityKey> {
         let header = |name| AffinityKey::Header(HeaderName::from_static(name));
@@ -60,7 +60,7 @@ mod tests {
         let parsed = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()));
-        position(&keys(), &parsed.collect(), PEER)
+        position(&keys(), &parsed.collect(), client("192.0.2.1"))
     }
 
     #[test]
@@ -92,12 +92,7 @@ mod tests {
     #[test]
     fn the_address_is_always_there() {
         let by_address = |peer: &str| {
-            position(
-                &[AffinityKey::ClientIp],
-                &HeaderMap::new(),
-                peer.parse().unwrap(),
-            )
-            .unwrap()
+            position(&[AffinityKey::ClientIp], &HeaderMap::new(), client(peer)).unwrap()
         };
         assert_eq!(by_address("192.0.2.1"), by_address("::ffff:192.0.2.1"));
         assert_ne!(by_address("192.0.2.1"), by_address("192.0.2.2"));

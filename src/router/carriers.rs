@@ -3,7 +3,7 @@
 //! Design, section 3, "Carriers in bodies". A bad one is not refused, as a session id is: it goes to whoever takes
 //! the request, for a modern client takes a 404 without a known body for an older server.
 
-use super::{Refusal, locate, table::Pool, table::RoutingTable, verify};
+use super::{Refusal, asker::Asker, locate, table::Pool, table::RoutingTable};
 use crate::{
     mcp::{modern::Carried, splice::Carrier},
     pin::{Kind, Pin},
@@ -37,6 +37,7 @@ pub struct Judged<'a> {
 pub fn judge<'a>(
     table: &RoutingTable,
     pool: &Pool,
+    asker: &Asker,
     carrier: Carrier,
     string: &'a str,
 ) -> Judged<'a> {
@@ -50,14 +51,18 @@ pub fn judge<'a>(
     let Some(own) = string.get(..pin.string.len()) else {
         return nothing;
     };
-    let located =
-        verify(&table.keys, table, &pin).and_then(|()| locate(table, pool, pin.coordinate));
+    let located = asker
+        .verify(table, pool, &pin)
+        .and_then(|()| locate(table, pool, pin.coordinate));
     let says = match located {
         Ok(member) => Says::Here(member),
         Err(Refusal::BackendRemoved | Refusal::BackendDown | Refusal::KeyRemoved) => Says::Lost,
         Err(refusal @ (Refusal::UnknownCoordinate | Refusal::UnknownKey)) => Says::Unknown(refusal),
         Err(
             Refusal::Forged
+            | Refusal::OtherPrincipal
+            | Refusal::PrincipalMissing
+            | Refusal::Unbound
             | Refusal::WrongPool
             | Refusal::Unpinned
             | Refusal::NoBackend
@@ -85,11 +90,12 @@ pub fn kind(carrier: Carrier) -> Kind {
 pub(super) fn route(
     table: &RoutingTable,
     pool: &Pool,
+    asker: &Asker,
     carriers: &[Carried],
 ) -> Result<Option<Member>, Refusal> {
     let mut unknown = None;
     for carried in carriers {
-        match judge(table, pool, carried.carrier, &carried.string).says {
+        match judge(table, pool, asker, carried.carrier, &carried.string).says {
             Says::Here(member) => return Ok(Some(member)),
             Says::Unknown(refusal) => unknown = unknown.or(Some(refusal)),
             Says::Lost | Says::Nothing => {}
@@ -103,10 +109,11 @@ pub(super) fn route(
 pub fn first_unknown<'a>(
     table: &RoutingTable,
     pool: &Pool,
+    asker: &Asker,
     carriers: &'a [Carried],
 ) -> Option<&'a Carried> {
     carriers.iter().find(|carried| {
-        let judged = judge(table, pool, carried.carrier, &carried.string);
+        let judged = judge(table, pool, asker, carried.carrier, &carried.string);
         matches!(judged.says, Says::Unknown(_))
     })
 }

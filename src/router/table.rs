@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 pub use self::pool::{Entry, Pool, Standing};
 use crate::{
     config::{Cors, Limits, Origins, Timeouts},
+    identity::trusted::Trusted,
     pin::{KeyId, Keys},
 };
 
@@ -29,6 +30,10 @@ pub struct RoutingTable {
     pub timeouts: Timeouts,
     /// How large and how many things may be.
     pub limits: Limits,
+    /// The proxies in front, which are believed what they say of clients.
+    pub trusted_proxies: Trusted,
+    /// Whether each connection begins with a header of the PROXY protocol.
+    pub proxy_protocol: bool,
     /// Whose pages may ask.
     pub allowed_origins: Origins,
     /// What is told to pages of other origins, where that is not left to the backends.
@@ -61,6 +66,12 @@ impl RoutingTable {
         let of_pool = |other: &Pool| std::ptr::eq(other, pool);
         let index = self.pools.iter().position(of_pool);
         index.expect("the pool is one of its table's")
+    }
+
+    /// Whether sessions of any pool are bound to principals.
+    #[must_use]
+    pub fn binds_sessions(&self) -> bool {
+        self.pools.iter().any(|pool| pool.options.bind.is_some())
     }
 
     /// Whether a key with this id was configured here and taken out again.
@@ -182,6 +193,12 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// The last table that was seen here.
+    #[must_use]
+    pub fn seen(&self) -> Snapshot {
+        Rc::new(Arc::clone(&self.seen))
+    }
+
     /// Waits for a table that is newer than the last one seen here. Cancel safe.
     pub async fn next(&mut self) {
         loop {

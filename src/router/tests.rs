@@ -8,7 +8,7 @@ use super::{
     testing::{config, pool_of},
     *,
 };
-use crate::{config::Config, health::Observation, ring::Coordinate};
+use crate::{config::Config, health::Observation, pin::Keys, ring::Coordinate};
 
 fn table(config: &Config) -> RoutingTable {
     let mut membership = Membership::new();
@@ -50,7 +50,7 @@ fn modern(id: ClientSessionId) -> RequestKind {
 }
 
 fn ask(table: &RoutingTable, kind: RequestKind) -> Result<Decision, Refusal> {
-    route(table, &table.pools[0], &kind, 0)
+    route(table, &table.pools[0], &Asker::Anybody, &kind, 0)
 }
 
 #[test]
@@ -72,7 +72,8 @@ fn every_bad_pin_has_its_own_refusal() {
     let table = table(&config(both));
     let pool = table.pool_for(None, "/").unwrap();
     let other = table.pool_for(None, "/two/x").unwrap();
-    let refusal = |id| route(&table, pool, &RequestKind::Session(id), 0).unwrap_err();
+    let refusal =
+        |id| route(&table, pool, &Asker::Anybody, &RequestKind::Session(id), 0).unwrap_err();
 
     let good = pinned_id(&table, pool, 0, "id");
     let altered = format!("x{}", std::str::from_utf8(good.as_bytes()).unwrap());
@@ -252,7 +253,7 @@ proptest! {
     #[test]
     fn any_id_is_routed_without_panic(id in "[!-~]{1,90}", random in any::<u64>()) {
         let table = table(&pool_of(&["a", "b"], ""));
-        let _decided = route(&table, &table.pools[0], &RequestKind::Session(client_id(&id)), random);
+        let _decided = route(&table, &table.pools[0], &Asker::Anybody, &RequestKind::Session(client_id(&id)), random);
     }
 }
 
@@ -322,7 +323,7 @@ fn places(table: &RoutingTable) -> Vec<String> {
     let name = |kind: RequestKind, random: u64| {
         let pool = &table.pools[0];
         let random = random.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let decision = route(table, pool, &kind, random).unwrap();
+        let decision = route(table, pool, &Asker::Anybody, &kind, random).unwrap();
         pool.entry(decision.member).backend.name.to_string()
     };
     let mut names: Vec<String> = (1..200)
@@ -438,11 +439,11 @@ fn where_a_session_moved_to_comes_before_its_pin_which_must_be_genuine_all_the_s
     let (a, b) = (member(pool, "a"), member(pool, "b"));
     let id = pinned_id(&table, pool, a, "old");
     let moved = moved_to(pool, b, "new");
-    let decision = follow(&table, pool, &id, &moved).unwrap();
+    let decision = follow(&table, pool, &Asker::Anybody, &id, &moved).unwrap();
     assert_eq!((decision.member, decision.why), (b, Why::Reinitialized));
     assert_eq!(decision.session.unwrap().as_bytes(), b"new");
     let altered = format!("x{}", std::str::from_utf8(id.as_bytes()).unwrap());
-    let refusal = follow(&table, pool, &client_id(&altered), &moved).unwrap_err();
+    let refusal = follow(&table, pool, &Asker::Anybody, &client_id(&altered), &moved).unwrap_err();
     assert_eq!(refusal, Refusal::Forged);
 }
 
@@ -463,7 +464,14 @@ fn a_session_is_lost_again_with_the_backend_that_it_moved_to() {
     }
     let table = membership.table(&config);
     let pool = &table.pools[0];
-    let refusal = follow(&table, pool, &id, &moved_to(pool, 1, "new")).unwrap_err();
+    let refusal = follow(
+        &table,
+        pool,
+        &Asker::Anybody,
+        &id,
+        &moved_to(pool, 1, "new"),
+    )
+    .unwrap_err();
     assert!(refusal.is_loss(), "{refusal:?}");
 }
 
@@ -473,9 +481,9 @@ fn a_session_that_has_just_moved_is_served_there_though_an_older_table_calls_the
     let pool = &table.pools[0];
     let b = member(pool, "b");
     let moved = moved_to(pool, b, "new");
-    let refusal = follow(&table, pool, &id, &moved).unwrap_err();
+    let refusal = follow(&table, pool, &Asker::Anybody, &id, &moved).unwrap_err();
     assert_eq!(refusal, Refusal::BackendDown);
-    let decision = arrive(&table, pool, &id, &moved).unwrap();
+    let decision = arrive(&table, pool, &Asker::Anybody, &id, &moved).unwrap();
     assert_eq!((decision.member, decision.why), (b, Why::Reinitialized));
 }
 
@@ -488,7 +496,7 @@ fn only_a_genuine_session_of_a_backend_that_is_or_was_lost_may_have_moved() {
     let fresh = membership.table(&config);
     let id = |member: Member| pinned_id(&fresh, &fresh.pools[0], member, "id");
     let may_have_moved = |table: &RoutingTable, id: &ClientSessionId| {
-        super::may_have_moved(table, &table.pools[0], id)
+        super::may_have_moved(table, &table.pools[0], &Asker::Anybody, id)
     };
     assert!(!may_have_moved(&fresh, &id(0)));
     assert!(

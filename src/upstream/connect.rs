@@ -4,6 +4,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     pin::Pin,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -13,11 +14,15 @@ use bytes::Bytes;
 use hyper::{
     body::Body,
     client::conn::http1::{self, SendRequest},
-    rt::{Read, ReadBufCursor, Write},
+    rt::{Read, ReadBuf, ReadBufCursor, Write},
 };
 use rustls::CertificateError;
 
-use super::{Options, names::Names};
+use super::{
+    Options,
+    intake::{Intake, Reading},
+    names::Names,
+};
 use crate::{
     backend::{Endpoint, Host},
     net::{
@@ -161,11 +166,17 @@ impl ConnectError {
     }
 }
 
+/// A connection that takes one request after the other.
+pub(super) struct Connection<B> {
+    pub(super) sender: SendRequest<B>,
+    pub(super) intake: Rc<Intake>,
+}
+
 pub(super) async fn connect<B>(
     endpoint: &Endpoint,
     options: &Options,
     names: &Names,
-) -> Result<SendRequest<B>, ConnectError>
+) -> Result<Connection<B>, ConnectError>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -175,7 +186,11 @@ where
     let left = options
         .connect
         .saturating_sub(net::now().saturating_duration_since(began));
-    let socket = speak(stream, endpoint, left).await?;
+    let intake: Rc<Intake> = Rc::default();
+    let stream = Patient {
+        socket: speak(stream, endpoint, left).await?,
+        intake: Rc::clone(&intake),
+    };
     let handshake = http1::Builder::new()
         // Small messages leave in one plain write: CPU per request ×0.8 against writev.
         .writev(false)
@@ -183,7 +198,7 @@ where
         .max_header_size(options.header_bytes)
         // Else a client that does not read costs 400 KiB here alone.
         .max_buf_size(options.header_bytes.max(MIN_BUFFER))
-        .handshake(Patient(socket));
+        .handshake(stream);
     let (sender, connection) = handshake.await.map_err(ConnectError::Handshake)?;
     tokio::task::spawn_local(async move {
         // Its errors reach whoever waits for the answer or reads the body.
@@ -191,21 +206,46 @@ where
             tracing::debug!(%error, "upstream connection ended");
         }
     });
-    Ok(sender)
+    Ok(Connection { sender, intake })
 }
 
 /// A connection whose end is seen by reading alone. A server that refuses a request by its head answers
 /// and closes while the body is still on its way. That fails our write, and hyper would give up with the
 /// answer, such as 413, unread.
-struct Patient(Socket);
+///
+/// What it reads until an answer's head is there is watched over: see [`Intake`].
+struct Patient {
+    socket: Socket,
+    intake: Rc<Intake>,
+}
 
 impl Read for Patient {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        match self.intake.next()? {
+            Reading::Counted => {}
+            Reading::Quiet if !self.socket.is_quiet() => {
+                // The request has not left: it goes out on another connection.
+                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            }
+            Reading::Quiet | Reading::Free => {
+                let polled = Pin::new(&mut self.socket).poll_read(cx, buffer);
+                if polled.is_ready() {
+                    self.intake.read(0);
+                }
+                return polled;
+            }
+        }
+        let mut piece = [0; 4096];
+        let room = piece.len().min(buffer.remaining());
+        let mut read = ReadBuf::new(&mut piece[..room]);
+        ready!(Pin::new(&mut self.socket).poll_read(cx, read.unfilled()))?;
+        self.intake.read(read.filled().len());
+        buffer.put_slice(read.filled());
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -215,14 +255,14 @@ impl Write for Patient {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match ready!(Pin::new(&mut self.0).poll_write(cx, bytes)) {
+        match ready!(Pin::new(&mut self.socket).poll_write(cx, bytes)) {
             Err(error) if is_closed_by_peer(&error) => Poll::Ready(Ok(bytes.len())),
             written => Poll::Ready(written),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match ready!(Pin::new(&mut self.0).poll_flush(cx)) {
+        match ready!(Pin::new(&mut self.socket).poll_flush(cx)) {
             // With TLS, what was written may be on its way until now.
             Err(error) if is_closed_by_peer(&error) => Poll::Ready(Ok(())),
             flushed => Poll::Ready(flushed),
@@ -230,7 +270,7 @@ impl Write for Patient {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 

@@ -221,6 +221,41 @@ fn a_request_waits_for_a_backend_that_refuses_until_it_is_back_or_lost() {
     assert_eq!((handshakes(&b), calls.count()), (before + 1, 3));
 }
 
+/// A 5xx ends the client of the Python SDK, version 1, and with it the session that could go on.
+#[test]
+fn a_call_that_its_backend_dies_with_fails_alone_and_its_session_goes_on() {
+    let sessions: Mutex<HashMap<String, u32>> = Mutex::default();
+    let a = Backend::start(move |request, stream| {
+        let is_deadly = String::from_utf8_lossy(&request.body).contains("deadly");
+        !is_deadly && stream.write_all(&answer("a", request, &sessions)).is_ok()
+    });
+    let b = server("b", anywhere());
+    let pinring = Pinring::before(&[&a, &b], SOON);
+    let id = open_at("a", pinring.address());
+    let ask = |body: &str| Client::once(pinring.address(), "POST", &header(&id), body);
+    let failed =
+        ask(r#"{"jsonrpc":"2.0","id":"x","method":"tools/call","params":{"name":"deadly"}}"#);
+    assert_eq!((failed.status, &*failed.reason()), (200, "backend_closed"));
+    let error: Value = serde_json::from_slice(&failed.body).unwrap();
+    assert_eq!(
+        (&error["id"], &error["error"]["code"]),
+        (&json!("x"), &json!(502))
+    );
+    // Whoever waits for no answer gets none, and least of all one to a request of another.
+    for body in [
+        r#"{"jsonrpc":"2.0","method":"notifications/deadly"}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"deadly":true}}"#,
+    ] {
+        assert_eq!(
+            (ask(body).status, &*ask(body).reason()),
+            (502, "backend_closed")
+        );
+    }
+    drop(a);
+    let answer = call_until_lost(pinring.address(), &id);
+    assert_eq!((answer.status, &*answer.text()), (200, "b:1"));
+}
+
 #[test]
 fn a_restarted_backend_that_knows_nothing_is_told_again() {
     let (a, b) = (server("a", anywhere()), server("b", anywhere()));

@@ -240,7 +240,7 @@ fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
     for (text, expected) in [
         (
             "[server]\nzzz = 1",
-            "2: server.zzz: unknown key; known here: admin, allowed_origins, listen, threads, watch",
+            "2: server.zzz: unknown key; known here: admin, allowed_origins, listen, proxy_protocol, threads, trusted_proxies, watch",
         ),
         (
             "zzz = 1",
@@ -255,8 +255,8 @@ fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
             "2: tsl: unknown key; the nearest known one is \"tls\"",
         ),
         (
-            "proxy_protocol = false",
-            "1: proxy_protocol: unknown key here; it belongs in [server] (not yet supported by this version)",
+            "health_path = \"\"",
+            "1: health_path: unknown key here; it belongs in [server] (not yet supported by this version)",
         ),
     ] {
         assert_eq!(fault(text), expected);
@@ -295,9 +295,6 @@ fn what_comes_later_is_refused_by_name() {
     for text in [
         "[server]\nprobes = \"0.0.0.0:9902\"",
         "[server]\nadmin_token = \"\"",
-        "[server]\ntrusted_proxies = [\"10.0.0.0/8\"]",
-        "[affinity]\nbind = \"jwt:sub\"",
-        "[pool]\nlisten_streams = \"fan-out\"",
         "[pool]\nhttp2 = true",
         "\n[tracing]",
     ] {
@@ -311,7 +308,7 @@ fn what_comes_later_is_refused_by_name() {
 
 #[test]
 fn a_later_key_may_say_what_this_version_does() {
-    config("[server]\nproxy_protocol = false\ntrusted_proxies = []\n[pool]\nhttp2 = false");
+    config("[server]\nprobes_drain = false\nallowed_origins = []\n[pool]\nhttp2 = false");
     assert!(fault("[pool]\nhttp2 = 0").ends_with("leave the key out, or write false"));
 }
 
@@ -349,10 +346,11 @@ fn a_limit_by_nobody_says_what_to_write() {
             "[limits]\nsessions_per_principal = 3\nprincipal = \"{principal}\""
         ))
     };
+    assert!(of("header:X-User").contains("whose word is it? Write trusted_proxies = ["));
     assert!(
-        of("header:X-User").contains("header:NAME is not yet supported by this version; write")
+        of("sub")
+            .contains("write \"jwt:CLAIM\", such as \"jwt:sub\", \"header:NAME\" or \"address\"")
     );
-    assert!(of("sub").contains("write \"jwt:CLAIM\", such as \"jwt:sub\", or \"address\""));
     let unused = config("[limits]\nprincipal = \"address\"");
     assert_eq!(unused.limits.sessions_per_principal, None);
     assert!(
@@ -360,6 +358,22 @@ fn a_limit_by_nobody_says_what_to_write() {
         "{:?}",
         unused.notes
     );
+}
+
+#[test]
+fn streams_of_changes_are_merged_where_bodies_may_be_read() {
+    let streams = |text: &str| config(text).pools[0].listen_streams;
+    assert_eq!(streams(""), ListenStreams::One);
+    assert_eq!(
+        streams("[pool]\nlisten_streams = \"fan-out\""),
+        ListenStreams::FanOut
+    );
+    assert_eq!(
+        fault("[pool]\nlisten_streams = \"fan-out\"\nread_bodies = false"),
+        "2: pool.listen_streams: merges streams message by message, which read_bodies = false forbids; remove that, \
+         or write listen_streams = \"one\""
+    );
+    assert!(fault("[pool]\nlisten_streams = \"all\"").ends_with("write \"one\" or \"fan-out\""));
 }
 
 #[test]

@@ -74,6 +74,12 @@ impl Request {
         &self.found
     }
 
+    /// The body as it came.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
     /// The body with carriers cut short. For each, `own_len` gives how many bytes of its string are the
     /// backend's own; `None`, or what is no boundary of a character, leaves it as it is.
     #[must_use]

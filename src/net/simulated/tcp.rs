@@ -229,6 +229,19 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether nothing has come that is not read yet.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        let next = {
+            let flow = lock(&self.incoming.flow);
+            let part = flow.parts.front().map(|(due, _)| *due);
+            part.or(flow.end.map(|(due, _)| due))
+        };
+        let link = with(|network| network.link(self.incoming.from, self.incoming.to));
+        let arrival = next.and_then(|due| link.arrival(due));
+        arrival.is_none_or(|at| at > Instant::now())
+    }
+
     /// Has the reader woken at `at`; ready if that has passed.
     fn poll_until(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<()> {
         if at <= Instant::now() {

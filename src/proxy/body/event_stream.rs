@@ -41,7 +41,7 @@ pub struct Ending {
 
 /// What is to be done in a silence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Silence {
+pub enum Silence {
     /// These bytes are to be sent.
     Comment(Bytes),
     /// The stream is to be ended.
@@ -89,7 +89,7 @@ impl EventStream {
     }
 
     /// Takes note of bytes that pass.
-    pub(super) fn passed(&mut self, data: &[u8]) {
+    pub fn passed(&mut self, data: &[u8]) {
         self.boundary.push(data);
         self.rest();
     }
@@ -100,7 +100,7 @@ impl EventStream {
     }
 
     /// Nothing has come from the backend: is there something to be done?
-    pub(super) fn poll_silence(&mut self, phase: Phase, cx: &mut Context<'_>) -> Poll<Silence> {
+    pub fn poll_silence(&mut self, phase: Phase, cx: &mut Context<'_>) -> Poll<Silence> {
         let held = self.endpoint.as_ref();
         let between_events =
             self.boundary.between_events() && !held.is_some_and(|first| first.holds_back());

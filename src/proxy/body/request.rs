@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::{
@@ -31,6 +32,9 @@ pub enum RequestBodyError {
     /// The client left, or what it sent is no HTTP.
     #[error("the client left within the request's body, or its framing is invalid")]
     Broken(#[source] hyper::Error),
+    /// What stands behind the last chunk is no trailer.
+    #[error("the request's body does not end as it should")]
+    Unended,
 }
 
 impl RequestBodyError {
@@ -249,7 +253,12 @@ impl Passing {
                     if let Some(data) = frame.data_ref() {
                         self.passed(data);
                         return Poll::Ready(Some(Ok(frame)));
-                    } // else a trailer: dropped (RFC 9110, section 6.5.1 allows it)
+                    }
+                    // hyper takes a bare line feed behind the last chunk for the end of the trailers, and drops whatever
+                    // comes before the next empty line: another server would see a request there.
+                    if frame.trailers_ref().is_some_and(HeaderMap::is_empty) {
+                        return Poll::Ready(Some(Err(RequestBodyError::Unended)));
+                    } // else trailers: dropped (RFC 9110, section 6.5.1 allows it)
                 }
             }
         }

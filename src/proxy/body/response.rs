@@ -52,6 +52,9 @@ pub enum BrokenOff {
     /// The backend was drained, and its time has run out.
     #[error("the backend was drained, and its time has run out")]
     Lost,
+    /// It was of several backends, and none is left that would go on with it.
+    #[error("no backend is left that would go on with the stream")]
+    Abandoned,
 }
 
 /// What an answer counts as until it has ended.
@@ -76,6 +79,25 @@ pub enum Answer {
     Relay(Relay),
     /// The same, and its beginning, which was read already; empty once that is on its way.
     Begun(Bytes, Box<Relay>),
+    /// Of several backends.
+    Merged(Merged),
+}
+
+/// A body that somebody puts together of what several backends send.
+pub struct Merged(Pin<Box<dyn Body<Data = Bytes, Error = BrokenOff>>>);
+
+impl Merged {
+    /// Takes it.
+    #[must_use]
+    pub fn new(body: impl Body<Data = Bytes, Error = BrokenOff> + 'static) -> Self {
+        Self(Box::pin(body))
+    }
+}
+
+impl fmt::Debug for Merged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Merged").finish_non_exhaustive()
+    }
 }
 
 /// A backend's body, passed on frame by frame.
@@ -306,6 +328,7 @@ impl Body for Answer {
                 relay.passed(&read);
                 Poll::Ready(Some(Ok(Frame::data(read))))
             }
+            Self::Merged(merged) => merged.0.as_mut().poll_frame(cx),
         }
     }
 
@@ -314,6 +337,7 @@ impl Body for Answer {
             Self::Own(body, _) => body.is_none(),
             Self::Relay(relay) => relay.is_end_stream(),
             Self::Begun(read, relay) => read.is_empty() && relay.is_end_stream(),
+            Self::Merged(_) => false,
         }
     }
 
@@ -322,6 +346,7 @@ impl Body for Answer {
             Self::Own(body, _) => SizeHint::with_exact(body.as_ref().map_or(0, Bytes::len) as u64),
             Self::Relay(relay) => relay.size_hint(),
             Self::Begun(read, relay) => super::longer(&relay.size_hint(), read.len()),
+            Self::Merged(_) => SizeHint::default(),
         }
     }
 }

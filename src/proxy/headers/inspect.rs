@@ -3,9 +3,12 @@
 //!
 //! What hyper has rejected never comes here.
 
+use std::net::Ipv6Addr;
+
 use http::{HeaderMap, HeaderName, Method, Version, header, request::Parts};
 
-use crate::config::Limits;
+use super::{forwarded::PROTO, target};
+use crate::{config::Limits, mcp::era};
 
 /// Why a request's head is refused: servers would not agree about what it means.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +37,17 @@ pub enum Ambiguous {
     /// CONNECT asks for a tunnel.
     #[error("CONNECT is for forward proxies")]
     Connect,
+    /// TRACE asks for what the client sent, with what proxies have added.
+    #[error("TRACE is not answered here")]
+    Trace,
+    /// The target is no path, or could mean another one.
+    #[error(
+        "the request's target is not a path, has a \".\" or \"..\" segment, or bytes that no URL holds"
+    )]
+    Target,
+    /// A header that says where a request goes, or whose it is, more than once.
+    #[error("there is more than one {0} header")]
+    Repeated(HeaderName),
 }
 
 /// Why a request's head is refused: there is too much of it.
@@ -84,16 +98,33 @@ pub fn check_size(head: &Parts, limits: &Limits) -> Result<(), TooLarge> {
 pub struct Scan {
     /// Headers that stop here.
     pub(super) stop: Vec<HeaderName>,
+    /// Whether a trusted proxy has sent them.
+    pub(super) by_trusted: bool,
 }
 
-/// Looks once over all header names: what stops here, and what is ambiguous.
+impl Scan {
+    /// Whether the client has said what scheme it uses, and is not believed.
+    #[must_use]
+    pub fn drops_scheme(&self) -> bool {
+        self.stop.contains(&PROTO)
+    }
+}
+
+/// Looks once over all header names: what stops here, and what is ambiguous. What a trusted proxy says of clients goes
+/// on.
 ///
 /// # Errors
 ///
 /// When servers would not agree about what the head means.
-pub fn scan(head: &Parts) -> Result<Scan, Ambiguous> {
+pub fn scan(head: &Parts, by_trusted: bool) -> Result<Scan, Ambiguous> {
     if head.method == Method::CONNECT {
         return Err(Ambiguous::Connect);
+    }
+    if head.method == Method::TRACE {
+        return Err(Ambiguous::Trace);
+    }
+    if !target::is_plain(head) {
+        return Err(Ambiguous::Target);
     }
     check_host(head)?;
     if !is_plainly_framed(&head.headers) {
@@ -101,14 +132,33 @@ pub fn scan(head: &Parts) -> Result<Scan, Ambiguous> {
     }
     let mut stop = Vec::new();
     for name in head.headers.keys() {
-        if stops_here(name) || is_forwarded(name) {
+        if stops_here(name) || (is_forwarded(name) && !by_trusted) {
             stop.push(name.clone());
         } else if name.as_str().contains('_') && is_twin(name) {
             return Err(Ambiguous::Underscore(name.clone()));
         }
     }
     nominated(&head.headers, &mut stop)?;
-    Ok(Scan { stop })
+    check_single(&head.headers)?;
+    Ok(Scan { stop, by_trusted })
+}
+
+/// Servers take the first of several, the last, or all of them joined. Several session ids and versions are told
+/// apart when the request is classified.
+fn check_single(headers: &HeaderMap) -> Result<(), Ambiguous> {
+    if headers.len() == headers.keys_len() {
+        return Ok(());
+    }
+    let several = |name: &&HeaderName| headers.get_all(*name).iter().nth(1).is_some();
+    let mut single = headers.keys().filter(|name| {
+        let is_of_mcp = name.as_str().starts_with("mcp-");
+        let is_classified = **name == era::SESSION_ID || **name == era::PROTOCOL_VERSION;
+        (is_of_mcp && !is_classified) || **name == header::AUTHORIZATION || **name == header::ORIGIN
+    });
+    match single.find(several) {
+        Some(name) => Err(Ambiguous::Repeated(name.clone())),
+        None => Ok(()),
+    }
 }
 
 /// Whether the body is in chunks, if it is transfer-coded at all. The coding stops here, and nobody behind
@@ -201,7 +251,7 @@ fn check_host(head: &Parts) -> Result<(), Ambiguous> {
         return Err(Ambiguous::SeveralHosts);
     }
     let (name, port) = split_host(host.as_bytes()).ok_or(Ambiguous::HostMalformed)?;
-    if name.is_empty() || !port.iter().all(u8::is_ascii_digit) {
+    if !is_name(name) || !is_port(port) {
         return Err(Ambiguous::HostMalformed);
     }
     match head.uri.authority() {
@@ -217,31 +267,46 @@ fn check_host(head: &Parts) -> Result<(), Ambiguous> {
     }
 }
 
-/// Splits `host[:port]`; `None` if there are characters that neither can hold.
+/// Splits `host[:port]`; `None` where nothing but a port may stand and something else does.
 fn split_host(host: &[u8]) -> Option<(&[u8], &[u8])> {
-    let allowed = |byte: &u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b'.' | b'-' | b'_' | b'~' | b'%' | b':' | b'[' | b']')
-    };
-    if !host.iter().all(allowed) {
-        return None;
-    }
-    let (name, rest) = match host.strip_prefix(b"[") {
-        Some(literal) => {
-            let end = literal.iter().position(|byte| *byte == b']')?;
-            (host.get(..end + 2)?, host.get(end + 2..)?)
+    let end = match host.first() {
+        Some(b'[') => host.iter().position(|byte| *byte == b']')? + 1,
+        _ => {
+            let colon = host.iter().position(|byte| *byte == b':');
+            colon.unwrap_or(host.len())
         }
-        None => host.split_at(
-            host.iter()
-                .position(|byte| *byte == b':')
-                .unwrap_or(host.len()),
-        ),
     };
+    let (name, rest) = host.split_at_checked(end)?;
     match rest.split_first() {
         None => Some((name, &[])),
         Some((b':', port)) => Some((name, port)),
         Some(_) => None,
     }
+}
+
+/// Whether it is a DNS name, an IPv4 address, or an IPv6 address in brackets. What else RFC 3986 would allow, as
+/// `%00`, is nobody's name.
+fn is_name(name: &[u8]) -> bool {
+    let literal = name
+        .strip_prefix(b"[")
+        .and_then(|name| name.strip_suffix(b"]"));
+    match literal {
+        Some(literal) => {
+            std::str::from_utf8(literal).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok())
+        }
+        None => {
+            let fits = |byte: &u8| {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'~')
+            };
+            !name.is_empty() && name.iter().all(fits)
+        }
+    }
+}
+
+/// Whether it is a port, or empty, as RFC 3986 allows behind the colon.
+fn is_port(port: &[u8]) -> bool {
+    let number = std::str::from_utf8(port).unwrap_or_default();
+    port.iter().all(u8::is_ascii_digit) && (port.is_empty() || number.parse::<u16>().is_ok())
 }
 
 /// The host that a request asks for, without its port: what pools are matched by.

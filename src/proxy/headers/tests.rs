@@ -2,6 +2,7 @@ use http::Request;
 use proptest::prelude::*;
 
 use super::*;
+use crate::backend::Scheme;
 
 fn head(lines: &[(&str, &str)]) -> Parts {
     let mut request = Request::builder().method("POST").uri("/mcp");
@@ -12,25 +13,138 @@ fn head(lines: &[(&str, &str)]) -> Parts {
 }
 
 fn scan_of(lines: &[(&str, &str)]) -> Result<Scan, Ambiguous> {
-    scan(&head(lines))
+    scan(&head(lines), false)
 }
 
 fn sent(lines: &[(&str, &str)], strip: Option<&str>, target: &str) -> Parts {
+    sent_by(false, lines, strip, target)
+}
+
+/// What becomes of a request over a connection from 192.0.2.1, be that a trusted proxy or not.
+fn sent_by(by_trusted: bool, lines: &[(&str, &str)], strip: Option<&str>, target: &str) -> Parts {
     let mut head = head(lines);
     head.uri = target.parse().unwrap();
-    let scan = scan(&head).unwrap();
+    let scan = scan(&head, by_trusted).unwrap();
     let prefix = strip.map(|prefix| PathPrefix::try_new(prefix).unwrap());
     to_backend(
         &mut head,
         &scan,
-        &Forwarded {
-            client: &HeaderValue::from_static("192.0.2.1"),
+        Forwarded {
+            peer: &HeaderValue::from_static("192.0.2.1"),
             scheme: Scheme::Http,
         },
         prefix.as_ref(),
         None,
     );
     head
+}
+
+#[test]
+fn a_trusted_proxy_is_believed_and_added_to() {
+    const HOST: (&str, &str) = ("host", "h");
+    // (what a trusted proxy sends, what the backend is told)
+    type Lines<'a> = &'a [(&'a str, &'a str)];
+    let table: [(Lines<'_>, Lines<'_>); 8] = [
+        (
+            &[HOST],
+            &[("for", "192.0.2.1"), ("proto", "http"), ("host", "h")],
+        ),
+        (
+            &[
+                HOST,
+                ("x-forwarded-for", "203.0.113.9"),
+                ("x-forwarded-proto", "https"),
+            ],
+            &[
+                ("for", "203.0.113.9, 192.0.2.1"),
+                ("proto", "https"),
+                ("host", "h"),
+            ],
+        ),
+        (
+            &[
+                HOST,
+                ("x-forwarded-for", "203.0.113.9"),
+                ("x-forwarded-for", "10.0.0.7,10.0.0.8"),
+            ],
+            &[("for", "203.0.113.9, 10.0.0.7,10.0.0.8, 192.0.2.1")],
+        ),
+        (&[HOST, ("x-forwarded-for", "")], &[("for", "192.0.2.1")]),
+        (
+            &[
+                HOST,
+                ("x-forwarded-host", "mcp.example"),
+                ("x-forwarded-port", "443"),
+            ],
+            &[("host", "mcp.example"), ("port", "443")],
+        ),
+        (
+            &[
+                HOST,
+                (
+                    "forwarded",
+                    "for=203.0.113.9;proto=http, for=10.0.0.7;proto=https;host=\"m.example\"",
+                ),
+            ],
+            &[
+                ("for", "192.0.2.1"),
+                ("proto", "https"),
+                ("host", "m.example"),
+                (
+                    "forwarded",
+                    "for=203.0.113.9;proto=http, for=10.0.0.7;proto=https;host=\"m.example\", for=192.0.2.1",
+                ),
+            ],
+        ),
+        (
+            &[
+                HOST,
+                ("forwarded", "for=203.0.113.9;proto=https"),
+                ("x-forwarded-proto", "http"),
+            ],
+            &[("proto", "http")],
+        ),
+        (
+            &[HOST, ("x-forwarded-prefix", "/outer")],
+            &[("prefix", "/outer/a")],
+        ),
+    ];
+    for (sent, told) in table {
+        let head = sent_by(true, sent, Some("/a"), "/a/b");
+        for (name, value) in told {
+            let name = match *name {
+                "forwarded" => "forwarded".to_owned(),
+                name => format!("x-forwarded-{name}"),
+            };
+            let values: Vec<_> = head.headers.get_all(&name).iter().collect();
+            assert_eq!(values, [value], "{name} of {sent:?}");
+        }
+    }
+    let own = HeaderValue::from_static("2001:db8::1");
+    let mut head = head(&[HOST, ("forwarded", "for=203.0.113.9")]);
+    let scan = scan(&head, true).unwrap();
+    to_backend(
+        &mut head,
+        &scan,
+        Forwarded {
+            peer: &own,
+            scheme: Scheme::Http,
+        },
+        None,
+        None,
+    );
+    assert_eq!(
+        head.headers["forwarded"],
+        "for=203.0.113.9, for=\"[2001:db8::1]\""
+    );
+}
+
+#[test]
+fn only_who_is_not_trusted_is_not_believed_about_its_scheme() {
+    let told = [("host", "h"), ("x-forwarded-proto", "https")];
+    assert!(scan(&head(&told), false).unwrap().drops_scheme());
+    assert!(!scan(&head(&told), true).unwrap().drops_scheme());
+    assert!(!scan(&head(&told[..1]), false).unwrap().drops_scheme());
 }
 
 #[test]
@@ -209,14 +323,17 @@ fn hosts_and_harmless_headers_of_the_field_pass() {
 fn a_target_of_another_host_is_refused() {
     let mut disagrees = head(&[("host", "h")]);
     disagrees.uri = "http://other/".parse().unwrap();
-    assert_eq!(scan(&disagrees).unwrap_err(), Ambiguous::HostDisagrees);
+    assert_eq!(
+        scan(&disagrees, false).unwrap_err(),
+        Ambiguous::HostDisagrees
+    );
 }
 
 #[test]
 fn a_client_of_http_1_0_may_send_no_host_and_the_backend_gets_one() {
     let mut old = head(&[]);
     old.version = Version::HTTP_10;
-    assert!(scan(&old).is_ok());
+    assert!(scan(&old, false).is_ok());
     let mut headers = HeaderMap::new();
     assert!(needs_host(&headers, HostHeader::Pass));
     set_host(&mut headers, "10.0.0.1:9001");

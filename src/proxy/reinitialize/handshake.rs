@@ -21,7 +21,7 @@ use crate::{
         headers,
     },
     ring::Member,
-    router::{Decision, Why},
+    router::{Decision, Why, asker::Asker},
     sessions::store::Handshake,
     upstream,
 };
@@ -121,6 +121,7 @@ impl Renewal<'_> {
             endpoint: None,
             may_open: None,
             credential: None,
+            asker: Asker::Anybody,
         };
         let delivery = Delivery {
             proxy: self.proxy,

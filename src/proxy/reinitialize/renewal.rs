@@ -27,6 +27,7 @@ use crate::{
     ring::Member,
     router::{
         self, Decision, Moved, Refusal, Why,
+        asker::Asker,
         table::{Entry, Pool, Snapshot},
     },
     sessions::store::{Away, Key, Known, Store},
@@ -46,6 +47,7 @@ pub(in crate::proxy) struct Renewal<'a> {
     pub(super) proxy: &'a Proxy,
     pub(super) table: &'a Snapshot,
     pub(super) pool: &'a Pool,
+    pub(super) asker: &'a Asker,
     pub(super) id: &'a ClientSessionId,
     pub(super) key: Key,
     /// What the client asked for.
@@ -182,7 +184,7 @@ impl Renewal<'_> {
             let stays_unknown = refusal == Refusal::UnknownCoordinate && self.stayed_unknown.get();
             refusal.is_loss() || stays_unknown
         };
-        let found = router::follow(self.table, self.pool, self.id, moved);
+        let found = router::follow(self.table, self.pool, self.asker, self.id, moved);
         !self.has_followed(moved) && !found.is_err_and(is_lost)
     }
 
@@ -214,7 +216,8 @@ impl Renewal<'_> {
     }
 
     fn arrive(&self, moved: &Moved) -> Result<Decision, ProxyError> {
-        router::arrive(self.table, self.pool, self.id, moved).map_err(ProxyError::Refused)
+        router::arrive(self.table, self.pool, self.asker, self.id, moved)
+            .map_err(ProxyError::Refused)
     }
 
     /// Notes where the request goes, and changes its head if that is elsewhere than the session began: an event

@@ -76,7 +76,13 @@ fn a_carrier_that_is_not_good_decides_nothing_and_one_that_may_be_waits() {
     let unknown = carried(&table, Carrier::Task, Coordinate(1));
     let bad = [as_state, forged];
     for string in &bad {
-        let judged = judge(&table, &table.pools[0], string.carrier, &string.string);
+        let judged = judge(
+            &table,
+            &table.pools[0],
+            &Asker::Anybody,
+            string.carrier,
+            &string.string,
+        );
         assert_eq!(judged.says, Says::Nothing);
     }
     assert_eq!(why(&table, asking(None, &bad, None)).1, "placed");
@@ -96,6 +102,7 @@ fn what_a_lost_backend_made_is_placed_and_moves_nowhere_before() {
     let judged = judge(
         &lost,
         &lost.pools[0],
+        &Asker::Anybody,
         Carrier::RequestState,
         &carriers[0].string,
     );

@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use libfuzzer_sys::fuzz_target;
 use pinring::{
     mcp,
-    proxy::headers::{scan, to_backend, to_client},
+    proxy::headers::{Forwarded, scan, to_backend, to_client},
 };
 
 const STOP: [&str; 8] = [
@@ -50,12 +50,15 @@ fuzz_target!(|lines: &[u8]| {
     head.headers.clone_from(&headers);
     let coded = headers.contains_key(header::TRANSFER_ENCODING);
     let _kind = mcp::classify(&head);
-    if let Ok(scan) = scan(&head) {
+    let by_trusted = lines.len().is_multiple_of(2);
+    if let Ok(scan) = scan(&head, by_trusted) {
         assert_eq!(headers.get_all(header::HOST).iter().count(), 1);
         to_backend(
             &mut head,
-            scan,
-            &HeaderValue::from_static("192.0.2.1"),
+            &scan,
+            Forwarded {
+                peer: &HeaderValue::from_static("192.0.2.1"),
+            },
             None,
             None,
         );

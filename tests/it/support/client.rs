@@ -2,9 +2,11 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     time::Duration,
 };
+
+use socket2::{Domain, Socket, Type};
 
 use super::{PATIENCE, uninterrupted};
 
@@ -92,6 +94,14 @@ impl Client {
     /// Connects.
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::on(TcpStream::connect(address).unwrap())
+    }
+
+    /// Connects from another address of this machine.
+    pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self::on(socket.into())
     }
 
     /// A connection that is there.

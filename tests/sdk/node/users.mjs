@@ -14,6 +14,7 @@ import { Session } from './session.mjs';
 const GAP_MS = 150;
 const PAUSE_MS = 300;
 const PATIENCE_MS = 6000; // for one call
+const FAILED = 502; // pinring's code for a call that failed, in an answer that ends no client
 
 const [userCount, life, url] = process.argv.slice(2);
 const print = (value) => console.log(JSON.stringify(value));
@@ -41,6 +42,7 @@ class User {
     let kind = `${error.constructor.name} (${error.message})`;
     if (status >= 400) kind = String(status);
     else if (error.code === ErrorCode.RequestTimeout) kind = 'broke off';
+    else if (error.code === FAILED) kind = 'call failed';
     this.errors[kind] = (this.errors[kind] ?? 0) + 1;
   }
 

@@ -25,6 +25,9 @@ PATIENCE = 6.0
 TIMED_OUT = 408
 """The SDK's code for a call whose time has run out."""
 
+FAILED = 502
+"""pinring's code for a call that failed, in an answer that ends no client."""
+
 
 def say(value) -> None:
     print(json.dumps(value), flush=True)
@@ -73,6 +76,8 @@ class User:
             kind = str(status)
         elif isinstance(error, McpError) and error.error.code == TIMED_OUT:
             kind = "broke off"
+        elif isinstance(error, McpError) and error.error.code == FAILED:
+            kind = "call failed"
         else:
             kind = f"{type(error).__name__} ({error})"
         self.errors[kind] = self.errors.get(kind, 0) + 1

@@ -38,7 +38,8 @@ class User:
     """Whether the last call of all was answered."""
 
     errors: dict[str, int]
-    """How often which: an HTTP status, "broke off" for an answer that had begun, or the name of the client's error."""
+    """How often which: an HTTP status, "call failed" for an error in an answer of status 200, "broke off" for an answer
+    that had begun, or the name of the client's error."""
     calls: int
     longest: float
     """The longest that a call took, in seconds."""

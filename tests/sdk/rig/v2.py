@@ -15,9 +15,10 @@ COUNT = 6
 DEADLINE = 60.0
 
 
-def run(client: str, scenario: str, mode: str, url: str) -> list[dict]:
-    """What the clients saw. `mode` is how they find the era: legacy, auto, or a revision that they take for granted."""
-    command = [*CLIENTS[client], scenario, mode, str(COUNT), url]
+def run(client: str, scenario: str, mode: str, url: str, *replicas: str, count: int = COUNT) -> list[dict]:
+    """What the clients saw. `mode` is how they find the era: legacy, auto, or a revision that they take for granted.
+    `replicas` are those behind the URL, for scenarios in which they are told something directly."""
+    command = [*CLIENTS[client], scenario, mode, str(count), url, *replicas]
     child = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE)
     if child.returncode != 0:
         raise RuntimeError(f"{client} client, {scenario}, {mode}:\n{child.stderr[-4000:]}")

@@ -1,7 +1,7 @@
 """Concurrent clients of the Python SDK 2.x, or of FastMCP.
 
-Usage: client.py mcp|fastmcp SCENARIO legacy|auto|2026-07-28 CLIENTS URL. The last line printed is {"clients": […]},
-what each client saw; the tests judge it. ../node/client.mjs keeps the same contract.
+Usage: client.py mcp|fastmcp SCENARIO legacy|auto|2026-07-28 CLIENTS URL [REPLICA…]. The last line printed is
+{"clients": […]}, what each client saw; the tests judge it. ../node/client.mjs keeps the same contract.
 """
 
 import json
@@ -14,6 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitResult
 
 COUNTS = 6
+PATIENCE = 2
 
 
 class Watched(httpx2.AsyncHTTPTransport):
@@ -104,6 +105,19 @@ async def rounds(client, index: int) -> dict:
         return {"index": index, "error": str(error)}
 
 
+async def changes(client, _index: int) -> dict:
+    """A stream of changes, and at which of the replicas they are made that it hears of."""
+    heard = []
+    async with client.client.listen(tools_list_changed=True) as stream:
+        for replica in sys.argv[6:]:
+            async with mcp.Client(replica, mode=sys.argv[3]) as direct:
+                await direct.call_tool("announce", {"text": "changed"})
+            with anyio.move_on_after(PATIENCE) as waited:
+                await anext(stream)
+            heard.append(not waited.cancelled_caught)
+    return {"honored": stream.honored.model_dump(by_alias=True, exclude_none=True), "heard": heard}
+
+
 async def tasks(client, index: int) -> dict:
     """Calls that run as tasks, of FastMCP alone: one that its client waits for, one that asks it something, and one that
     it cancels. A task that is not found is an answer too."""
@@ -121,7 +135,7 @@ async def tasks(client, index: int) -> dict:
         return {"error": str(error)}
 
 
-SCENARIOS = {"tour": tour, "rounds": rounds, "tasks": tasks}
+SCENARIOS = {"tour": tour, "rounds": rounds, "tasks": tasks, "changes": changes}
 
 
 async def run(kind: str, scenario: str, mode: str, url: str, index: int) -> dict:
@@ -146,4 +160,4 @@ async def main(kind: str, scenario: str, mode: str, count: int, url: str) -> Non
 
 
 if __name__ == "__main__":
-    anyio.run(main, sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5])
+    anyio.run(main, *sys.argv[1:4], int(sys.argv[4]), sys.argv[5])

@@ -1,0 +1,120 @@
+//! Opens the streams of one client's request at its backends, now and whenever one is to be opened again.
+
+use http::{HeaderValue, Request, header, request};
+
+use super::{
+    member::{Answer, Opened, Opening},
+    wanted::Wanted,
+};
+use crate::{
+    mcp::{era, splice},
+    net::Ticker,
+    proxy::{
+        body::{Carriers, Held, RequestBody},
+        carriers, headers, options,
+    },
+    ring::Member,
+    router::{
+        placement::InFlight,
+        table::{Entry, Pool, Snapshot},
+    },
+    upstream::{Client, Target},
+};
+
+/// See the module. It keeps the request as long as the client listens.
+pub(super) struct Opener {
+    client: Client<RequestBody>,
+    ticker: Ticker,
+    head: request::Parts,
+    /// Each backend gets its own Host.
+    own_host: bool,
+    wanted: Wanted,
+    /// The body counts as long as it may be sent again.
+    _held: Held,
+}
+
+impl Opener {
+    /// Opens streams with this head, which is as a backend is to see it, but for what differs from one to the other.
+    pub(super) fn new(
+        client: Client<RequestBody>,
+        ticker: Ticker,
+        mut head: request::Parts,
+        own_host: bool,
+        (wanted, held): (Wanted, Held),
+    ) -> Self {
+        // What is compressed cannot be merged.
+        let identity = HeaderValue::from_static("identity");
+        head.headers.insert(header::ACCEPT_ENCODING, identity);
+        head.headers.remove(header::EXPECT); // the body is here
+        head.extensions.clear();
+        Self {
+            client,
+            ticker,
+            head,
+            own_host,
+            wanted,
+            _held: held,
+        }
+    }
+
+    /// Which backends are to be heard.
+    pub(super) fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// The request that this backend gets.
+    pub(super) fn request(&self, entry: &Entry) -> Request<RequestBody> {
+        let name = &entry.backend.name;
+        let (mut head, body) = (self.head.clone(), self.wanted.body_for(name));
+        let length = HeaderValue::from(body.len());
+        head.headers.insert(header::CONTENT_LENGTH, length);
+        if self.own_host {
+            headers::set_host(&mut head.headers, &entry.backend.endpoint.to_string());
+        }
+        if !self.wanted.is_first(name) {
+            head.headers.remove(era::SESSION_ID); // it is another's
+        }
+        Request::from_parts(head, RequestBody::Whole(body))
+    }
+
+    /// Sends the request to one backend.
+    pub(super) fn open(&self, table: &Snapshot, pool: &Pool, member: Member) -> Opening {
+        let entry = pool.entry(member);
+        let mut request = Some(self.request(entry));
+        let (client, options) = (self.client.clone(), options(table));
+        let (id, endpoint) = (entry.id, entry.backend.endpoint.clone());
+        // It opens something, and need not run any tool before it answers.
+        let (deadline, limit) = (self.ticker.deadline(), table.timeouts.open_head);
+        let opened = self.opened(table, pool, member, entry.load.enter());
+        Box::pin(async move {
+            let target = Target {
+                id,
+                endpoint: &endpoint,
+            };
+            let answered = client.send(target, &mut request, &options, (&deadline, limit));
+            let response = answered.await?;
+            Ok(opened(response))
+        })
+    }
+
+    /// What an answer of this backend is read with.
+    pub(super) fn opened(
+        &self,
+        table: &Snapshot,
+        pool: &Pool,
+        member: Member,
+        in_flight: InFlight,
+    ) -> impl FnOnce(Answer) -> Opened + use<> {
+        let tasks = self.wanted.tasks_of(&pool.entry(member).backend.name);
+        let mint = carriers::mint(table, pool, self.wanted.asker(), member, tasks);
+        let carriers = Carriers::new(splice::Answer::events(), mint);
+        let longest = table.limits.body_bytes;
+        move |response| Opened {
+            place: member,
+            response,
+            in_flight,
+            carriers,
+            longest,
+        }
+    }
+}
