@@ -333,8 +333,8 @@ fn slow_headers_count_as_connections() {
     let held = [(); 2].map(|()| Client::connect(pinring.address()));
     eventually("a third is refused", || {
         let mut third = Client::connect(pinring.address());
-        third.send_what_is_taken(ipv4([192, 0, 2, 1]));
-        !third.is_quiet_for(Duration::from_millis(50))
+        third.send_what_is_taken([&ipv4([192, 0, 2, 1]), GET.as_bytes()].concat());
+        third.answer().status == 503
     });
     pinring.wait_for_log("too many connections");
     drop(held);
