@@ -30,7 +30,7 @@
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
 //! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, limits, net, reload::command, router::membership, takeover |
-//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, health::probe, limits, listener, net, proxy, reload, router::table, sessions, shutdown, takeover, upstream::names |
+//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, health::probe, incoming, limits, listener, net, proxy, reload, router::table, sessions, shutdown, takeover, upstream::names |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
 //! | `commands` | W | what the subcommands do | admin, app, cli, config, demo, net, observe::logging, pin, ring |
@@ -42,8 +42,9 @@
 //! | `health::probe` | I | probes suspects and carries what was seen to the writer | backend, health, net, upstream::connect, upstream::names |
 //! | `identity` | P | the principal of a request (a JWT's claim, a trusted proxy's header, an address) and its digest | - |
 //! | `identity::trusted` | P | whom to believe about clients, and where a client is by that | - |
+//! | `incoming` | I | a request's body, which tells its connection when all of it was taken | - |
 //! | `limits` | P | how often each limit was reached, and the budget of connections | - |
-//! | `listener` | I | accepts, with TLS or without, keeps the pace of connections, serves HTTP/1.1 with a given handler | limits, net, shutdown |
+//! | `listener` | I | accepts, with TLS or without, keeps the pace of connections, serves HTTP/1.1 with a given handler | incoming, limits, net, shutdown |
 //! | `listener::proxy_protocol` | I | reads whose connection a balancer passes on | net |
 //! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
 //! | `mcp::endpoint` | P | the first event of an HTTP+SSE stream, and the query of its messages | - |
@@ -63,8 +64,8 @@
 //! | `observe` | I | the access log's line and the log's set-up; takes plain values | net |
 //! | `observe::logging` | I | sets up the log | observe |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |
-//! | `proxy` | I | the six phases and nothing else | config, health, identity, limits, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
-//! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | config, mcp::endpoint, mcp::splice, mcp::sse, net, observe, pin, router::placement, sessions, shutdown, upstream |
+//! | `proxy` | I | the six phases and nothing else | config, health, identity, incoming, limits, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
+//! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | config, incoming, mcp::endpoint, mcp::splice, mcp::sse, net, observe, pin, router::placement, sessions, shutdown, upstream |
 //! | `proxy::carriers` | I | reads what may hold carriers, takes their pins off and puts them on | mcp, pin, proxy, ring, router |
 //! | `proxy::cors` | P | whose web pages may ask, and what browsers are told of answers | config |
 //! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | limits, mcp, proxy, router, upstream |
@@ -103,6 +104,7 @@ pub mod config;
 pub mod demo;
 pub mod health;
 pub mod identity;
+pub mod incoming;
 pub mod limits;
 pub mod listener;
 pub mod mcp;

@@ -22,11 +22,12 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{self, Body, Frame, SizeHint};
 
 pub use self::accept::Refusals;
 use self::pace::{Busy, Pace};
 use crate::{
+    incoming::Incoming,
     limits::{Connections, Full, Reached, Room},
     net::{Liveness, Ticker},
     shutdown::{Phase, Watch},
@@ -155,9 +156,10 @@ struct Connection<H> {
 impl<H: Handler> Connection<H> {
     async fn answer(
         self: Rc<Self>,
-        request: Request<Incoming>,
+        request: Request<body::Incoming>,
     ) -> Result<Response<Held<H::Body>>, Infallible> {
-        let busy = Pace::begin(&self.pace, &request.body().size_hint());
+        let busy = Pace::begin(&self.pace);
+        let request = request.map(|body| Incoming::new(body, self.pace.taken_whole()));
         let http_10 = request.version() == Version::HTTP_10;
         let handler = &self.server.handler;
         let mut response = match self.full {
@@ -166,7 +168,7 @@ impl<H: Handler> Connection<H> {
         };
         // HTTP/1.0 knows no chunks: without a length, the answer ends with its connection.
         let close_delimited = http_10 && response.body().size_hint().exact().is_none();
-        self.pace.answer(response.status(), close_delimited);
+        self.pace.answer(close_delimited);
         let closes = close_delimited || self.full.is_some();
         if closes || self.server.watch.phase() != Phase::Running {
             response

@@ -33,7 +33,6 @@ use std::{
 };
 
 use http::{Request, Response, header, request};
-use hyper::body::Incoming;
 
 pub use self::{
     alarms::Alarms, body::Bodies, liveness::client_liveness, refuse::turn_away,
@@ -55,6 +54,7 @@ use self::{
 use crate::{
     health::probe::Reporter,
     identity::trusted::Client,
+    incoming::Incoming,
     limits::Reached,
     mcp,
     net::{Instant, Ticker},

@@ -9,13 +9,13 @@ use std::{
 };
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tokio::runtime::{Builder, LocalOptions};
 
 use super::socket::Socket;
 use crate::{
     backend::Scheme,
     health::probe::Reporter,
+    incoming::Incoming,
     limits::{Connections, Full, Reached, Room},
     listener::{self, Downstream, Handler, Refusals, Server},
     net::{self, Ticker, tls::Acceptor},
@@ -156,7 +156,7 @@ impl Handler for Traffic {
             request_head: table.timeouts.request_head,
             keep_alive: table.timeouts.keep_alive,
             liveness: proxy::client_liveness(&table),
-            header_bytes: table.limits.header_bytes + table.limits.target_bytes,
+            header_bytes: table.limits.header_bytes.max(table.limits.target_bytes),
             headers: table.limits.headers,
             proxy_protocol: table.proxy_protocol,
             room: Room {

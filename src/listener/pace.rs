@@ -8,21 +8,11 @@ use std::{
     time::Duration,
 };
 
-use http::StatusCode;
-use hyper::body::SizeHint;
-
-use crate::{limits::Limit, net::Deadline};
+use crate::{incoming::Taken, limits::Limit, net::Deadline};
 
 /// An idle connection on which requests follow each other keeps its buffers for this long. One request alone lets go of
 /// them at once: a burst of many connections would have theirs all at one time, and the allocator gives little back.
 const STAYS_READY: Duration = Duration::from_millis(200);
-
-/// Bodies up to this come with their head, and have been read when the answer ends.
-const SHORT_BODY: u64 = 8 * 1024;
-
-/// The same after an error that came before the request's body had to end: its rest may be on its way, and is read for
-/// two seconds.
-const STAYS_READY_IN_DOUBT: Duration = Duration::from_secs(3);
 
 /// Bytes of an answer that wait to be written, from which on no more of it is asked for. Above it comes one frame.
 /// Small events that come together still leave together.
@@ -38,14 +28,12 @@ pub(super) struct Pace {
     deadline: Deadline,
     request_head: Duration,
     keep_alive: Duration,
-    /// The body of the request under way, of which the rest may come after the answer.
-    body: Cell<Length>,
+    /// Whether all of the request under way was taken.
+    taken: Taken,
     /// Another request has come since the connection had its buffers last.
     is_hot: Cell<bool>,
     /// It has them, and a request has come.
     is_warm: Cell<bool>,
-    /// How long the connection keeps its buffers when the request under way has ended.
-    stays_ready: Cell<Duration>,
     /// It is to let go of them now.
     rests_now: Cell<bool>,
     /// What is left of `keep_alive` when the deadline of an idle connection expires.
@@ -75,14 +63,6 @@ enum Doing {
     Head,
     /// Between a head and the end of its answer.
     Request,
-}
-
-/// How long a request's body is said to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Length {
-    None,
-    Short,
-    Long,
 }
 
 /// What a client has been waited for in vain.
@@ -117,11 +97,10 @@ impl Pace {
             deadline,
             request_head,
             keep_alive,
-            body: Cell::new(Length::None),
+            taken: Taken::default(),
             is_hot: Cell::new(false),
             is_warm: Cell::new(false),
             rests_now: Cell::new(false),
-            stays_ready: Cell::new(STAYS_READY),
             idle_left: Cell::new(Duration::ZERO),
             parking: Cell::new(false),
             unwritten: Cell::new(0),
@@ -137,21 +116,17 @@ impl Pace {
     pub(super) fn read(&self) {
         match self.doing.get() {
             Doing::New => self.doing.set(Doing::Head), // its time has begun
-            Doing::Idle => {
+            Doing::Idle if self.taken.is_whole() => {
                 self.doing.set(Doing::Head);
                 self.deadline.set(self.request_head);
             }
-            Doing::Head | Doing::Request => {}
+            // While it idles, these are of the last request.
+            Doing::Head | Doing::Request | Doing::Idle => {}
         }
     }
 
     /// A head is complete; the request ends when the guard is dropped.
-    pub(super) fn begin(this: &Rc<Self>, body: &SizeHint) -> Busy {
-        this.body.set(match body.upper() {
-            Some(0) => Length::None,
-            Some(1..=SHORT_BODY) => Length::Short,
-            Some(_) | None => Length::Long,
-        });
+    pub(super) fn begin(this: &Rc<Self>) -> Busy {
         this.is_hot.set(this.is_warm.replace(true));
         this.rests_now.set(false);
         this.doing.set(Doing::Request);
@@ -161,13 +136,7 @@ impl Pace {
     }
 
     /// The answer begins.
-    pub(super) fn answer(&self, status: StatusCode, close_delimited: bool) {
-        let stays_ready = match (self.body.get(), self.is_hot.get()) {
-            (Length::Short | Length::Long, _) if !status.is_success() => STAYS_READY_IN_DOUBT,
-            (Length::Long, _) | (_, true) => STAYS_READY,
-            (Length::None | Length::Short, false) => Duration::ZERO,
-        };
-        self.stays_ready.set(stays_ready);
+    pub(super) fn answer(&self, close_delimited: bool) {
         self.close_delimited.set(close_delimited);
     }
 
@@ -214,9 +183,22 @@ impl Pace {
         self.deadline.set(self.idle_left.take());
     }
 
-    /// Whether it waits for another request, of which nothing has come.
+    /// Whether it waits for another request, of which nothing has come, and nothing of the last one is to come.
     pub(super) fn is_idle(&self) -> bool {
-        self.doing.get() == Doing::Idle
+        self.doing.get() == Doing::Idle && self.taken.is_whole()
+    }
+
+    /// Waits on as before: a rest of the last request is to come, or of its answer to go.
+    pub(super) fn stay(&self) {
+        let left = self.idle_left.get();
+        let ready = left.min(STAYS_READY);
+        self.idle_left.set(left - ready);
+        self.deadline.set(ready);
+    }
+
+    /// Where the request that begins notes that all of it was taken.
+    pub(super) fn taken_whole(&self) -> Taken {
+        self.taken.clone()
     }
 
     /// Whether HTTP ends without the connection.
@@ -285,9 +267,8 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         let Self(pace) = self;
-        let stays_ready = pace.stays_ready.get();
-        pace.rests_now.set(stays_ready.is_zero());
-        let ready = pace.keep_alive.min(stays_ready.max(STAYS_READY));
+        pace.rests_now.set(!pace.is_hot.get());
+        let ready = pace.keep_alive.min(STAYS_READY);
         pace.doing.set(Doing::Idle);
         pace.idle_left.set(pace.keep_alive - ready);
         pace.deadline.set(ready);

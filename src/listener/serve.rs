@@ -159,13 +159,13 @@ impl<H: Handler> Server<H> {
                     return Poll::Ready(End::Late);
                 }
             }
-            pace.rest();
-            if closing {
-                return pace.poll_expired(cx, was_idle).map(|_| End::Over);
+            if closing || !was_idle || pace.is_blocked() {
+                pace.stay();
+                return pace.poll_expired(cx, false).map(|_| End::Over);
             }
-            // hyper itself says whether it owes anything to anybody. If it does, it takes no further request. What it
-            // had to find out about the last one, above all that its body was not read and the rest must not be taken
-            // for a request, it has found out above: nothing of that request was left before.
+            // hyper has found out above, and says now, that it owes nothing to anybody. If it does, it takes no further
+            // request.
+            pace.rest();
             closing = true;
             pace.set_parking(true);
             Pin::new(&mut http).graceful_shutdown();

@@ -3,7 +3,6 @@
 //! First of the six phases. From here on a refusal says which header is at fault.
 
 use http::{Response, request};
-use hyper::body::Incoming;
 
 use super::{
     Asked, MessageId, Proxy,
@@ -16,6 +15,7 @@ use super::{
 };
 use crate::{
     identity::trusted::Client,
+    incoming::Incoming,
     limits::Limit,
     mcp::{self, RequestKind},
     net::Deadline,

@@ -3,7 +3,6 @@
 //! Third of the six phases. It cannot fail.
 
 use http::{HeaderValue, header, request};
-use hyper::body::Incoming;
 
 use super::{
     Asked, Proxy,
@@ -13,6 +12,7 @@ use super::{
     headers::{self, Forwarded},
 };
 use crate::{
+    incoming::Incoming,
     mcp::RequestKind,
     net::Deadline,
     observe::Exchange,

@@ -352,11 +352,11 @@ fn the_rest_of_a_body_is_no_request_however_late_it_comes() {
     let head = outer.len() - inner.len();
     for (silence, of_body) in [(0, 0), (300, 0), (300, 10), (1000, 10), (4000, 10)] {
         let mut client = Client::connect(pinring.address());
-        client.send(&outer[..head + of_body]);
+        client.send(&outer.as_bytes()[..head + of_body]);
         assert_eq!(client.answer().reason(), "unpinned");
         client.is_quiet_for(Duration::from_millis(silence.max(1)));
         // The connection may have been closed meanwhile.
-        client.send_what_is_taken(&outer[head + of_body..]);
+        client.send_what_is_taken(&outer.as_bytes()[head + of_body..]);
         client.send_what_is_taken(request("POST", "x-outer: 1\r\n", ""));
         while client.fill() && !client.take_buffered().is_empty() {
             if !backend.received().is_empty() {

@@ -1,6 +1,6 @@
 //! What stands in front: proxies that are trusted and others, and balancers that speak the PROXY protocol.
 
-use std::{io::Write as _, net::IpAddr, time::Duration};
+use std::{io::Write as _, net::IpAddr};
 
 use crate::support::{Answer, Backend, Client, Pinring, eventually, ok};
 

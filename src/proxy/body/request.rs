@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use http::HeaderMap;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Frame, SizeHint};
 
 use super::{
     Budget, Held, discard,
@@ -19,6 +19,7 @@ use super::{
     read_on,
 };
 use crate::{
+    incoming::Incoming,
     net::{Deadline, DeadlineHandle, Ticker},
     observe::Exchange,
 };
