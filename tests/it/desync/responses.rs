@@ -316,7 +316,12 @@ fn an_answer_before_the_end_of_its_request_leaves_no_doubt() {
         assert_eq!(other.get("/other"), "200 other GET /other", "{begun:?}");
         client.send(rest);
         if is_whole {
-            assert_eq!(client.get("/next"), "200 other GET /next", "{begun:?}");
+            // Or it has been let go: who answers early and well is rare.
+            let next = client.get("/next");
+            assert!(
+                ["200 other GET /next", "closed"].contains(&&*next),
+                "{begun:?}: {next}"
+            );
             assert_eq!(ended.load(Ordering::SeqCst), 0, "{begun:?}");
         } else {
             drop(client);

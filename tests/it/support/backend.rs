@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use super::{PATIENCE, uninterrupted};
+use super::{PATIENCE, eventually, uninterrupted};
 
 /// One request as it came.
 #[derive(Debug, Clone)]
@@ -238,7 +238,13 @@ impl Backend {
         address: SocketAddr,
         serve: impl Fn(TcpStream, usize) + Send + Sync + 'static,
     ) -> Self {
-        Self::accepting(TcpListener::bind(address).unwrap(), serve)
+        let mut listener = None;
+        // A program that another test is starting may hold a copy of the socket that was there before.
+        eventually("the address is free", || {
+            listener = TcpListener::bind(address).ok();
+            listener.is_some()
+        });
+        Self::accepting(listener.unwrap(), serve)
     }
 
     fn accepting(

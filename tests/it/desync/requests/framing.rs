@@ -289,7 +289,7 @@ fn chunks() -> Vec<Case> {
         after(&format!("0\r\n x: z\r\n\r\n{INNER}"), BAD_BODY),
         after(&format!("0\r\nx: \0\r\n\r\n{INNER}"), BAD_BODY),
         after(
-            &format!("0\r\n{}\r\n{INNER}", format!("x: {long}\r\n").repeat(8)),
+            &format!("0\r\n{}\r\n{INNER}", format!("x: {long}\r\n").repeat(10)),
             BAD_BODY,
         ),
         after(
