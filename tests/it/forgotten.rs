@@ -44,9 +44,11 @@ fn in_session(pinring: &Pinring, method: &str, id: &str) -> Answer {
 fn opened(pinring: &Pinring, arrivals: &Arrivals) -> String {
     let mut client = Client::connect(pinring.address());
     client.send(request("POST", "", "{}"));
-    arrivals
-        .next()
-        .send(bytes("200 OK", "mcp-session-id: s\r\n", ""));
+    arrivals.next().send(bytes(
+        "200 OK",
+        "mcp-session-id: s\r\nconnection: close\r\n",
+        "",
+    ));
     let answer = client.answer();
     format!(
         "mcp-session-id: {}\r\n",
