@@ -73,7 +73,7 @@ const ENOUGH: u64 = 300;
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What a set of seeds must have seen, or it has proved nothing.
-const MUST_HAPPEN: [&str; 21] = [
+const MUST_HAPPEN: [&str; 22] = [
     "200 of a backend",
     "404 of a backend",
     "404 backend_lost",
@@ -85,6 +85,7 @@ const MUST_HAPPEN: [&str; 21] = [
     "503 not_reinitialized",
     "503 connect_refused",
     "503 connect_timeout",
+    "200 backend_closed",
     "502 backend_closed",
     "502 backend_drained",
     "504 backend_timeout",

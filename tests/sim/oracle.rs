@@ -72,9 +72,11 @@ impl<'a> Case<'a> {
             (503, "unknown_key") => self.of_session(|_, key| {
                 self.is_unknown(self.asked.at, |list| list.keys.contains(&key))
             }),
+            // The call has failed, and its session goes on.
+            (200, _) if self.settings.on_loss != OnLoss::Reinitialize => false,
             (503, "connect_refused" | "connect_timeout" | "connect_failed")
-            | (502, "backend_closed") => self.anyone(|backend| self.was_away(backend)),
-            (502, "backend_drained") => {
+            | (200 | 502, "backend_closed") => self.anyone(|backend| self.was_away(backend)),
+            (200 | 502, "backend_drained") => {
                 let told_otherwise =
                     self.settings.on_loss == OnLoss::NotFound && self.asked.session.is_some();
                 let may_end = |backend| self.run().drains.may_end(backend, self.asked.at, self.at);
