@@ -54,6 +54,13 @@ def test_nothing_but_what_is_known_differs_through_pinring(replicas, direct, pin
 
 
 @pytest.mark.proxy
+def test_nothing_differs_where_a_stream_of_changes_hears_all_replicas(replicas, direct, pinring, tmp_path):
+    all_of_them = '[pool]\nlisten_streams = "fan-out"\n'
+    proxied = verdicts(*SUITE, url=pinring(replicas, extra=all_of_them).url, results=tmp_path)
+    assert differences(direct, proxied) == set()
+
+
+@pytest.mark.proxy
 def test_nothing_differs_where_each_address_has_its_replica(replicas, direct, pinring, tmp_path):
     """Who listens and who makes the change then are at one replica; clients of other addresses are not."""
     by_address = '[pool]\nstateless_affinity = ["client-ip"]\n'
