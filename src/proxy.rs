@@ -205,11 +205,14 @@ impl Proxy {
         };
         let part = delivery.part(&arrival.head, &classified, forwarded);
         if let Some(kept) = part.keep() {
-            arrival.message_id = Some(Box::new(MessageId::Kept(kept)));
+            arrival.message_id = Some(Box::new(part.message_id(kept)));
         }
         let decision = match part.recover(routed).await {
             Ok(Recovered::At(decision)) => decision,
-            Ok(Recovered::Denied(denied)) => return delivery.answer(*denied, None),
+            Ok(Recovered::Denied(denied)) => {
+                refuse::discard(arrival.body.take(), arrival.waits_for_continue);
+                return delivery.answer(*denied, None);
+            }
             Err(error) => {
                 classified.note_session(&table, &arrival.exchange);
                 if let Some(carrying) = carrying {

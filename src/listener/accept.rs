@@ -47,7 +47,8 @@ impl<H: Handler> Server<H> {
                 Ok((stream, peer)) => {
                     pause = ACCEPT_AGAIN;
                     self.end_shortage();
-                    self.admit(stream, peer, tls.clone(), options);
+                    // It may have been waited for for long, and the configuration be another.
+                    self.admit(stream, peer, tls.clone(), self.handler.options());
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {

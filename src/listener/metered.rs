@@ -87,8 +87,12 @@ impl Write for Metered {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.socket).poll_flush(cx);
         self.pace.wrote_all(); // hyper flushes when its buffer is empty
-        Pin::new(&mut self.socket).poll_flush(cx)
+        if flushed.is_pending() {
+            self.pace.block(); // TLS has taken it, and holds some of it
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -61,7 +61,8 @@ impl Asked {
             waits_for_continue: head.headers.contains_key(header::EXPECT),
             client_id,
             endpoint,
-            may_open: opens.then(host).flatten(),
+            // HTTP/1.0 may come without: then URLs that name a host are another's.
+            may_open: opens.then(|| host().unwrap_or(HeaderValue::from_static(""))),
             credential: table
                 .limits
                 .sessions_per_principal

@@ -40,6 +40,10 @@ use crate::{
     router::Decision,
 };
 
+/// The longest request that is split by backends; a longer one hears one backend. Each id in it takes many times its own
+/// length in memory, for as long as the client listens, and is looked for among all others.
+const LONGEST_FILTER: usize = 64 * 1024;
+
 /// An answer on its way.
 type Answering<'a> = Pin<Box<dyn Future<Output = Result<Response<Answer>, ProxyError>> + 'a>>;
 
@@ -55,7 +59,11 @@ impl Delivery<'_> {
         match self.pool.options.listen_streams {
             ListenStreams::One => None,
             ListenStreams::FanOut => {
-                let request = listen::Request::read(carrying.as_ref()?.filter()?)?;
+                let body = carrying.as_ref()?.filter()?;
+                if body.len() > LONGEST_FILTER {
+                    return None;
+                }
+                let request = listen::Request::read(body)?;
                 let held = carrying.take()?.into_held();
                 let stream = self.open_streams(taken(head), (request, held), decision);
                 Some(Box::pin(self.listen(stream, decision.clone())))

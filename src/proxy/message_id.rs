@@ -8,21 +8,23 @@ use crate::mcp::jsonrpc::Id;
 pub(super) enum MessageId {
     /// The body has been looked into.
     Read(Id),
-    /// In a copy of the body, once that is whole.
-    Kept(Kept),
+    /// In a copy of the body, once that is whole, of a request that may open a session.
+    Opens(Kept),
+    /// The same of one whose session goes on, whatever becomes of the request.
+    Continues(Kept),
 }
 
 impl MessageId {
-    /// Whether the body is kept so that its session can go on elsewhere.
-    pub(super) fn is_kept(&self) -> bool {
-        matches!(self, Self::Kept(_))
+    /// Whether the request's session goes on without it.
+    pub(super) fn goes_on(&self) -> bool {
+        matches!(self, Self::Continues(_))
     }
 
     /// The id, if it is known by now.
     pub(super) fn known(self) -> Option<Id> {
         match self {
             Self::Read(id) => Some(id),
-            Self::Kept(kept) => Id::of(&kept.whole()?),
+            Self::Opens(kept) | Self::Continues(kept) => Id::of(&kept.whole()?),
         }
     }
 }

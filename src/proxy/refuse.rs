@@ -8,6 +8,7 @@ use super::{
     error::ProxyError,
 };
 use crate::{
+    incoming::Incoming,
     limits::{Full, Reached},
     observe::{Exchange, Outcome},
     upstream::Failure,
@@ -16,11 +17,9 @@ use crate::{
 impl Arrival {
     /// Refuses it, and takes what its client is still sending off its hands.
     pub(super) fn refuse(self, error: &ProxyError, reached: &Reached) -> Response<Answer> {
-        if let Some(unread) = self.body.filter(|_| !self.waits_for_continue) {
-            body::discard(unread);
-        }
+        discard(self.body, self.waits_for_continue);
         let (client, exchange) = (self.client.address, self.exchange);
-        let goes_on = self.message_id.as_ref().is_some_and(|id| id.is_kept());
+        let goes_on = self.message_id.as_ref().is_some_and(|id| id.goes_on());
         let id = self.message_id.and_then(|id| id.known());
         let verdict = error.verdict();
         if let Some(limit) = verdict.limit {
@@ -70,6 +69,13 @@ impl Arrival {
 pub fn turn_away(full: Full) -> Response<Answer> {
     let answer = ProxyError::Full(full).response(None);
     answer.map(|body| Answer::Own(Some(body), Exchange::default()))
+}
+
+/// Takes what a client is still sending off its hands, unless it waits to be asked for it.
+pub(super) fn discard(unread: Option<Incoming>, waits_for_continue: bool) {
+    if let Some(unread) = unread.filter(|_| !waits_for_continue) {
+        body::discard(unread);
+    }
 }
 
 /// An error with its causes, for one log line.

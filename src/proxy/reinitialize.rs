@@ -28,6 +28,7 @@ use super::{
     deliver::{Delivered, Delivery},
     error::ProxyError,
     headers::{self, Exchanged, Forwarded},
+    message_id::MessageId,
 };
 use crate::{
     config::OnLoss,
@@ -204,6 +205,14 @@ impl Part<'_> {
             Self::None => None,
             Self::Opens(opening) => Some(opening.kept.clone()),
             Self::Continues(renewal) => Some(renewal.kept.clone()),
+        }
+    }
+
+    /// Where the id of its message is to be found: in `kept`.
+    pub(super) fn message_id(&self, kept: Kept) -> MessageId {
+        match self {
+            Self::None | Self::Opens(_) => MessageId::Opens(kept),
+            Self::Continues(_) => MessageId::Continues(kept),
         }
     }
 

@@ -251,6 +251,13 @@ fn a_call_that_its_backend_dies_with_fails_alone_and_its_session_goes_on() {
             (502, "backend_closed")
         );
     }
+    // Nor is there a session that goes on where one was to begin.
+    eventually("a has the request", || {
+        let opening = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"deadly":true}}"#;
+        let answer = Client::once(pinring.address(), "POST", "", opening);
+        assert!(answer.status == 200 || answer.reason() == "backend_closed");
+        answer.status == 502
+    });
     drop(a);
     let answer = call_until_lost(pinring.address(), &id);
     assert_eq!((answer.status, &*answer.text()), (200, "b:1"));

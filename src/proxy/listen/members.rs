@@ -164,7 +164,7 @@ impl Members {
             && pool.entry(place).wants_good_news
         {
             let id = self.all[index].id;
-            self.parts.reporter.report(id, Observation::Answered);
+            self.parts.reporter.report(id, Observation::Served); // that it takes a call is not proved
         }
     }
 
