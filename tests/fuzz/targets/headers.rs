@@ -4,6 +4,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, Request, header};
 use libfuzzer_sys::fuzz_target;
 use pinring::{
+    backend::Scheme,
     mcp,
     proxy::headers::{Forwarded, scan, to_backend, to_client},
 };
@@ -57,6 +58,7 @@ fuzz_target!(|lines: &[u8]| {
             &mut head,
             &scan,
             Forwarded {
+                scheme: Scheme::Http,
                 peer: &HeaderValue::from_static("192.0.2.1"),
             },
             None,
