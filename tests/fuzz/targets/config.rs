@@ -1,7 +1,7 @@
 //! The configuration's text: any is a configuration or has faults that say something, the same each time.
 #![no_main]
 
-use std::{ffi::OsString, io, net::IpAddr, num::NonZeroUsize, path::Path};
+use std::{ffi::OsString, io, net::IpAddr, num::NonZeroUsize, path::Path, time::SystemTime};
 
 use libfuzzer_sys::fuzz_target;
 use pinring::config::{
@@ -29,6 +29,14 @@ impl World for Alone {
         found
             .then(|| vec![IpAddr::from([127, 0, 0, 1])])
             .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+    }
+
+    fn system_roots(&self) -> Vec<Vec<u8>> {
+        Vec::new()
     }
 
     fn cores(&self) -> NonZeroUsize {
