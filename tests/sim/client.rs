@@ -217,7 +217,9 @@ impl Client {
         }
         let body = match session {
             None => handshake(self.index, number),
-            Some(_) if *method == Method::POST => "{}".to_owned(),
+            Some(_) if *method == Method::POST => {
+                json!({ "jsonrpc": "2.0", "id": number, "method": "tools/call" }).to_string()
+            }
             Some(_) => String::new(),
         };
         let request = request.body(Full::from(body)).unwrap();
