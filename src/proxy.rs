@@ -194,6 +194,7 @@ impl Proxy {
         // 2 route: a refusal says whether the session is gone or will be known.
         let routed = self.route(&mut table, arrival, &mut classified).await;
         let pool = pool_of(&table, &arrival.head)?;
+        classified.doubt_names(&table, pool);
         let mut delivery = Delivery {
             proxy: self,
             table: &table,

@@ -14,7 +14,7 @@ use super::{
     route::pool_of,
 };
 use crate::{
-    identity::trusted::Client,
+    identity::{Source, trusted::Client},
     incoming::Incoming,
     limits::Limit,
     mcp::{self, RequestKind},
@@ -57,6 +57,18 @@ pub(super) struct Classified {
     pub(super) scan: headers::Scan,
     /// Expires when the backend should have begun to answer.
     pub(super) head_deadline: Deadline,
+}
+
+impl Classified {
+    /// What says who asks is believed of trusted proxies alone, here and at the backend.
+    pub(super) fn doubt_names(&mut self, table: &RoutingTable, pool: &Pool) {
+        let counted = table.limits.sessions_per_principal.as_ref();
+        for source in [pool.options.bind.as_ref(), counted.map(|limit| &limit.by)] {
+            if let Some(Source::Header(name)) = source {
+                self.scan.names_principal(name);
+            }
+        }
+    }
 }
 
 impl Proxy {

@@ -298,6 +298,28 @@ fn a_header_says_whose_a_session_is_where_a_trusted_proxy_sets_it() {
         told(&directly.call("POST", ann, "{}")),
         (401, "principal_required".into())
     );
+    // Nor does the backend see it of a stranger, or its twin of anybody.
+    let modern = "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/list\r\n";
+    for (address, twin) in [
+        ([127, 0, 0, 9], "x_user: ann\r\n"),
+        ([127, 0, 0, 1], "x_user: bob\r\n"),
+    ] {
+        let mut client = Client::connect_from(address.into(), pinring.address());
+        let headers = format!("{modern}{ann}{twin}");
+        assert_eq!(client.call("POST", &headers, "{}").status, 200);
+    }
+    let received = backend.received();
+    let [.., stranger, trusted] = &*received else {
+        panic!("two calls have arrived");
+    };
+    assert_eq!(
+        (stranger.header("x-user"), trusted.header("x-user")),
+        (None, Some("ann"))
+    );
+    assert_eq!(
+        (stranger.header("x_user"), trusted.header("x_user")),
+        (None, None)
+    );
 }
 
 #[test]

@@ -108,6 +108,19 @@ impl Scan {
     pub fn drops_scheme(&self) -> bool {
         self.stop.contains(&PROTO)
     }
+
+    /// The header by which trusted proxies say who asks: it stops here where nobody of them has sent it, and so does
+    /// always what servers that map `-` and `_` to one character take for it.
+    pub fn names_principal(&mut self, name: &HeaderName) {
+        if !self.by_trusted {
+            self.stop.push(name.clone());
+        }
+        if let Ok(twin) = HeaderName::try_from(name.as_str().replace('-', "_"))
+            && twin != *name
+        {
+            self.stop.push(twin);
+        }
+    }
 }
 
 /// Looks once over all header names: what stops here, and what is ambiguous. What a trusted proxy says of clients goes
