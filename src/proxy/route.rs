@@ -41,7 +41,7 @@ impl Proxy {
         let head = &arrival.head;
         let random = self.random.borrow_mut().u64(..);
         let pool = pool_of(table, head).inspect_err(|_| self.warn_of_no_pool(head))?;
-        arrival.exchange.matched(&pool.options.name);
+        arrival.exchange.matched(&pool.options.name, &pool.traffic);
         classified.asked.asker = arrival.asker(pool);
         let moved = match pool.options.on_loss {
             OnLoss::NotFound | OnLoss::Successor => None,
