@@ -53,6 +53,7 @@ words! {
         UnknownCoordinate = "unknown_coordinate",
         UnknownKey = "unknown_key",
         Unpinned = "unpinned",
+        Upgrade = "upgrade",
         WrongPool = "wrong_pool",
     }
 }

@@ -184,6 +184,7 @@ impl ProxyError {
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 ..Verdict::bad_request(Reason::TraceMethod)
             },
+            Self::Ambiguous(Ambiguous::Upgrade) => Verdict::bad_request(Reason::Upgrade),
             Self::Ambiguous(Ambiguous::Target) => Verdict::bad_request(Reason::TargetInvalid),
             Self::Ambiguous(Ambiguous::TransferCoding) => Verdict {
                 status: StatusCode::NOT_IMPLEMENTED,
@@ -304,7 +305,7 @@ fn refused(refusal: Refusal) -> Verdict {
         Refusal::WrongPool => Verdict::gone(Reason::WrongPool),
         Refusal::KeyRemoved => Verdict::gone(Reason::KeyRemoved),
         Refusal::BackendRemoved | Refusal::BackendDown => Verdict::gone(Reason::BackendLost),
-        Refusal::Unpinned => Verdict::gone(Reason::Unpinned),
+        Refusal::Unpinned | Refusal::UnpinnedMessage => Verdict::gone(Reason::Unpinned),
         Refusal::UnknownCoordinate => Verdict::for_now(Reason::UnknownCoordinate),
         Refusal::UnknownKey => Verdict::for_now(Reason::UnknownKey),
         Refusal::NoBackend => Verdict::for_now(Reason::NoBackend),
