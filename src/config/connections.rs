@@ -93,7 +93,10 @@ mod tests {
     #[test]
     fn where_a_stream_hears_all_it_takes_one_for_each_backend_and_its_own() {
         let fan_out = "[pool]\nlisten_streams = \"fan-out\"\n";
-        assert_eq!(fitting(40_160, &pool_of(&["a", "b", "c"], fan_out).pools), 10_000);
+        assert_eq!(
+            fitting(40_160, &pool_of(&["a", "b", "c"], fan_out).pools),
+            10_000
+        );
         assert_eq!(fitting(40_160, &pool_of(&["a"], fan_out).pools), 20_000);
     }
 }

@@ -392,7 +392,10 @@ mod tests {
             let response = ProxyError::Ambiguous(refused).response(None);
             assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
             let allowed = response.headers()[header::ALLOW].to_str().unwrap();
-            assert!(allowed.contains("POST") && !allowed.contains("TRACE"), "{allowed}");
+            assert!(
+                allowed.contains("POST") && !allowed.contains("TRACE"),
+                "{allowed}"
+            );
         }
     }
 

@@ -188,10 +188,16 @@ fn without_open_files_connections_wait_and_are_served_when_there_are_some() {
         let waiting = crowd();
         let mut last = Client::connect(pinring.address());
         last.send(request("POST", "", "{}"));
-        assert!(last.is_quiet_for(Duration::from_secs(1)), "the pause is the longest by then");
+        assert!(
+            last.is_quiet_for(Duration::from_secs(1)),
+            "the pause is the longest by then"
+        );
         waits.push(served_after(last, waiting));
     }
-    assert!(waits.iter().min() <= Some(&Duration::from_millis(500)), "{waits:?}");
+    assert!(
+        waits.iter().min() <= Some(&Duration::from_millis(500)),
+        "{waits:?}"
+    );
     assert_eq!(reached(&pinring)["open_files"], 1);
     let told = pinring
         .log()
@@ -434,7 +440,10 @@ fn a_client_alone_that_does_not_read_costs_less_than_256_kib() {
             pinring.share_of_memory().saturating_sub(before)
         });
         eprintln!("{name}: {costs:?} KiB");
-        assert!(costs.iter().all(|cost| *cost <= 256), "{name}: {costs:?} KiB");
+        assert!(
+            costs.iter().all(|cost| *cost <= 256),
+            "{name}: {costs:?} KiB"
+        );
     }
 }
 

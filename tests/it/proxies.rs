@@ -236,7 +236,10 @@ fn connections_behind_a_balancer_are_counted_by_whom_it_names() {
     assert_eq!((status, &*reason), (503, "address_connections_full"));
     assert!(refused.is_closed());
     let others = [(); 3].map(|()| connect([10, 0, 0, 7]));
-    assert!(others.iter().all(|(_, status, _)| *status == 200), "a trusted proxy");
+    assert!(
+        others.iter().all(|(_, status, _)| *status == 200),
+        "a trusted proxy"
+    );
     assert_eq!(connect([192, 0, 2, 2]).1, 200);
     drop(first);
     eventually("there is room again", || connect([192, 0, 2, 1]).1 == 200);

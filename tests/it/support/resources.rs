@@ -13,7 +13,9 @@ impl Pinring {
     /// other tests have started of the same program.
     pub(crate) fn share_of_memory(&self) -> usize {
         let rollup = self.proc("smaps_rollup");
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss_Anon:"));
+        let line = rollup
+            .lines()
+            .find_map(|line| line.strip_prefix("Pss_Anon:"));
         let kib = line.unwrap().trim().trim_end_matches(" kB");
         kib.parse().unwrap()
     }
