@@ -150,9 +150,7 @@ def test_the_configuration_fits_its_manifest(name):
         assert str(Path(secret.removeprefix("file:")).parent) in mounts
     services = {found["metadata"]["name"]: found for found in of_kind(name, "Service")}
     for backend in configuration["backends"]:
-        service, namespace, port = re.fullmatch(
-            r"dns\+http://([\w-]+)\.([\w-]+)\.svc\.cluster\.local:(\d+)", backend["url"]
-        ).groups()
+        service, namespace, port = re.fullmatch(r"dns\+http://([\w-]+)\.([\w-]+)\.svc:(\d+)", backend["url"]).groups()
         found = services[service]
         assert (found["metadata"]["namespace"], found["spec"]["clusterIP"]) == (namespace, "None")
         assert found["spec"]["ports"][0]["port"] == int(port)
