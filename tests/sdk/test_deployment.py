@@ -8,10 +8,16 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import httpx
 import kubernetes_validate
 import pytest
 import yaml
-from rig.paths import PINRING, REPOSITORY
+from rig.deadline import eventually
+from rig.fleet import Everything
+from rig.paths import NODE, PINRING, REPOSITORY
+from rig.ports import free_port
+from rig.process import Process
+from rig.raw import BOTH_TYPES, INITIALIZE, RawSession
 
 CONFIG = REPOSITORY / "config"
 KUBERNETES = CONFIG / "kubernetes"
@@ -189,6 +195,39 @@ def test_a_sidecars_grace_period_is_longer_than_the_drain_the_server_and_pinring
     wait = re.search(r"/drain\?wait=(\w+)", " ".join(server["lifecycle"]["preStop"]["exec"]["command"]))[1]
     ends = waits(tomllib.loads(mounted("sidecar.yaml")))
     assert seconds(wait) + 20 + ends <= pod(workload)["terminationGracePeriodSeconds"]
+
+
+def newcomer(url: str) -> httpx.Response:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": INITIALIZE}
+    return httpx.post(url, json=message, headers={"accept": BOTH_TYPES})
+
+
+def test_a_sidecars_server_ends_when_its_sessions_have(files):
+    """The command of preStop itself, with other ports, beside the server and the configuration of the example."""
+    server = Everything("sidecar", "streamableHttp")
+    ports = {"8080": free_port(), "9902": free_port()}
+    text = mounted("sidecar.yaml").replace("0.0.0.0", "127.0.0.1")
+    text = re.sub(r'"file:[^"]*"', f'"file:{files}/secret"', text)
+    text = re.sub(r'"dns\+http:[^"]*"', f'"{server.origin}"', text)
+    command = container("sidecar.yaml", "server")[0]["lifecycle"]["preStop"]["exec"]["command"]
+    for port, other in ports.items():
+        text = text.replace(f":{port}", f":{other}")
+        command = [word.replace(f":{port}", f":{other}") for word in command]
+    file = files / "sidecar.toml"
+    file.write_text(text)
+    proxy = Process("sidecar", [PINRING, "--config", str(file)], env={"POD_IP": "127.0.0.1"})
+    try:
+        proxy.wait_for_line("serves")
+        session = RawSession(f"http://127.0.0.1:{ports['8080']}/mcp")
+        stopping = Process("pre-stop", [NODE, *command[1:]])
+        eventually("no new sessions", lambda: newcomer(session.url).status_code == 503)
+        assert stopping.child.poll() is None
+        assert session.post("ping").status_code == 200
+        assert session.http.delete(session.url).status_code == 200
+        assert stopping.wait() == 0
+    finally:
+        for process in (proxy, server.process):
+            process.close()
 
 
 def compose(*command: str, **environment: str) -> subprocess.CompletedProcess:
