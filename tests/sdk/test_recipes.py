@@ -71,12 +71,14 @@ STICK_TABLE = """\
   stick store-response res.hdr(mcp-session-id)
   stick match req.hdr(mcp-session-id)
 """
-ALL, FEW = 1.0, 0.75
+ALL, FEW, ANY = 1.0, 0.75, 2.0
 
 # At first, after a restart, at a second proxy, and with a fourth replica: what part of the sessions is whole.
 RECIPES = {
     "nginx-round-robin": (nginx, "", (FEW, FEW, FEW, FEW)),
     "nginx-hash": (nginx, "hash $http_mcp_session_id consistent;", (FEW, FEW, FEW, FEW)),
+    # All are one client here, and whether that one stays is a matter of its address.
+    "nginx-ip-hash": (nginx, "ip_hash;", (ALL, ALL, ALL, ANY)),
     "haproxy-hash": (haproxy, "  balance hdr(mcp-session-id)\n  hash-type consistent\n", (FEW, FEW, FEW, FEW)),
     "haproxy-stick-table": (haproxy, STICK_TABLE, (ALL, FEW, FEW, FEW)),
     "pinring": (pinring, "", (ALL, ALL, ALL, ALL)),
