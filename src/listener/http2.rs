@@ -104,8 +104,8 @@ impl<H: Handler> Server<H> {
         })
         .await
         .unwrap_or_else(|error| {
-            if let Some(limit) = limit_of(&error) {
-                self.reached.count(limit);
+            if error.is_timeout() {
+                self.reached.count(Limit::UserTimeout); // the client has answered no ping
             }
             tracing::debug!(%peer, %error, cause = error.source(), "a connection with HTTP/2 ended");
         });
@@ -127,8 +127,8 @@ impl<H: Handler> Server<H> {
         let Phase::Draining { since, until, .. } = self.watch.phase() else {
             return streams.is_at_end();
         };
-        if streams.is_idle() && !streams.is_fresh() {
-            return true;
+        if streams.is_idle() {
+            return true; // what is on its way is still taken
         }
         let deadline = linger.get_or_insert_with(|| {
             let deadline = self.ticker.deadline();
@@ -168,26 +168,6 @@ impl<F: Future<Output: 'static> + 'static> Executor<F> for Local {
     fn execute(&self, future: F) {
         tokio::task::spawn_local(future);
     }
-}
-
-/// The limit that a connection ended at, if h2 or hyper ended it for that.
-fn limit_of(error: &hyper::Error) -> Option<Limit> {
-    if error.is_timeout() {
-        return Some(Limit::UserTimeout);
-    }
-    let error: &h2::Error = error.source()?.downcast_ref()?;
-    if !error.is_library() || error.reason() != Some(h2::Reason::ENHANCE_YOUR_CALM) {
-        return None;
-    }
-    // Which of its limits it was h2 says in the words for the client alone.
-    let words = error.to_string();
-    Some(if words.contains("resets") {
-        Limit::Http2Resets
-    } else if words.contains("continuations") || words.contains("header_list") {
-        Limit::HeaderBytes
-    } else {
-        Limit::Http2Frames
-    })
 }
 
 impl<H: Handler> Connection<H> {

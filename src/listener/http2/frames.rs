@@ -1,10 +1,12 @@
 //! Finds the frames in the bytes of a connection (RFC 9113, section 4.1): hyper does not tell of them.
 
+use crate::limits::Limit;
+
 /// A frame's head.
 const HEAD: usize = 9;
 
-/// What is looked at of its payload: the error code of a reset.
-const LOOK: usize = 4;
+/// What is looked at of its payload: the error code of a reset, or the words of a GOAWAY.
+const LOOK: usize = 18;
 
 /// A frame's type, where it matters here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,7 @@ pub(super) enum Kind {
     Headers,
     /// RST_STREAM.
     Reset,
+    GoAway,
     /// Of the connection itself, or of what nobody knows.
     Other,
 }
@@ -41,8 +44,22 @@ impl Frame {
 
     /// Whether it refuses a stream, as one too many.
     pub(super) fn refuses(&self) -> bool {
-        const REFUSED_STREAM: [u8; LOOK] = [0, 0, 0, 7];
-        self.kind == Kind::Reset && self.begin == REFUSED_STREAM
+        const REFUSED_STREAM: &[u8] = &[0, 0, 0, 7];
+        self.kind == Kind::Reset && self.begin.starts_with(REFUSED_STREAM)
+    }
+
+    /// The limit for which it ends the connection: h2 says in words which of its own it is, and to the client alone.
+    pub(super) fn limit(&self) -> Option<Limit> {
+        const ENHANCE_YOUR_CALM: &[u8] = &[0, 0, 0, 11];
+        let (_last_stream, why) = self.begin.split_at(4);
+        if self.kind != Kind::GoAway || !why.starts_with(ENHANCE_YOUR_CALM) {
+            return None;
+        }
+        Some(match why.split_at(4).1 {
+            b"too_many_r" | b"too_many_i" => Limit::Http2Resets, // "resets", "internal_resets"
+            b"too_many_c" | b"header_lis" => Limit::HeaderBytes, // "continuations", "header_list_way_too_large"
+            _ => Limit::Http2Frames,
+        })
     }
 }
 
@@ -73,6 +90,9 @@ impl Frames {
             self.rest -= passed;
             let (_, behind) = bytes.split_at(passed);
             let (begin, behind) = behind.split_at(behind.len().min(self.missing()));
+            if self.come == 0 && !begin.is_empty() {
+                self.begin = [0; HEAD + LOOK];
+            }
             for (place, byte) in self.begin.iter_mut().skip(self.come).zip(begin) {
                 *place = *byte;
             }
@@ -117,6 +137,7 @@ impl Frames {
                 0x0 => Kind::Data,
                 0x1 | 0x9 => Kind::Headers,
                 0x3 => Kind::Reset,
+                0x7 => Kind::GoAway,
                 _ => Kind::Other,
             },
             length: self.length(),
@@ -179,6 +200,29 @@ mod tests {
         assert!(!frames.is_within_headers());
         pass(&mut frames, &frame(0, 0, b"abcdefgh")[..12]);
         assert!(!frames.is_within_headers());
+    }
+
+    #[test]
+    fn the_limit_is_known_by_the_words() {
+        let said = |code: u8, words: &str| {
+            let payload = [&[0, 0, 0, 1, 0, 0, 0, code], words.as_bytes()].concat();
+            let mut found = Vec::new();
+            Frames::behind(0).pass(&frame(7, 0, &payload), |frame| found.push(frame.limit()));
+            found[0]
+        };
+        assert_eq!(said(11, "too_many_resets"), Some(Limit::Http2Resets));
+        assert_eq!(
+            said(11, "too_many_internal_resets"),
+            Some(Limit::Http2Resets)
+        );
+        assert_eq!(said(11, "too_many_continuations"), Some(Limit::HeaderBytes));
+        assert_eq!(
+            said(11, "header_list_way_too_large"),
+            Some(Limit::HeaderBytes)
+        );
+        assert_eq!(said(11, "too_many_data_frames"), Some(Limit::Http2Frames));
+        assert_eq!(said(11, ""), Some(Limit::Http2Frames));
+        assert_eq!(said(0, "too_many_resets"), None);
     }
 
     #[test]

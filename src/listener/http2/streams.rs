@@ -95,11 +95,6 @@ impl Streams {
         self.open.get() == 0 && !self.within_head.get()
     }
 
-    /// Whether no request has come yet.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.fresh.get()
-    }
-
     /// Whether the connection is to go now.
     pub(super) fn is_at_end(&self) -> bool {
         self.last.get() && self.is_idle()
@@ -124,10 +119,10 @@ impl Streams {
     /// Ready when the client has been waited for too long.
     pub(super) fn poll_expired(&self, cx: &mut Context<'_>) -> Poll<Expired> {
         self.deadline.poll_expired(cx).map(|()| {
-            if self.fresh.get() || self.within_head.get() {
-                Expired::Head
-            } else if self.closing.get() {
+            if self.closing.get() && !self.within_head.get() {
                 Expired::End
+            } else if self.fresh.get() || self.within_head.get() {
+                Expired::Head
             } else {
                 Expired::Idle
             }
@@ -139,7 +134,7 @@ impl Streams {
         let carries = match frame.kind {
             Kind::Data => frame.length > 0 || frame.ends_stream(),
             Kind::Headers => true,
-            Kind::Reset | Kind::Other => false,
+            Kind::Reset | Kind::GoAway | Kind::Other => false,
         };
         if carries {
             return;
@@ -171,7 +166,7 @@ impl Streams {
 
     /// Sets the deadline for what is waited for now.
     fn wait(&self) {
-        if self.fresh.get() {
+        if self.fresh.get() && !self.closing.get() {
             return; // the first head has its time from the connection's beginning
         }
         if self.within_head.get() {

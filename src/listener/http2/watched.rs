@@ -70,6 +70,8 @@ impl Watched {
             self.outgoing.pass(sent, |frame| {
                 if frame.refuses() {
                     self.reached.count(Limit::Http2Streams);
+                } else if let Some(limit) = frame.limit() {
+                    self.reached.count(limit);
                 }
             });
         }
