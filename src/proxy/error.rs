@@ -25,6 +25,10 @@ use crate::{
 /// Seconds after which a client may try again what will pass.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+/// What is passed on; whether a backend knows it, that says itself.
+const ALLOWED: HeaderValue =
+    HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
+
 /// Why a request gets an answer of pinring's own.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
@@ -183,6 +187,7 @@ impl ProxyError {
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 ..Verdict::bad_request("trace_method")
             },
+            Self::Ambiguous(Ambiguous::Upgrade) => Verdict::bad_request("upgrade"),
             Self::Ambiguous(Ambiguous::Target) => Verdict::bad_request("target_invalid"),
             Self::Ambiguous(Ambiguous::TransferCoding) => Verdict {
                 status: StatusCode::NOT_IMPLEMENTED,
@@ -257,6 +262,9 @@ impl ProxyError {
             // RFC 9110, section 15.5.2, wants it; RFC 6750, section 3: no error, for there was no token.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if verdict.status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(header::ALLOW, ALLOWED); // RFC 9110, section 15.5.6, wants it
+        }
         if verdict.retry {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
@@ -303,7 +311,7 @@ fn refused(refusal: Refusal) -> Verdict {
         Refusal::WrongPool => Verdict::gone("wrong_pool"),
         Refusal::KeyRemoved => Verdict::gone("key_removed"),
         Refusal::BackendRemoved | Refusal::BackendDown => Verdict::gone("backend_lost"),
-        Refusal::Unpinned => Verdict::gone("unpinned"),
+        Refusal::Unpinned | Refusal::UnpinnedMessage => Verdict::gone("unpinned"),
         Refusal::UnknownCoordinate => Verdict::for_now("unknown_coordinate"),
         Refusal::UnknownKey => Verdict::for_now("unknown_key"),
         Refusal::NoBackend => Verdict::for_now("no_backend"),
@@ -376,6 +384,19 @@ mod tests {
             (stayed.status, stayed.reason),
             (StatusCode::NOT_FOUND, "unknown_coordinate")
         );
+    }
+
+    #[test]
+    fn who_asks_by_a_method_that_is_not_allowed_is_told_which_are() {
+        for refused in [Ambiguous::Connect, Ambiguous::Trace] {
+            let response = ProxyError::Ambiguous(refused).response(None);
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+            let allowed = response.headers()[header::ALLOW].to_str().unwrap();
+            assert!(
+                allowed.contains("POST") && !allowed.contains("TRACE"),
+                "{allowed}"
+            );
+        }
     }
 
     #[test]

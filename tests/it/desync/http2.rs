@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, io::Write as _};
 use super::site::{Ledger, Next, echo};
 use crate::support::{
     ONE_THREAD, Pinring, eventually,
-    http2::{
-        DATA, END_HEADERS, END_STREAM, End, HEADERS, Http2, PROTOCOL_ERROR, fields, frame,
-    },
+    http2::{DATA, END_HEADERS, END_STREAM, End, HEADERS, Http2, PROTOCOL_ERROR, fields, frame},
 };
 
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
@@ -35,24 +33,40 @@ const BAD_TARGET: &str = "400 target_invalid";
 const AMBIGUOUS: &str = "400 header_ambiguous";
 
 fn owned(fields: &[(&str, &str)]) -> Fields {
-    let owned = fields.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    let owned = fields
+        .iter()
+        .map(|(name, value)| ((*name).into(), (*value).into()));
     owned.collect()
 }
 
 /// With these fields behind the usual ones.
 fn with(more: &[(&str, &str)], told: &'static str) -> Case {
-    Case { fields: owned(&[&BASE[..], more].concat()), body: &[], told }
+    Case {
+        fields: owned(&[&BASE[..], more].concat()),
+        body: &[],
+        told,
+    }
 }
 
 /// With these values of one pseudo-header field instead of the usual.
 fn pseudo(name: &str, values: &[&str], told: &'static str) -> Case {
-    let mut all: Vec<(&str, &str)> = BASE.into_iter().filter(|(known, _)| *known != name).collect();
+    let mut all: Vec<(&str, &str)> = BASE
+        .into_iter()
+        .filter(|(known, _)| *known != name)
+        .collect();
     all.splice(0..0, values.iter().map(|value| (name, *value)));
-    Case { fields: owned(&all), body: &[], told }
+    Case {
+        fields: owned(&all),
+        body: &[],
+        told,
+    }
 }
 
 fn with_body(more: &[(&str, &str)], body: &'static [&'static str], told: &'static str) -> Case {
-    Case { body, ..with(more, told) }
+    Case {
+        body,
+        ..with(more, told)
+    }
 }
 
 const SMUGGLED: &str = "x\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n";
@@ -67,10 +81,21 @@ fn all() -> Vec<Case> {
         with(&[], SERVED),
         with_body(&[], &["abc"], "200 POST /mcp abc"),
         with_body(&[], &["a", "", "bc", ""], "200 POST /mcp abc"),
-        with_body(&[("content-length", "3")], &["ab", "c"], "200 POST /mcp abc"),
-        with_body(&[("content-length", "3"), ("content-length", "3")], &["abc"], "200 POST /mcp abc"),
-        with_body(&[], &["0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n"],
-            "200 POST /mcp 0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a"),
+        with_body(
+            &[("content-length", "3")],
+            &["ab", "c"],
+            "200 POST /mcp abc",
+        ),
+        with_body(
+            &[("content-length", "3"), ("content-length", "3")],
+            &["abc"],
+            "200 POST /mcp abc",
+        ),
+        with_body(
+            &[],
+            &["0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n"],
+            "200 POST /mcp 0\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: a",
+        ),
         // Line ends and other controls.
         with(&[("x", SMUGGLED)], RESET),
         with(&[("x", "a\nb: c")], RESET),
@@ -86,7 +111,11 @@ fn all() -> Vec<Case> {
         pseudo(":path", &["/mcp HTTP/1.1\r\nx: y"], RESET),
         pseudo(":path", &["/mcp\r\n"], RESET),
         pseudo(":path", &["/mcp\0"], RESET),
-        pseudo(":method", &["GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\nPOST"], RESET),
+        pseudo(
+            ":method",
+            &["GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\nPOST"],
+            RESET,
+        ),
         pseudo(":method", &["GE T"], RESET),
         pseudo(":method", &[""], RESET),
         pseudo(":authority", &["a\r\nx: y"], RESET),
@@ -99,8 +128,16 @@ fn all() -> Vec<Case> {
         // What is of one connection.
         with(&[("transfer-encoding", "chunked")], RESET),
         with(&[("transfer-encoding", "identity")], RESET),
-        with_body(&[("transfer-encoding", "chunked")], &["0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n"], RESET),
-        with_body(&[("transfer-encoding", "chunked"), ("content-length", "3")], &["abc"], RESET),
+        with_body(
+            &[("transfer-encoding", "chunked")],
+            &["0\r\n\r\nGET /smuggled HTTP/1.1\r\n\r\n"],
+            RESET,
+        ),
+        with_body(
+            &[("transfer-encoding", "chunked"), ("content-length", "3")],
+            &["abc"],
+            RESET,
+        ),
         with(&[("connection", "close")], RESET),
         with(&[("connection", "content-length")], RESET),
         with(&[("keep-alive", "timeout=5")], RESET),
@@ -115,7 +152,11 @@ fn all() -> Vec<Case> {
         with_body(&[("content-length", "3")], &["ab", "cd"], "~reset"),
         with_body(&[("content-length", "3")], &["ab"], "~reset"),
         with_body(&[("content-length", "0")], &["abc"], "~reset"),
-        with_body(&[("content-length", "3"), ("content-length", "4")], &["abc"], RESET),
+        with_body(
+            &[("content-length", "3"), ("content-length", "4")],
+            &["abc"],
+            RESET,
+        ),
         with_body(&[("content-length", "-3")], &["abc"], RESET),
         with_body(&[("content-length", "3, 3")], &["abc"], RESET),
         with_body(&[("content-length", "0x3")], &["abc"], RESET),
@@ -171,7 +212,11 @@ fn told(client: &mut Http2, case: &Case) -> String {
     let flags = END_HEADERS | if case.body.is_empty() { END_STREAM } else { 0 };
     let mut sent = frame(HEADERS, flags, stream, &fields(&case.fields));
     for (number, piece) in case.body.iter().enumerate() {
-        let last = if number + 1 == case.body.len() { END_STREAM } else { 0 };
+        let last = if number + 1 == case.body.len() {
+            END_STREAM
+        } else {
+            0
+        };
         sent.extend(frame(DATA, last, stream, piece.as_bytes()));
     }
     client.send(sent);
@@ -201,7 +246,10 @@ fn what_http_1_would_read_otherwise_never_reaches_a_backend() {
         let mut client = Http2::connect(pinring.address());
         let found = told(&mut client, &case).replace("200  ", "200 ");
         if found.trim_end() != case.told.trim_start_matches('~') {
-            failures.push(format!("{sent:?} {:?} was told {found:?}, not {:?}", case.body, case.told));
+            failures.push(format!(
+                "{sent:?} {:?} was told {found:?}, not {:?}",
+                case.body, case.told
+            ));
         }
         if let Some(echo) = case.told.strip_prefix("200 ") {
             *wanted.entry(echo.to_owned()).or_default() += 1;
@@ -229,5 +277,9 @@ fn what_http_1_would_read_otherwise_never_reaches_a_backend() {
         }
     }
     wanted.retain(|_, missing| *missing != 0);
-    assert!(failures.is_empty() && wanted.is_empty(), "{}\n{wanted:?}", failures.join("\n"));
+    assert!(
+        failures.is_empty() && wanted.is_empty(),
+        "{}\n{wanted:?}",
+        failures.join("\n")
+    );
 }

@@ -61,9 +61,17 @@ fn a_renewed_certificate_breaks_no_stream() {
     let folder = tempfile::tempdir().unwrap();
     let authority = Authority::new("Test CA");
     authority.issue(&["a.test"]).write(folder.path(), "a");
-    let toml = format!("{}\n{}", Pinring::backends(&[&backend]), settings(&["a"], ""));
+    let toml = format!(
+        "{}\n{}",
+        Pinring::backends(&[&backend]),
+        settings(&["a"], "")
+    );
     let pinring = Pinring::start_in(folder, &toml, &[]);
-    let edge = Edge { authority, backend, pinring };
+    let edge = Edge {
+        authority,
+        backend,
+        pinring,
+    };
     let relay = relay(&edge);
     let mut client = Http2::connect(relay.address());
     let stream = client.ask("GET", &[], "");
@@ -76,7 +84,10 @@ fn a_renewed_certificate_breaks_no_stream() {
     });
     asked.chunk("data: 1\n\n").send("0\r\n\r\n");
     let answer = client.answer(stream);
-    assert_eq!((answer.text(), answer.end), ("data: 1\n\n".into(), Some(End::Whole)));
+    assert_eq!(
+        (answer.text(), answer.end),
+        ("data: 1\n\n".into(), Some(End::Whole))
+    );
     let call = client.ask("POST", &[], "{}");
     arrivals.next().send(ok("", "a"));
     assert_eq!(client.answer(call).status(), 200);
