@@ -189,6 +189,8 @@ pub struct Limits {
     pub connections: usize,
     /// The same of one IPv4 address, or one /64 of IPv6; `None`: any number.
     pub connections_per_address: Option<NonZeroUsize>,
+    /// Requests of one HTTP/2 connection under way at one time.
+    pub http2_streams: u32,
     /// Live sessions of one backend that are opened here; `None`: any number.
     pub sessions_per_backend: Option<NonZeroU32>,
     /// Live sessions of one principal; `None`: nobody counts them.

@@ -7,7 +7,7 @@
 //! # The way of a request
 //!
 //! ```text
-//! listener ── accept, permit, PROXY protocol, TLS, HTTP/1.1, pace of the connection
+//! listener ── accept, permit, PROXY protocol, TLS, HTTP/1.1 or HTTP/2, pace of the connection
 //!    └─ proxy::Proxy::handle
 //!         1 classify  mcp              request head → RequestKind, Era
 //!         2 route     router           RequestKind × RoutingTable → Decision or Refusal   (pure; uses pin, ring)
@@ -44,7 +44,7 @@
 //! | `identity::trusted` | P | whom to believe about clients, and where a client is by that | - |
 //! | `incoming` | I | a request's body, which tells its connection when all of it was taken | - |
 //! | `limits` | P | how often each limit was reached, and the budget of connections | - |
-//! | `listener` | I | accepts, with TLS or without, keeps the pace of connections, serves HTTP/1.1 with a given handler | incoming, limits, net, shutdown |
+//! | `listener` | I | accepts, with TLS or without, keeps the pace of connections, serves HTTP/1.1 and HTTP/2 with a given handler | incoming, limits, net, shutdown |
 //! | `listener::proxy_protocol` | I | reads whose connection a balancer passes on | net |
 //! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
 //! | `mcp::endpoint` | P | the first event of an HTTP+SSE stream, and the query of its messages | - |

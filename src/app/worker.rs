@@ -17,7 +17,7 @@ use crate::{
     health::probe::Reporter,
     incoming::Incoming,
     limits::{Connections, Full, Reached, Room},
-    listener::{self, Downstream, Handler, Refusals, Server},
+    listener::{self, Downstream, Handler, Pings, Refusals, Server},
     net::{self, Ticker, tls::Acceptor},
     observe::Meters,
     proxy::{
@@ -161,6 +161,11 @@ impl Handler for Traffic {
             liveness: proxy::client_liveness(&table),
             header_bytes: table.limits.header_bytes.max(table.limits.target_bytes),
             headers: table.limits.headers,
+            http2_streams: table.limits.http2_streams,
+            pings: Pings::new(
+                table.timeouts.tcp_keep_alive,
+                table.timeouts.tcp_user_timeout,
+            ),
             proxy_protocol: table.proxy_protocol,
             room: Room {
                 all: table.limits.connections,

@@ -338,6 +338,9 @@ const DEFAULT_HEADERS: usize = 100;
 const DEFAULT_TARGET_BYTES: usize = 16 * 1024;
 /// hyper takes no more than 65,534 bytes.
 const TARGET_BYTES: RangeInclusive<usize> = 1024..=63 * 1024;
+/// What RFC 9113, section 6.5.2, has for the least that does not hinder clients, and what most assume before they are told.
+const DEFAULT_HTTP2_STREAMS: u32 = 100;
+const HTTP2_STREAMS: RangeInclusive<u32> = 1..=10_000;
 /// Most calls are below 10 KiB; what a tool is given as a file may be a few hundred.
 const DEFAULT_REPLAY_BYTES: usize = 256 * 1024;
 const REPLAY_BYTES: RangeInclusive<usize> = 1024..=16 * 1024 * 1024;
@@ -373,6 +376,9 @@ fn limits(
         connections_per_address: section
             .integer("connections_per_address", 0..=1_000_000)
             .and_then(|most| NonZeroUsize::new(most as usize)),
+        http2_streams: section
+            .integer("http2_streams", HTTP2_STREAMS)
+            .unwrap_or(DEFAULT_HTTP2_STREAMS),
         sessions_per_backend: sessions(&section, "sessions_per_backend"),
         sessions_per_principal: per_principal(&section, principal.cloned()),
         replay_bytes: section

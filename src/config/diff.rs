@@ -216,6 +216,7 @@ fn limits(limits: &Limits) -> Listing {
         target_bytes,
         connections,
         connections_per_address,
+        http2_streams,
         sessions_per_backend,
         sessions_per_principal,
         replay_bytes,
@@ -238,6 +239,7 @@ fn limits(limits: &Limits) -> Listing {
                 .map_or(0, NonZeroUsize::get)
                 .to_string(),
         ),
+        ("limits.http2_streams", http2_streams.to_string()),
         (
             "limits.sessions_per_backend",
             or_zero(*sessions_per_backend),

@@ -24,6 +24,9 @@ pub enum Format {
     Json,
 }
 
+/// What logs each frame of HTTP/2, and with them what must not be logged.
+const FRAMES: &str = "h2::";
+
 /// Begins to log. Lines that wait are written out when the guard is dropped.
 ///
 /// `access` tells whether each request gets a line, unless the filter speaks of `pinring::access` itself.
@@ -32,10 +35,18 @@ pub enum Format {
 ///
 /// When called twice in one process.
 pub fn start(format: Format, mut filter: EnvFilter, access: bool) -> WorkerGuard {
-    if !access && !filter.to_string().contains(ACCESS) {
-        let off = format!("{ACCESS}=off");
-        filter = filter.add_directive(off.parse().expect("a target and a level are a directive"));
+    let directives = filter.to_string();
+    let mut without = |target: &str| {
+        if !directives.contains(target) {
+            let off = format!("{target}=off").parse();
+            let off = off.expect("a target and a level are a directive");
+            filter = std::mem::take(&mut filter).add_directive(off);
+        }
+    };
+    if !access {
+        without(ACCESS);
     }
+    without(FRAMES);
     let builder = NonBlockingBuilder::default()
         .buffered_lines_limit(BUFFERED_LINES)
         .lossy(true);

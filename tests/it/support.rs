@@ -3,6 +3,7 @@
 mod admin;
 mod backend;
 mod client;
+pub(crate) mod http2;
 mod metrics;
 mod names;
 mod namespace;
