@@ -34,6 +34,7 @@ use crate::{backend, config::tls};
 
 /// What is spoken behind TLS, as clients are offered it.
 const PROTOCOL: &[u8] = b"http/1.1";
+const HTTP_2: &[u8] = b"h2";
 
 /// Sessions of TLS 1.2 without tickets that are remembered, 200 bytes each.
 const SESSIONS: usize = 4096;
@@ -76,6 +77,21 @@ impl Socket {
         }
     }
 
+    /// Whether both ends have agreed on HTTP/2 in the TLS handshake.
+    #[must_use]
+    pub fn agreed_on_http2(&self) -> bool {
+        match &self.0 {
+            Kind::Clear(_) => false,
+            Kind::Tls(stream) => stream.inner().get_ref().1.alpn_protocol() == Some(HTTP_2),
+        }
+    }
+
+    /// Whether something has come that nobody has read yet, be it only for TLS: the opposite of [`Stream::is_quiet`].
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !self.stream().is_quiet()
+    }
+
     /// Ready when there is something to read: see [`Stream::poll_readable`]. With TLS, that may also be something that TLS
     /// says to itself; what was decrypted already is not seen.
     ///
@@ -99,14 +115,17 @@ impl Socket {
     ///
     /// When the connection is gone already.
     pub fn reset_on_close(&self) -> io::Result<()> {
-        let stream = match &self.0 {
+        self.stream().reset_on_close()
+    }
+
+    fn stream(&self) -> &Stream {
+        match &self.0 {
             Kind::Clear(stream) => stream,
             Kind::Tls(stream) => match stream.inner() {
                 TlsStream::Client(stream) => stream.get_ref().0.inner().stream(),
                 TlsStream::Server(stream) => stream.get_ref().0.inner().stream(),
             },
-        };
-        stream.reset_on_close()
+        }
     }
 
     fn secured(stream: impl Into<TlsStream<Transport>>) -> Self {

@@ -19,7 +19,7 @@ use crate::{
         jsonrpc::{self, Id},
     },
     router::Refusal,
-    upstream::{Failure, connect::ConnectError},
+    upstream::{Failure, NoHttp2, connect::ConnectError},
 };
 
 /// Seconds after which a client may try again what will pass.
@@ -326,14 +326,21 @@ pub(super) fn upstream(failure: &Failure) -> Verdict {
             Verdict::for_now("backend_certificate_invalid")
         }
         Failure::Connect(ConnectError::Tls { .. }) => Verdict::for_now("backend_tls_failed"),
+        Failure::Connect(ConnectError::Http2(NoHttp2::Silent(_))) => {
+            Verdict::of(StatusCode::GATEWAY_TIMEOUT, "backend_timeout")
+        }
+        Failure::Connect(ConnectError::Http2(_)) => {
+            Verdict::of(StatusCode::BAD_GATEWAY, "backend_not_http2")
+        }
         Failure::Connect(ConnectError::Unresolved { .. }) => Verdict::for_now("host_unresolved"),
         Failure::Connect(ConnectError::SeveralAddresses { .. }) => {
             Verdict::for_now("host_several_addresses")
         }
+        Failure::Refused(_) => Verdict::for_now("backend_refused"),
         Failure::Closed(_) => Verdict::of(StatusCode::BAD_GATEWAY, "backend_closed"),
         Failure::Malformed(_) => Verdict::of(StatusCode::BAD_GATEWAY, "backend_answer_invalid"),
         Failure::HeadTimeout(_) => Verdict::of(StatusCode::GATEWAY_TIMEOUT, "backend_timeout"),
-        Failure::RequestBody(error) => broken_off(RequestBodyError::behind(error)),
+        Failure::RequestBody(error) => broken_off(RequestBodyError::behind(&**error)),
     }
 }
 

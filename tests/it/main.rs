@@ -21,6 +21,7 @@ mod failures;
 mod forgotten;
 mod forwarding;
 mod health;
+mod http2_upstream;
 mod identity;
 mod knowing;
 mod limits;
