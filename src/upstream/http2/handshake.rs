@@ -3,7 +3,7 @@
 //! It is ready only when the backend has greeted: else a request would be on its way to one that does not understand
 //! it, and nobody could say whether it was seen.
 
-use std::{cell::RefCell, future::poll_fn, pin::Pin, rc::Rc, time::Duration};
+use std::{cell::RefCell, future::poll_fn, pin::Pin, rc::Rc, task::Poll, time::Duration};
 
 use hyper::{client::conn::http2, rt::Executor};
 
@@ -142,14 +142,14 @@ where
         .await
         .map_err(closed)?;
     let driven = Rc::new(RefCell::new(Some(driven)));
-    tokio::task::spawn_local(drive(Rc::clone(&driven)));
+    tokio::task::spawn_local(drive(Rc::clone(&driven), Rc::clone(&wire)));
     poll_fn(|cx| wire.poll_greeted(cx))
         .await
         .map_err(ConnectError::Http2)?;
     Ok((sender, driven))
 }
 
-async fn drive<B>(driven: Shared<B>)
+async fn drive<B>(driven: Shared<B>, wire: Rc<Wire>)
 where
     B: Replay + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -165,4 +165,5 @@ where
     // It holds the requests that it has not taken, and gives them back with its end.
     let over = driven.borrow_mut().take();
     drop(over);
+    wire.ended();
 }

@@ -130,6 +130,7 @@ where
                 if let Some(data) = frame.data_ref() {
                     state.keep(data);
                 }
+                self.connection.wire().heard();
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {

@@ -19,9 +19,6 @@ use crate::net::tls::Socket;
 /// Bytes of frames that nobody hears, beside what may lie in the windows of streams.
 const MOST_UNHEARD: usize = 256 * 1024;
 
-/// A write that is longer than this is more than an answer to what came.
-const OWN_WRITE: usize = 1024;
-
 /// The length of a frame's head, and the type that comes first (RFC 9113, sections 4.1 and 6.5).
 const FRAME_HEAD: usize = 9;
 const SETTINGS: u8 = 4;
@@ -84,9 +81,14 @@ impl Wire {
         self.socket.borrow().has_news()
     }
 
-    /// Somebody got something of what came.
+    /// Somebody got something of what came, or has sent something that it may be an answer to.
     pub(in crate::upstream) fn heard(&self) {
         self.unheard.set(0);
+    }
+
+    /// The connection is over: who waits for a greeting waits in vain.
+    pub(super) fn ended(&self) {
+        drop(self.greet(&[])); // nobody is left to be told of an error
     }
 
     fn read(&self, bytes: &[u8]) -> io::Result<()> {
@@ -175,14 +177,7 @@ impl Read for Io {
         let mut piece = [0; 8 * 1024];
         let room = piece.len().min(buffer.remaining());
         let mut read = ReadBuf::new(&mut piece[..room]);
-        let polled = {
-            let mut socket = self.0.socket.borrow_mut();
-            ready!(Pin::new(&mut *socket).poll_read(cx, read.unfilled()))
-        };
-        if polled.is_err() {
-            drop(self.0.read(&[])); // who waits for a greeting waits in vain
-        }
-        polled?;
+        ready!(Pin::new(&mut *self.0.socket.borrow_mut()).poll_read(cx, read.unfilled()))?;
         self.0.read(read.filled())?;
         buffer.put_slice(read.filled());
         Poll::Ready(Ok(()))
@@ -195,9 +190,6 @@ impl Write for Io {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if bytes.len() > OWN_WRITE {
-            self.0.heard(); // what comes may answer it
-        }
         Pin::new(&mut *self.0.socket.borrow_mut()).poll_write(cx, bytes)
     }
 
