@@ -86,6 +86,8 @@ pub struct Endpoint {
     pub port: NonZeroU16,
     /// How `https://` is spoken; `None` is `http://`.
     pub tls: Option<Tls>,
+    /// Whether HTTP/2 is spoken, and nothing else.
+    pub http2: bool,
 }
 
 impl Endpoint {
@@ -191,6 +193,7 @@ impl FromStr for Url {
             host: parse_host(host)?,
             port,
             tls: None,
+            http2: false,
         };
         Ok(Self { scheme, endpoint })
     }

@@ -280,6 +280,8 @@ pub struct Pool {
     pub strip_prefix: Option<PathPrefix>,
     /// The `Host` that a backend sees.
     pub host: HostHeader,
+    /// Whether HTTP/2 is spoken with its backends, and nothing else.
+    pub http2: bool,
     /// What becomes of session ids that carry no pin.
     pub unpinned: Unpinned,
     /// Whose a session is: pins are good for that principal alone. `None`: for anybody.

@@ -95,8 +95,9 @@
 //! | `sessions::store` | I | how sessions began and where they went, for those whose backend is lost | net, ring::hash, router, sessions |
 //! | `shutdown` | I | signals, the phases of a drain, and what tells every connection of them | net |
 //! | `takeover` | I | listening sockets go from a running process to the one that takes its place | net |
-//! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |
+//! | `upstream` | I | sends one request to one given backend over a pooled connection, of HTTP/1.1 or HTTP/2 | backend, net |
 //! | `upstream::connect` | I | connects within one deadline, of which resolving has a share | backend, net, upstream |
+//! | `upstream::http2` | I | shares connections among requests that speak HTTP/2, and takes back those that a backend has refused | backend, net, upstream |
 //! | `upstream::names` | I | looks host names up, each once at a time, and remembers where they led | net, upstream |
 
 pub mod admin;

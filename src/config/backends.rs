@@ -174,6 +174,7 @@ impl<'a> Backends<'a> {
                 return None;
             }
         };
+        endpoint.http2 = tls.http2();
         if scheme == Scheme::Https {
             endpoint.tls = tls.to(&endpoint.host, spot);
             if endpoint.tls.is_none() {
@@ -271,6 +272,7 @@ fn several(
             host: Host::Ip(*address),
             port: endpoint.port,
             tls: endpoint.tls.clone(),
+            http2: endpoint.http2,
         };
         message.push_str(&format!("\n    {}", paste(&address)));
     }

@@ -299,6 +299,7 @@ fn options(pool: &Pool) -> Listing {
         matcher,
         strip_prefix,
         host,
+        http2,
         unpinned,
         bind,
         accept_unbound,
@@ -324,6 +325,7 @@ fn options(pool: &Pool) -> Listing {
         ("match", matcher.to_string()),
         ("strip_prefix", format!("\"{strip}\"")),
         ("host", host.to_string()),
+        ("http2", http2.to_string()),
         ("unpinned", unpinned.to_string()),
         (
             "bind",

@@ -280,6 +280,7 @@ pub(super) fn seen_in(failure: &Failure, is_of_session: bool) -> Option<Observat
         Failure::Closed(_) => Some(Observation::Reset),
         // A request of a session may be at work; what opens something has to begin.
         Failure::HeadTimeout(_) if !is_of_session => Some(Observation::TimedOut),
+        Failure::Refused(_) => None, // it is well, and says so
         Failure::HeadTimeout(_) | Failure::Malformed(_) | Failure::RequestBody(_) => None,
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     },
     observe::{tally::Word as _, word::Reason},
     router::Refusal,
-    upstream::{Failure, connect::ConnectError},
+    upstream::{Failure, NoHttp2, connect::ConnectError},
 };
 
 /// Seconds after which a client may try again what will pass.
@@ -340,13 +340,20 @@ pub(super) fn upstream(failure: &Failure) -> Verdict {
         Failure::Connect(ConnectError::Unresolved { .. }) => {
             Verdict::for_now(Reason::HostUnresolved)
         }
+        Failure::Connect(ConnectError::Http2(NoHttp2::Silent(_))) => {
+            Verdict::of(StatusCode::GATEWAY_TIMEOUT, Reason::BackendTimeout)
+        }
+        Failure::Connect(ConnectError::Http2(_)) => {
+            Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendNotHttp2)
+        }
         Failure::Connect(ConnectError::SeveralAddresses { .. }) => {
             Verdict::for_now(Reason::HostSeveralAddresses)
         }
+        Failure::Refused(_) => Verdict::for_now(Reason::BackendRefused),
         Failure::Closed(_) => Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendClosed),
         Failure::Malformed(_) => Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendAnswerInvalid),
         Failure::HeadTimeout(_) => Verdict::of(StatusCode::GATEWAY_TIMEOUT, Reason::BackendTimeout),
-        Failure::RequestBody(error) => broken_off(RequestBodyError::behind(error)),
+        Failure::RequestBody(error) => broken_off(RequestBodyError::behind(&**error)),
     }
 }
 

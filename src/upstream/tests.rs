@@ -17,6 +17,12 @@ use crate::{backend::Url, net::Ticker};
 
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
+impl Replay for Full<Bytes> {
+    fn put_back(&mut self, read: Bytes) {
+        *self = Self::new(read);
+    }
+}
+
 async fn ask(client: &Client<Full<Bytes>>, endpoint: &Endpoint) -> Bytes {
     let target = Target {
         id: BackendId(1),
@@ -28,6 +34,7 @@ async fn ask(client: &Client<Full<Bytes>>, endpoint: &Endpoint) -> Bytes {
         liveness: Liveness::default(),
         header_bytes: 4096,
         headers: 10,
+        pings: None,
     };
     let request = Request::builder().header("host", "a");
     let mut request = Some(request.body(Full::default()).unwrap());

@@ -22,6 +22,7 @@ mod forgotten;
 mod forwarding;
 mod health;
 mod http2;
+mod http2_upstream;
 mod identity;
 mod knowing;
 mod limits;

@@ -295,7 +295,6 @@ fn what_comes_later_is_refused_by_name() {
     for text in [
         "[server]\nprobes = \"0.0.0.0:9902\"",
         "[server]\nadmin_token = \"\"",
-        "[pool]\nhttp2 = true",
         "\n[tracing]",
     ] {
         let fault = fault(text);
@@ -308,8 +307,8 @@ fn what_comes_later_is_refused_by_name() {
 
 #[test]
 fn a_later_key_may_say_what_this_version_does() {
-    config("[server]\nprobes_drain = false\nallowed_origins = []\n[pool]\nhttp2 = false");
-    assert!(fault("[pool]\nhttp2 = 0").ends_with("leave the key out, or write false"));
+    config("[server]\nprobes_drain = false\nallowed_origins = []");
+    assert!(fault("[server]\nprobes_drain = 0").ends_with("leave the key out, or write false"));
 }
 
 #[test]
