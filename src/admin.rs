@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod client;
+mod log;
 
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
@@ -153,8 +154,12 @@ impl Admin {
                 let wanted = read(request.into_body()).await?;
                 to_its_end(self.clone().undrain(wanted, user)).await
             }
+            (&Method::GET, "/log") => log::show(),
+            (&Method::POST, "/log") => log::change(read(request.into_body()).await?, user),
             (&Method::POST, takeover::TARGET) => self.take_over(request),
-            (_, path @ ("/backends" | "/limits")) => Err(Fault::method(path, &Method::GET)),
+            (_, path @ ("/backends" | "/limits" | "/log")) => {
+                Err(Fault::method(path, &Method::GET))
+            }
             (_, path @ ("/drain" | "/undrain" | takeover::TARGET)) => {
                 Err(Fault::method(path, &Method::POST))
             }

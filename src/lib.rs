@@ -29,7 +29,7 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, limits, net, reload::command, router::membership, takeover |
+//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, limits, net, observe::logging, reload::command, router::membership, takeover |
 //! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, health::probe, incoming, limits, listener, net, proxy, reload, router::table, sessions, shutdown, takeover, upstream::names |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
@@ -62,7 +62,9 @@
 //! | `net::simulated` | I | machines, links and clocks for `tests/sim`, in the place of the real ones | net |
 //! | `net::tls` | I | TLS over those sockets, for both sides, and what outlives a change of certificates | backend, config::tls, net |
 //! | `observe` | I | the access log's line and the log's set-up; takes plain values | net |
-//! | `observe::logging` | I | sets up the log | observe |
+//! | `observe::logging` | I | sets up the log, and changes what is logged | config, net, observe |
+//! | `observe::request_id` | P | the name under which a request is found in everybody's log | - |
+//! | `observe::trace_context` | P | which trace a request belongs to, as W3C Trace Context has it | - |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |
 //! | `proxy` | I | the six phases and nothing else | config, health, identity, incoming, limits, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
 //! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | config, incoming, mcp::endpoint, mcp::splice, mcp::sse, net, observe, pin, router::placement, sessions, shutdown, upstream |
@@ -74,7 +76,7 @@
 //! | `proxy::listen::merge` | P | what leaves of what several backends say | mcp::listen, mcp::sse |
 //! | `proxy::reinitialize` | I | repeats the recorded handshake of a lost session elsewhere and sends the request again | config, health, mcp, mcp::initialize, mcp::session, mcp::sse, net, observe, pin, proxy, ring, router, router::table, sessions, sessions::store, upstream |
 //! | `proxy::unknown` | I | waits and counts for pins that cannot be judged yet | mcp::session, net, ring::hash, router, proxy |
-//! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table, sessions, shutdown, upstream::names |
+//! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, observe::logging, router::membership, router::table, sessions, shutdown, upstream::names |
 //! | `reload::command` | I | what the writer is asked and told | router::membership |
 //! | `ring` | P | sorted virtual nodes: coordinate or key → backend | backend |
 //! | `ring::hash` | P | the frozen hash, a wire contract | backend, ring |

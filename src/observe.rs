@@ -5,6 +5,8 @@
 //! id, token or query is ever written.
 
 pub mod logging;
+pub mod request_id;
+pub mod trace_context;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},

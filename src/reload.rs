@@ -26,6 +26,7 @@ use crate::{
         probe::{Probes, Report, Reporter},
     },
     net::{self, Instant, tls::Acceptor},
+    observe::logging,
     router::{
         membership::{Changed, Lost, Membership, Unchanged, WhyLost},
         table::{Publisher, RoutingTable},
@@ -281,7 +282,13 @@ impl Reload {
             others
         });
         // Who looks because of an unknown pin, and finds nothing new, has not been asked for anything else.
-        let undone = (reason == Reason::Signal || !diff.is_empty()) && self.follow_file(&config);
+        let is_reload = reason == Reason::Signal || !diff.is_empty();
+        let undone = is_reload && self.follow_file(&config);
+        if is_reload && logging::follow((&config.log).into()) {
+            tracing::info!(
+                "the log's filter is as configured again: a reload takes another one back"
+            );
+        }
         if diff.is_empty() {
             if undone {
                 self.publish(outlet);

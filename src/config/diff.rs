@@ -87,6 +87,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             timeouts(&config.timeouts),
             limits(&config.limits),
             server(&config.server),
+            log(&config.log),
             pages(config),
             tls(config.tls.as_ref()),
         ];
@@ -98,7 +99,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     diff
 }
 
-/// Sockets, threads, the watcher, the log and the store are made once, at the start.
+/// Sockets, threads, the watcher, the form of the log and the store are made once, at the start.
 fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Server {
         listen,
@@ -109,11 +110,7 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         trusted_proxies: _,
         proxy_protocol: _,
     } = &old.server;
-    let Log {
-        format,
-        filter,
-        access,
-    } = &old.log;
+    let format = old.log.format;
     let Store { url, sessions } = &old.store;
     let sorted = |listen: &[Listen]| {
         let mut addresses = listen.to_vec();
@@ -128,9 +125,7 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("server.admin", *admin == new.server.admin),
         ("server.threads", *threads == new.server.threads),
         ("server.watch", *watch == new.server.watch),
-        ("log.format", *format == new.log.format),
-        ("log.filter", *filter == new.log.filter),
-        ("log.access", *access == new.log.access),
+        ("log.format", format == new.log.format),
         ("store.url", *url == new.store.url),
         ("store.sessions", *sessions == new.store.sessions),
     ]
@@ -246,6 +241,26 @@ fn limits(limits: &Limits) -> Listing {
         ("limits.replay_bytes", format_size(*replay_bytes)),
         ("limits.body_bytes", format_size(*body_bytes)),
         ("limits.body_bytes_total", format_size(*body_bytes_total)),
+    ]
+}
+
+fn log(log: &Log) -> Listing {
+    let Log {
+        format: _, // needs a restart
+        filter,
+        access,
+        sample,
+        request_id,
+    } = log;
+    vec![
+        (
+            "log.filter",
+            format!("\"{}\"", filter.as_deref().unwrap_or_default()),
+        ),
+        ("log.access", access.to_string()),
+        ("log.access_sample", sample.share.to_string()),
+        ("log.access_slow", format_duration(sample.slow)),
+        ("log.request_id", request_id.to_string()),
     ]
 }
 

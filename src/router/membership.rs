@@ -346,6 +346,7 @@ impl Membership {
             retired: self.retired.clone(),
             timeouts: config.timeouts.clone(),
             limits: config.limits.clone(),
+            log: config.log.clone(),
             trusted_proxies: config.server.trusted_proxies.clone(),
             proxy_protocol: config.server.proxy_protocol,
             allowed_origins: config.server.allowed_origins.clone(),

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 pub use self::pool::{Entry, Pool, Standing};
 use crate::{
-    config::{Cors, Limits, Origins, Timeouts},
+    config::{Cors, Limits, Log, Origins, Timeouts},
     identity::trusted::Trusted,
     pin::{KeyId, Keys},
 };
@@ -30,6 +30,8 @@ pub struct RoutingTable {
     pub timeouts: Timeouts,
     /// How large and how many things may be.
     pub limits: Limits,
+    /// What is told of requests.
+    pub log: Log,
     /// The proxies in front, which are believed what they say of clients.
     pub trusted_proxies: Trusted,
     /// Whether each connection begins with a header of the PROXY protocol.

@@ -25,6 +25,7 @@ mod identity;
 mod knowing;
 mod limits;
 mod listen;
+mod log_levels;
 mod logs;
 mod message_ids;
 mod misuse;
