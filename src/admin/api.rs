@@ -19,8 +19,7 @@ use crate::{
 };
 
 /// All endpoints, for whoever asks for another.
-const ENDPOINTS: &str =
-    "GET /backends, GET /limits, GET /log, POST /drain, POST /undrain, POST /log";
+const ENDPOINTS: &str = "GET /backends, GET /limits, GET /log, GET /metrics, POST /drain, POST /undrain, POST /log";
 
 /// The answer to `GET /backends`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

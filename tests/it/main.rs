@@ -28,6 +28,7 @@ mod listen;
 mod log_levels;
 mod logs;
 mod message_ids;
+mod metrics;
 mod misuse;
 mod names;
 mod pages;
