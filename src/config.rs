@@ -30,6 +30,7 @@ mod section;
 mod store;
 mod timeouts;
 pub mod tls;
+mod traces;
 mod units;
 
 use std::{
@@ -54,6 +55,7 @@ pub use self::{
     origins::{InvalidOrigin, Origins},
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
+    traces::{Export, Sampling, TraceTrust, Tracing},
     units::{InvalidQuantity, format_duration, parse_duration},
 };
 use crate::{
@@ -76,6 +78,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is written, and how.
     pub log: Log,
+    /// Which requests become spans, and where those go; `None`: nobody asks, and trace contexts pass as they are.
+    pub tracing: Option<Tracing>,
     /// Where handshakes are kept for sessions whose backend is lost.
     pub store: Store,
     /// What is told to pages of other origins; `None`: the backends say it themselves.

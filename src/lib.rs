@@ -61,10 +61,12 @@
 //! | `net` | I | all sockets, timers and clocks | - |
 //! | `net::simulated` | I | machines, links and clocks for `tests/sim`, in the place of the real ones | net |
 //! | `net::tls` | I | TLS over those sockets, for both sides, and what outlives a change of certificates | backend, config::tls, net |
-//! | `observe` | I | what is counted of each request and its line in the access log; takes plain values | net |
+//! | `observe` | I | what is counted of each request, its line in the access log, its spans; takes plain values | config, net |
 //! | `observe::logging` | I | sets up the log, and changes what is logged | config, net, observe |
 //! | `observe::metrics` | I | all that is counted, and how the process stands, as OpenMetrics text | observe |
+//! | `observe::otlp` | I | sends spans to a collector, from a thread of its own | backend, config, net, upstream, upstream::connect, upstream::names |
 //! | `observe::request_id` | P | the name under which a request is found in everybody's log | - |
+//! | `observe::spans` | I | a request as spans of a trace | net, observe, observe::otlp |
 //! | `observe::tally` | P | counters by the words of an enumeration | observe |
 //! | `observe::trace_context` | P | which trace a request belongs to, as W3C Trace Context has it | - |
 //! | `observe::traffic` | P | what one backend was asked, counted over all threads | observe |

@@ -19,7 +19,8 @@ use crate::{
 };
 
 /// All endpoints, for whoever asks for another.
-const ENDPOINTS: &str = "GET /backends, GET /limits, GET /log, GET /metrics, POST /drain, POST /undrain, POST /log";
+const ENDPOINTS: &str =
+    "GET /backends, GET /limits, GET /log, GET /metrics, POST /drain, POST /undrain, POST /log";
 
 /// The answer to `GET /backends`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,12 @@ pub struct Counts {
     pub sessions_withheld: u64,
     /// Clients that did not come through the TLS handshake.
     pub tls_handshakes_failed: u64,
+    /// Spans that the collector has taken.
+    #[serde(default)]
+    pub spans_exported: u64,
+    /// Spans that were lost, because the collector was away or slow.
+    #[serde(default)]
+    pub spans_dropped: u64,
 }
 
 /// The answer to `GET /limits`.

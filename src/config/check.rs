@@ -26,7 +26,7 @@ use super::{
     file::{self, Report},
     log, notes, origins, pools, secrets,
     section::Section,
-    store, timeouts, tls,
+    store, timeouts, tls, traces,
     units::format_size,
 };
 use crate::{
@@ -205,6 +205,7 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         timeouts: timeouts::read(root.table("timeouts")),
         limits,
         log: log::read(root.table("log")),
+        tracing: traces::read(root.table("tracing"), world),
         store: store::read(root.table("store")),
         cors: cors.map(Arc::new),
         pools,
@@ -215,7 +216,6 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         notes,
     };
     affinity.finish();
-    root.not_yet("tracing", None);
     root.finish();
     config
 }

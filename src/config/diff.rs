@@ -13,8 +13,8 @@ use std::{
 use http::HeaderValue;
 
 use super::{
-    Config, Cors, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store,
-    Timeouts,
+    Config, Cors, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit, Sampling, Server,
+    Store, Timeouts, Tracing,
     tls::Tls,
     units::{format_duration, format_size},
 };
@@ -88,6 +88,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             limits(&config.limits),
             server(&config.server),
             log(&config.log),
+            tracing(config.tracing.as_ref()),
             pages(config),
             tls(config.tls.as_ref()),
         ];
@@ -112,6 +113,12 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
     } = &old.server;
     let format = old.log.format;
     let Store { url, sessions } = &old.store;
+    let export = |config: &Config| {
+        config
+            .tracing
+            .as_ref()
+            .and_then(|tracing| tracing.export.clone())
+    };
     let sorted = |listen: &[Listen]| {
         let mut addresses = listen.to_vec();
         addresses.sort_unstable();
@@ -126,6 +133,7 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("server.threads", *threads == new.server.threads),
         ("server.watch", *watch == new.server.watch),
         ("log.format", format == new.log.format),
+        ("tracing.otlp", export(old) == export(new)),
         ("store.url", *url == new.store.url),
         ("store.sessions", *sessions == new.store.sessions),
     ]
@@ -262,6 +270,21 @@ fn log(log: &Log) -> Listing {
         ("log.access_slow", format_duration(sample.slow)),
         ("log.request_id", request_id.to_string()),
     ]
+}
+
+fn tracing(tracing: Option<&Tracing>) -> Listing {
+    let sampling = tracing.map(
+        |Tracing {
+             sampling,
+             export: _,
+         }| {
+            // Of what is exported, and where to, a restart is needed.
+            let Sampling { share, trust } = sampling;
+            (share.to_string(), trust.to_string())
+        },
+    );
+    let (sample, trust) = sampling.unwrap_or_else(|| ("off".to_owned(), "off".to_owned()));
+    vec![("tracing.sample", sample), ("tracing.trust", trust)]
 }
 
 fn tls(tls: Option<&Tls>) -> Listing {
