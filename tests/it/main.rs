@@ -47,3 +47,4 @@ mod support;
 mod takeover;
 mod tasks;
 mod tls;
+mod tracing;
