@@ -313,6 +313,14 @@ impl Reload {
             log_restart(&diff, reason);
             return;
         }
+        // Whatever may fail comes first: all or nothing.
+        if !diff.is_empty()
+            && let Err(error) = self.acceptor.replace(config.tls.as_ref())
+        {
+            self.reloaded(Reloaded::Failed);
+            tracing::error!(reason = reason.as_str(), %error, "not reloaded; the configuration before stays in force");
+            return;
+        }
         self.files.send_if_modified(|files| {
             let others = *files != config.files;
             files.clone_from(&config.files);
@@ -339,11 +347,6 @@ impl Reload {
                     tracing::debug!(reason = reason.as_str(), "nothing has changed")
                 }
             }
-            return;
-        }
-        if let Err(error) = self.acceptor.replace(config.tls.as_ref()) {
-            self.reloaded(Reloaded::Failed);
-            tracing::error!(reason = reason.as_str(), %error, "not reloaded; the configuration before stays in force");
             return;
         }
         self.membership

@@ -26,6 +26,10 @@ use crate::{
 /// Seconds after which a client may try again what will pass.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
+/// What is passed on; whether a backend knows it, that says itself.
+const ALLOWED: HeaderValue =
+    HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
+
 /// Why a request gets an answer of pinring's own.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
@@ -261,6 +265,9 @@ impl ProxyError {
             // RFC 9110, section 15.5.2, wants it; RFC 6750, section 3: no error, for there was no token.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        if verdict.status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(header::ALLOW, ALLOWED); // RFC 9110, section 15.5.6, wants it
+        }
         if verdict.retry {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         }
@@ -384,6 +391,19 @@ mod tests {
             (stayed.status, stayed.reason),
             (StatusCode::NOT_FOUND, Reason::UnknownCoordinate)
         );
+    }
+
+    #[test]
+    fn who_asks_by_a_method_that_is_not_allowed_is_told_which_are() {
+        for refused in [Ambiguous::Connect, Ambiguous::Trace] {
+            let response = ProxyError::Ambiguous(refused).response(None);
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+            let allowed = response.headers()[header::ALLOW].to_str().unwrap();
+            assert!(
+                allowed.contains("POST") && !allowed.contains("TRACE"),
+                "{allowed}"
+            );
+        }
     }
 
     #[test]
