@@ -396,7 +396,7 @@ mod tests {
     #[test]
     fn who_asks_by_a_method_that_is_not_allowed_is_told_which_are() {
         for refused in [Ambiguous::Connect, Ambiguous::Trace] {
-            let response = ProxyError::Ambiguous(refused).response(None);
+            let response = ProxyError::Ambiguous(refused).response(None, None);
             assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
             let allowed = response.headers()[header::ALLOW].to_str().unwrap();
             assert!(
