@@ -58,8 +58,6 @@ fn what_needs_a_restart_is_named() {
         "server.threads",
         "server.watch",
         "log.format",
-        "log.filter",
-        "log.access",
         "store.url",
         "store.sessions",
     ];
