@@ -95,6 +95,7 @@ impl<'a> Upstream<'a> {
             name: None,
             spot: spot.clone(),
             exists: false,
+            http2: false,
             made: OnceCell::new(),
         }
     }
