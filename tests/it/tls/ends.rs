@@ -136,7 +136,7 @@ fn a_take_over_keeps_tls_clients_served() {
 
 #[test]
 fn a_passed_socket_speaks_what_its_port_is_configured_for() {
-    let (folder, authority) = certified();
+    let (folder, _authority) = certified();
     let backend = Backend::answering(ok("", "hello"));
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
