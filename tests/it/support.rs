@@ -4,6 +4,7 @@ mod admin;
 mod backend;
 mod client;
 pub(crate) mod http2;
+mod metrics;
 mod names;
 mod namespace;
 mod process;
@@ -19,6 +20,7 @@ pub(crate) use self::{
     admin::{administrated, ask, server_with_admin, socket_in},
     backend::{Arrivals, Asked, Backend, Closed, Received, Unreachable, anywhere, ok},
     client::{Answer, Chunk, Client, request},
+    metrics::Scrape,
     names::Names,
     namespace::{Link, Namespace},
     process::Pinring,

@@ -241,16 +241,19 @@ fn requests_beside_others_take_room_as_connections_do() {
         Pinring::backends(&[&backend])
     ));
     let mut client = Http2::connect(pinring.address());
-    let mut streams = [(); 3].map(|()| open(&mut client, &arrivals, "GET"));
+    let mut streams: Vec<_> = (0..3)
+        .map(|_| open(&mut client, &arrivals, "GET"))
+        .collect();
     let refused = client.call("GET", &[], "");
     assert_eq!(
         (refused.status(), &*refused.reason()),
         (503, "connections_full")
     );
     assert_eq!(reached(&pinring, "limits.connections"), 1);
-    let (first, asked) = &mut streams[0];
+    let (first, mut asked) = streams.remove(0);
     asked.send("0\r\n\r\n");
-    client.answer(*first);
+    drop(asked);
+    client.answer(first);
     let (_, mut again) = open(&mut client, &arrivals, "GET");
     again.chunk("data: 1\n\n");
 }
