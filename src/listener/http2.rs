@@ -33,7 +33,7 @@ use self::{
 };
 use super::{Connection, Handler, Options, Pings, Server, metered::Metered};
 use crate::{
-    limits::Limit,
+    limits::{Connected, Full, Limit, Room},
     net::{self, Deadline},
     shutdown::{Phase, Subscription},
 };
@@ -181,9 +181,10 @@ impl<H: Handler> Connection<H> {
         let subscription = poll_fn(|cx| Poll::Ready(watch.subscribe(cx))).await;
         let is_head = request.method() == Method::HEAD;
         let request = translated(request);
-        let mut response = match self.full {
-            None => self.server.handler.handle(request, &self.client).await,
-            Some(full) => self.server.handler.turn_away(full),
+        let entered = self.enter(&open);
+        let mut response = match entered.as_ref().map_err(|full| *full) {
+            Ok(_) => self.server.handler.handle(request, &self.client).await,
+            Err(full) => self.server.handler.turn_away(full),
         };
         open.answered();
         if self.full.is_some() || watch.phase() != Phase::Running {
@@ -205,8 +206,34 @@ impl<H: Handler> Connection<H> {
         Ok(response.map(|body| Streamed {
             body: (!is_head).then_some(body),
             _open: open,
+            _entered: entered.unwrap_or_default(),
             _subscription: subscription,
         }))
+    }
+
+    /// Takes room for a request. The first of a connection has the connection's; another one beside it takes as much as if
+    /// it had come over a connection of its own, for it may need a backend's as that would.
+    fn enter(&self, open: &Open) -> Result<Option<Connected>, Full> {
+        if let Some(full) = self.full {
+            return Err(full);
+        }
+        if !open.is_beside_another() {
+            return Ok(None);
+        }
+        let Server {
+            handler,
+            connections,
+            reached,
+            ..
+        } = &*self.server;
+        let room = Room {
+            of_address: None,
+            ..handler.options().room
+        };
+        let entered = connections.enter(room, self.client.peer.ip());
+        entered
+            .inspect_err(|full| reached.count(full.limit()))
+            .map(Some)
     }
 }
 
@@ -215,6 +242,7 @@ impl<H: Handler> Connection<H> {
 struct Streamed<B> {
     body: Option<B>,
     _open: Open,
+    _entered: Option<Connected>,
     _subscription: Subscription,
 }
 

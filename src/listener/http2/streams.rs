@@ -90,6 +90,11 @@ impl Streams {
         }
     }
 
+    /// Whether more than one request is under way.
+    pub(super) fn are_several(&self) -> bool {
+        self.open.get() > 1
+    }
+
     /// Whether no request is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.open.get() == 0 && !self.within_head.get()
@@ -197,6 +202,11 @@ pub(super) struct Open {
 }
 
 impl Open {
+    /// Whether it is beside another one of its connection.
+    pub(super) fn is_beside_another(&self) -> bool {
+        self.streams.are_several()
+    }
+
     /// Its answer begins.
     pub(super) fn answered(&mut self) {
         self.is_answered = true;

@@ -232,3 +232,28 @@ fn a_balancer_s_word_counts_before_http_2() {
         Some("192.0.2.1")
     );
 }
+
+#[test]
+fn requests_beside_others_take_room_as_connections_do() {
+    let (backend, arrivals) = Backend::manual();
+    let pinring = administrated(&format!(
+        "{}\n[limits]\nconnections = 3\n",
+        Pinring::backends(&[&backend])
+    ));
+    let mut client = Http2::connect(pinring.address());
+    let mut streams: Vec<_> = (0..3)
+        .map(|_| open(&mut client, &arrivals, "GET"))
+        .collect();
+    let refused = client.call("GET", &[], "");
+    assert_eq!(
+        (refused.status(), &*refused.reason()),
+        (503, "connections_full")
+    );
+    assert_eq!(reached(&pinring, "limits.connections"), 1);
+    let (first, mut asked) = streams.remove(0);
+    asked.send("0\r\n\r\n");
+    drop(asked);
+    client.answer(first);
+    let (_, mut again) = open(&mut client, &arrivals, "GET");
+    again.chunk("data: 1\n\n");
+}

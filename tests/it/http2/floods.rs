@@ -120,7 +120,7 @@ fn who_leaves_after_the_answer_has_begun_may_do_so_for_ever() {
 
 #[test]
 fn resets_that_a_client_has_pinring_make_are_few() {
-    let (backend, arrivals) = Backend::manual();
+    let (backend, _arrivals) = Backend::manual();
     let pinring = start(&backend, "");
     let mut client = Http2::connect(pinring.address());
     let mut sent = 0;

@@ -127,6 +127,8 @@ pub(crate) struct Http2 {
     pub(crate) told_to_go: Vec<(u32, u32)>,
     pub(crate) settings: Vec<u8>,
     pub(crate) pings: usize,
+    /// What WINDOW_UPDATE has allowed, by stream.
+    pub(crate) allowed: BTreeMap<u32, usize>,
     pub(crate) is_closed: bool,
 }
 
@@ -158,6 +160,7 @@ impl Http2 {
             told_to_go: Vec::new(),
             settings: Vec::new(),
             pings: 0,
+            allowed: BTreeMap::new(),
             is_closed: false,
         }
     }
@@ -303,6 +306,7 @@ impl Http2 {
                     self.send(frame(PING, ACK, 0, payload));
                 }
             }
+            WINDOW_UPDATE => *self.allowed.entry(number).or_default() += word(0) as usize,
             GOAWAY => self.told_to_go.push((word(0), word(4))),
             _ => {}
         }
