@@ -8,6 +8,7 @@ pub mod connect;
 mod http2;
 mod intake;
 pub mod names;
+mod open;
 mod pool;
 
 use std::{
@@ -24,12 +25,15 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
-pub use self::http2::{NoHttp2, Replay};
 use self::{
     connect::{ConnectError, Connection},
     http2::Unfinished,
     names::Names,
     pool::Pool,
+};
+pub use self::{
+    http2::{NoHttp2, Replay},
+    open::Open,
 };
 use crate::{
     backend::{BackendId, Endpoint},
@@ -115,6 +119,7 @@ pub struct Client<B> {
     pool: Rc<Pool<B>>,
     http2: Rc<http2::Pool<B>>,
     names: Names,
+    open: Open,
 }
 
 impl<B> Client<B>
@@ -122,13 +127,14 @@ where
     B: Replay + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// No connections yet; the hosts of backends are looked up in `names`.
+    /// No connections yet; the hosts of backends are looked up in `names`, and connections counted in `open`.
     #[must_use]
-    pub fn new(names: Names) -> Self {
+    pub fn new(names: Names, open: Open) -> Self {
         Self {
             pool: Rc::new(Pool::new()),
             http2: Rc::new(http2::Pool::new()),
             names,
+            open,
         }
     }
 
@@ -168,7 +174,8 @@ where
         deadline.set(limit);
         if target.endpoint.http2 {
             // Boxed: those of HTTP/1.1 are not to have room for it.
-            let sent = http2::send(&self.http2, &self.names, target, request, options, head);
+            let made_with = (options, &self.names, &self.open);
+            let sent = http2::send(&self.http2, target, request, made_with, head);
             return Box::pin(sent).await;
         }
         if let Some(pooled) = self.pool.checkout(target.id) {
@@ -180,7 +187,8 @@ where
             }
         }
         // Boxed: a pooled connection is the rule, and a connect makes many allocations anyway.
-        let connecting = Box::pin(connect::connect(target.endpoint, options, &self.names));
+        let connecting = connect::connect(target.endpoint, options, &self.names, &self.open);
+        let connecting = Box::pin(connecting);
         let fresh = connecting.await.map_err(Failure::Connect)?;
         self.exchange(fresh, target.id, request, options, head)
             .await
@@ -232,6 +240,7 @@ impl<B> Clone for Client<B> {
             pool: Rc::clone(&self.pool),
             http2: Rc::clone(&self.http2),
             names: self.names.clone(),
+            open: self.open.clone(),
         }
     }
 }

@@ -19,7 +19,7 @@ use hyper::{
 use rustls::{AlertDescription, CertificateError};
 
 use super::{
-    Options,
+    Open, Options,
     http2::NoHttp2,
     intake::{Intake, Reading},
     names::Names,
@@ -184,6 +184,7 @@ pub(super) async fn connect<B>(
     endpoint: &Endpoint,
     options: &Options,
     names: &Names,
+    counted: &Open,
 ) -> Result<Connection<B>, ConnectError>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
@@ -210,7 +211,9 @@ where
     let (sender, connection) = handshake
         .await
         .map_err(|error| ConnectError::Handshake(Arc::new(error)))?;
+    let entered = counted.enter();
     tokio::task::spawn_local(async move {
+        let _until_it_ends = entered;
         // Its errors reach whoever waits for the answer or reads the body.
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");

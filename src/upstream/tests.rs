@@ -75,7 +75,7 @@ async fn bytes_that_came_before_a_request_are_not_its_answer() {
     });
     let test = async {
         let url: Url = url.parse().unwrap();
-        let (client, endpoint) = (Client::new(Names::default()), url.endpoint);
+        let (client, endpoint) = (Client::new(Names::default(), Open::default()), url.endpoint);
         assert_eq!(ask(&client, &endpoint).await, "one");
         let pooled = loop {
             match client.pool.checkout(BackendId(1)) {
@@ -159,7 +159,7 @@ async fn a_request_is_not_lost_on_an_idle_connection_whose_end_was_not_read_yet(
             http2: true,
             ..url.endpoint
         };
-        let client = Client::new(Names::default());
+        let client = Client::new(Names::default(), Open::default());
         assert_eq!(ask(&client, &endpoint).await, "one");
         ask_to_close.send(()).unwrap();
         is_closed.recv().unwrap(); // the runtime does not learn of it meanwhile

@@ -16,7 +16,7 @@ use crate::{
     backend::Endpoint,
     net,
     upstream::{
-        Options,
+        Open, Options,
         connect::{self, ConnectError},
         names::Names,
     },
@@ -81,6 +81,7 @@ pub(super) async fn connect<B>(
     endpoint: &Endpoint,
     options: &Options,
     names: &Names,
+    counted: &Open,
 ) -> Result<Multiplexed<B>, ConnectError>
 where
     B: Replay + Unpin + 'static,
@@ -95,7 +96,7 @@ where
     let stream = connect::open(endpoint, options.connect, options.liveness, names).await?;
     let socket = connect::speak(stream, endpoint, left()).await?;
     let wire = Wire::new(socket);
-    let shaking = net::within(left(), shake_hands(Rc::clone(&wire), options));
+    let shaking = net::within(left(), shake_hands(Rc::clone(&wire), options, counted));
     let silent = ConnectError::Http2(NoHttp2::Silent(options.connect));
     let (sender, driven) = shaking.await.ok_or(silent)??;
     let most_streams = Box::new(move || {
@@ -116,6 +117,7 @@ where
 async fn shake_hands<B>(
     wire: Rc<Wire>,
     options: &Options,
+    counted: &Open,
 ) -> Result<(http2::SendRequest<Lent<B>>, Shared<B>), ConnectError>
 where
     B: Replay + Unpin + 'static,
@@ -142,7 +144,11 @@ where
         .await
         .map_err(closed)?;
     let driven = Rc::new(RefCell::new(Some(driven)));
-    tokio::task::spawn_local(drive(Rc::clone(&driven), Rc::clone(&wire)));
+    let (drives, its_wire, entered) = (Rc::clone(&driven), Rc::clone(&wire), counted.enter());
+    tokio::task::spawn_local(async move {
+        let _until_it_ends = entered;
+        drive(drives, its_wire).await;
+    });
     poll_fn(|cx| wire.poll_greeted(cx))
         .await
         .map_err(ConnectError::Http2)?;

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     backend::{BackendId, Endpoint},
     net::{self, Instant},
-    upstream::{Failure, Options, Target, connect::ConnectError, names::Names},
+    upstream::{Failure, Open, Options, Target, connect::ConnectError, names::Names},
 };
 
 /// How many a new connection will have room for, where nothing is known of the backend.
@@ -97,14 +97,13 @@ where
     pub(super) async fn reserve(
         &self,
         target: Target<'_>,
-        options: &Options,
-        names: &Names,
+        made_with: (&Options, &Names, &Open),
     ) -> Result<Reserved<B>, Failure> {
         let known = self.known(target.id);
         for _ in 0..MOST_ROUNDS {
             if let Some(connection) = known.with_room() {
                 let is_idle = connection.is_idle();
-                let reserved = Reserved::new(connection, options.keep_alive);
+                let reserved = Reserved::new(connection, made_with.0.keep_alive);
                 if is_idle {
                     settle(&reserved).await;
                 }
@@ -113,7 +112,7 @@ where
                 }
                 continue;
             }
-            let mut came = known.join(target.endpoint, options, names);
+            let mut came = known.join(target.endpoint, made_with);
             let came = came.wait_for(Option::is_some).await;
             let came = came.ok().and_then(|came| came.clone());
             if let Some(Err(error)) = came {
@@ -156,8 +155,7 @@ where
     fn join(
         self: &Rc<Self>,
         endpoint: &Endpoint,
-        options: &Options,
-        names: &Names,
+        (options, names, counted): (&Options, &Names, &Open),
     ) -> watch::Receiver<Came> {
         let mut on_their_way = self.on_their_way.borrow_mut();
         let has_room = |on_its_way: &&mut OnItsWay| on_its_way.waiting < self.expected.get();
@@ -172,9 +170,9 @@ where
         });
         // A task of its own: others may wait for it when this request's client has left.
         let (endpoint, options, names) = (endpoint.clone(), *options, names.clone());
-        let known = Rc::clone(self);
+        let (known, counted) = (Rc::clone(self), counted.clone());
         tokio::task::spawn_local(async move {
-            let made = handshake::connect(&endpoint, &options, &names).await;
+            let made = handshake::connect(&endpoint, &options, &names, &counted).await;
             known.arrived(made, &endpoint, &sender);
         });
         came
