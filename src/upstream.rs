@@ -25,13 +25,15 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
-pub use self::open::Open;
-pub use self::http2::{NoHttp2, Replay};
 use self::{
     connect::{ConnectError, Connection},
     http2::Unfinished,
     names::Names,
     pool::Pool,
+};
+pub use self::{
+    http2::{NoHttp2, Replay},
+    open::Open,
 };
 use crate::{
     backend::{BackendId, Endpoint},
@@ -130,7 +132,7 @@ where
     pub fn new(names: Names, open: Open) -> Self {
         Self {
             pool: Rc::new(Pool::new()),
-            http2: Rc::new(http2::Pool::new(open.clone())),
+            http2: Rc::new(http2::Pool::new()),
             names,
             open,
         }
@@ -172,7 +174,8 @@ where
         deadline.set(limit);
         if target.endpoint.http2 {
             // Boxed: those of HTTP/1.1 are not to have room for it.
-            let sent = http2::send(&self.http2, &self.names, target, request, options, head);
+            let made_with = (options, &self.names, &self.open);
+            let sent = http2::send(&self.http2, target, request, made_with, head);
             return Box::pin(sent).await;
         }
         if let Some(pooled) = self.pool.checkout(target.id) {

@@ -12,13 +12,13 @@ mod lent;
 mod pool;
 mod wire;
 
-use std::{future::poll_fn, io, pin::pin, rc::Rc, task::Poll, time::Duration};
+use std::{future::poll_fn, io, pin::pin, task::Poll, time::Duration};
 
 use http::{Request, Response};
 
 pub use self::{handshake::NoHttp2, lent::Replay};
 pub(super) use self::{lent::Unfinished, pool::Pool};
-use super::{Body, Failure, Interrupted, Options, Target, names::Names};
+use super::{Body, Failure, Interrupted, Open, Options, Target, names::Names};
 use crate::net::Deadline;
 
 /// Connections that may turn out to be closing when a request is handed to them, before it is given up.
@@ -26,11 +26,10 @@ const MOST_CLOSING: usize = 3;
 
 /// Sends `request` as [`super::Client::send`] does.
 pub(super) async fn send<B>(
-    pool: &Rc<Pool<B>>,
-    names: &Names,
+    pool: &Pool<B>,
     target: Target<'_>,
     request: &mut Option<Request<B>>,
-    options: &Options,
+    made_with: (&Options, &Names, &Open),
     head: (&Deadline, Duration),
 ) -> Result<Response<Body<B>>, Failure>
 where
@@ -39,8 +38,8 @@ where
 {
     let mut closing = 0;
     loop {
-        let connection = pool.reserve(target, options, names).await?;
-        let answered = exchange(connection, target, request, options, head).await;
+        let connection = pool.reserve(target, made_with).await?;
+        let answered = exchange(connection, target, request, made_with.0, head).await;
         closing += 1;
         match answered {
             // Another connection may do. One that refuses is another matter: it is full, and so is its backend.

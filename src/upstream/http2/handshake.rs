@@ -144,11 +144,10 @@ where
         .await
         .map_err(closed)?;
     let driven = Rc::new(RefCell::new(Some(driven)));
-    let driving = drive(Rc::clone(&driven), Rc::clone(&wire));
-    let entered = counted.enter();
+    let (drives, its_wire, entered) = (Rc::clone(&driven), Rc::clone(&wire), counted.enter());
     tokio::task::spawn_local(async move {
         let _until_it_ends = entered;
-        driving.await;
+        drive(drives, its_wire).await;
     });
     poll_fn(|cx| wire.poll_greeted(cx))
         .await

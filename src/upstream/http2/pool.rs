@@ -34,10 +34,7 @@ const TURNS: usize = 4;
 /// That a backend does not speak HTTP/2 is logged no more often.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
-pub(in crate::upstream) struct Pool<B> {
-    known: RefCell<BTreeMap<BackendId, Rc<Known<B>>>>,
-    counted: Open,
-}
+pub(in crate::upstream) struct Pool<B>(RefCell<BTreeMap<BackendId, Rc<Known<B>>>>);
 
 /// What one backend has.
 struct Known<B> {
@@ -46,7 +43,6 @@ struct Known<B> {
     /// How many streams its last connection had room for.
     expected: Cell<usize>,
     said: Cell<Option<Instant>>,
-    counted: Open,
 }
 
 /// A connection that is being made.
@@ -59,17 +55,13 @@ struct OnItsWay {
 type Came = Option<Result<(), ConnectError>>;
 
 impl<B> Pool<B> {
-    /// No connections yet; they will be counted.
-    pub(in crate::upstream) fn new(counted: Open) -> Self {
-        Self {
-            known: RefCell::default(),
-            counted,
-        }
+    pub(in crate::upstream) fn new() -> Self {
+        Self(RefCell::new(BTreeMap::new()))
     }
 
     /// Closes connections that had no stream for too long, and forgets those that get no more requests.
     pub(in crate::upstream) fn sweep(&self, now: Instant) {
-        self.known.borrow_mut().retain(|_, known| {
+        self.0.borrow_mut().retain(|_, known| {
             let mut open = known.open.borrow_mut();
             open.retain(|connection| connection.is_usable(now));
             // What was said of it is remembered a while, so that it is not said at each request.
@@ -79,14 +71,13 @@ impl<B> Pool<B> {
     }
 
     fn known(&self, id: BackendId) -> Rc<Known<B>> {
-        let mut all = self.known.borrow_mut();
+        let mut all = self.0.borrow_mut();
         let known = all.entry(id).or_insert_with(|| {
             Rc::new(Known {
                 open: RefCell::default(),
                 on_their_way: RefCell::default(),
                 expected: Cell::new(EXPECTED),
                 said: Cell::new(None),
-                counted: self.counted.clone(),
             })
         });
         Rc::clone(known)
@@ -106,14 +97,13 @@ where
     pub(super) async fn reserve(
         &self,
         target: Target<'_>,
-        options: &Options,
-        names: &Names,
+        made_with: (&Options, &Names, &Open),
     ) -> Result<Reserved<B>, Failure> {
         let known = self.known(target.id);
         for _ in 0..MOST_ROUNDS {
             if let Some(connection) = known.with_room() {
                 let is_idle = connection.is_idle();
-                let reserved = Reserved::new(connection, options.keep_alive);
+                let reserved = Reserved::new(connection, made_with.0.keep_alive);
                 if is_idle {
                     settle(&reserved).await;
                 }
@@ -122,7 +112,7 @@ where
                 }
                 continue;
             }
-            let mut came = known.join(target.endpoint, options, names);
+            let mut came = known.join(target.endpoint, made_with);
             let came = came.wait_for(Option::is_some).await;
             let came = came.ok().and_then(|came| came.clone());
             if let Some(Err(error)) = came {
@@ -165,8 +155,7 @@ where
     fn join(
         self: &Rc<Self>,
         endpoint: &Endpoint,
-        options: &Options,
-        names: &Names,
+        (options, names, counted): (&Options, &Names, &Open),
     ) -> watch::Receiver<Came> {
         let mut on_their_way = self.on_their_way.borrow_mut();
         let has_room = |on_its_way: &&mut OnItsWay| on_its_way.waiting < self.expected.get();
@@ -181,9 +170,9 @@ where
         });
         // A task of its own: others may wait for it when this request's client has left.
         let (endpoint, options, names) = (endpoint.clone(), *options, names.clone());
-        let known = Rc::clone(self);
+        let (known, counted) = (Rc::clone(self), counted.clone());
         tokio::task::spawn_local(async move {
-            let made = handshake::connect(&endpoint, &options, &names, &known.counted).await;
+            let made = handshake::connect(&endpoint, &options, &names, &counted).await;
             known.arrived(made, &endpoint, &sender);
         });
         came

@@ -268,3 +268,31 @@ fn what_never_ends_and_says_nothing_is_given_up() {
         assert!(began.elapsed() < Duration::from_secs(10), "{what}");
     }
 }
+
+#[test]
+fn an_interim_answer_is_not_the_answer() {
+    let raw = Raw::answering(|connection, stream, _| {
+        let early_hints = [&[0x08, 3][..], b"103"].concat();
+        connection.send(frame(HEADERS, END_HEADERS, stream, &early_hints));
+        answer_ok(connection, stream);
+    });
+    let pinring = before(&[raw.address()], "");
+    let answer = Client::once(pinring.address(), "POST", "", "{}");
+    assert_eq!((answer.status, &*answer.text()), (200, "ok"));
+}
+
+#[test]
+fn a_request_of_which_much_has_left_is_not_sent_again() {
+    let raw = Raw::start(&[0, 4, 0, 16, 0, 0], |connection, requests| {
+        // A window of a megabyte for the stream, and one for the connection.
+        connection.send(frame(8, 0, 0, &(1_u32 << 20).to_be_bytes()));
+        while let Some(stream) = connection.request() {
+            requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            connection.send(reset(stream, REFUSED_STREAM));
+        }
+    });
+    let pinring = before(&[raw.address()], CONNECT_SOON);
+    let answer = Client::once(pinring.address(), "POST", "", &"x".repeat(200_000));
+    assert_eq!((answer.status, &*answer.reason()), (503, "backend_refused"));
+    assert_eq!(raw.requests(), 1);
+}

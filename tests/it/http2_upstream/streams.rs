@@ -199,3 +199,56 @@ fn a_stream_that_ends_ends_as_it_should() {
     assert!(answer.complete && answer.text() == "data: x\n\n");
     assert!(answer.header("x-trailer").is_none());
 }
+
+#[test]
+fn a_client_that_leaves_within_its_request_is_seen_as_such() {
+    let server = Server::start(|mut call| async move {
+        let body = call.body().await;
+        if body.len() < 10 {
+            call.until_reset_unanswered().await;
+        }
+    });
+    let pinring = before(
+        &[server.address()],
+        "[timeouts]\nrequest_body_idle = \"300ms\"\n",
+    );
+    let head = "POST /mcp HTTP/1.1\r\nhost: a\r\naccept: text/event-stream\r\ncontent-length: 10\r\n\r\nhalf";
+    let mut client = Client::connect(pinring.address());
+    client.send(head);
+    eventually("its head is there", || server.requests().len() == 1);
+    drop(client);
+    eventually("it is reset", || !server.resets().is_empty());
+    let answer = Client::connect(pinring.address()).send(head).answer();
+    assert_eq!(
+        (answer.status, &*answer.reason()),
+        (408, "request_body_timeout")
+    );
+    eventually("it is reset", || server.resets().len() == 2);
+    assert_eq!(server.resets(), [Some(h2::Reason::CANCEL); 2]);
+}
+
+#[test]
+fn answers_without_a_body_are_whole() {
+    let server = Server::start(|call| async move {
+        match call.request.method().as_str() {
+            "HEAD" => call.reply(Response::builder().header("content-length", "5"), ""),
+            "DELETE" => call.reply(Response::builder().status(204), ""),
+            _ => call.reply(Response::builder(), ""),
+        }
+    });
+    let pinring = before(&[server.address()], "");
+    let mut client = Client::connect(pinring.address());
+    for _ in 0..2 {
+        client.send(request("HEAD", "", ""));
+        let head = client.head();
+        assert!(head.contains("200") && head.contains("content-length: 5"));
+        let answer = client.call("DELETE", "", "");
+        assert_eq!(answer.status, 204);
+        let answer = client.call("PUT", "", "{}");
+        assert_eq!(
+            (answer.status, answer.header("content-length")),
+            (200, Some("0"))
+        );
+    }
+    assert_eq!(server.connections(), 1);
+}
