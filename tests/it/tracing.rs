@@ -558,12 +558,12 @@ fn without_request_ids_the_header_passes_as_it_is() {
 fn a_sampled_access_log_keeps_what_is_not_as_it_should_be() {
     let backend = Backend::start(|request, stream| {
         if request.header("x-slow").is_some() {
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(Duration::from_millis(2500));
         }
         let code = request.header("x-code").unwrap_or("200");
         write!(stream, "HTTP/1.1 {code} X\r\ncontent-length: 0\r\n\r\n").is_ok()
     });
-    let log = "[log]\naccess_sample = 0.0\naccess_slow = \"200ms\"\n";
+    let log = "[log]\naccess_sample = 0.0\naccess_slow = \"2s\"\n";
     let mut pinring = Pinring::before(&[&backend], log);
     for (number, headers) in [
         "",
