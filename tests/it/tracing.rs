@@ -343,7 +343,8 @@ fn a_merged_stream_of_changes_has_a_span_for_each_backend() {
     assert_eq!(named, ["a", "b"]);
     let mut parents = [passed(&one).1, passed(&other).1];
     let mut ids = [waits[0].id(), waits[1].id()];
-    (parents.sort(), ids.sort());
+    parents.sort();
+    ids.sort();
     assert_eq!(parents, ids, "each backend has its own");
     drop(client);
     let root = spans(&collector, "request", 1).remove(0);

@@ -296,7 +296,6 @@ fn what_comes_later_is_refused_by_name() {
         "[server]\nprobes = \"0.0.0.0:9902\"",
         "[server]\nadmin_token = \"\"",
         "[pool]\nhttp2 = true",
-        "\n[tracing]",
     ] {
         let fault = fault(text);
         assert!(
