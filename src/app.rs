@@ -270,6 +270,7 @@ impl Process {
             upstream: upstream.clone(),
             acceptor: acceptor.clone(),
             phases: trigger.rouser(),
+            spans: spans.clone(),
         };
         let process = Self {
             metrics: sources.metrics(meters.clone()),

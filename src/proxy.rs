@@ -48,7 +48,7 @@ use self::{
     error::ProxyError,
     headers::Forwarded,
     liveness::options,
-    marks::Marked,
+    marks::Replaced,
     message_id::MessageId,
     reinitialize::Recovered,
     route::pool_of,
@@ -108,10 +108,9 @@ impl Proxy {
         tables: Reader,
         (unknowns, alarms): (Unknowns, Alarms),
         (sessions, reached): (Sessions, Reached),
-        (meter, outbox): (Meter, Option<Outbox>),
+        (meter, outbox, ticker): (Meter, Option<Outbox>, Ticker),
         (renewals, bodies): (Renewals, Bodies),
         (reporter, names, upstream): (Reporter, Names, upstream::Open),
-        ticker: Ticker,
         watch: Watch,
     ) -> Self {
         Self {
@@ -154,7 +153,7 @@ impl Proxy {
             Peer::Known(address) => table.trusted_proxies.client(address, request.headers()),
             Peer::Unknown(balancer) => Client::direct(balancer),
         };
-        let (marks, marked) = self.mark(&table, request.headers(), client);
+        let (marks, context) = self.mark(&table, request.headers(), client);
         let asking = Asking {
             client: client.address,
             method: request.method(),
@@ -170,18 +169,18 @@ impl Proxy {
             client,
             message_id: None,
             page: None,
-            marked,
+            context,
             exchange,
         };
         // An `async fn` would keep the place that the request was passed in, too.
         async move {
             let answered = self.forward(&mut arrival, forwarded).await;
-            let (page, marked) = (arrival.page.take(), mem::take(&mut arrival.marked));
+            let (page, id) = (arrival.page.take(), arrival.exchange.request_id().cloned());
             let mut response = answered.unwrap_or_else(|error| {
                 self.alarms.refused(&error);
-                arrival.refuse(&error, &self.reached, marked.request_id.as_ref())
+                arrival.refuse(&error, &self.reached)
             });
-            if let Some(id) = marked.request_id {
+            if let Some(id) = id {
                 response.headers_mut().insert(REQUEST_ID, id);
             }
             if let Some(page) = page {
@@ -207,7 +206,7 @@ impl Proxy {
         }
         let mut carrying = self.read(&table, arrival, &mut classified).await?;
 
-        arrival.marked.tell(&mut arrival.head.headers);
+        arrival.tell_marks();
 
         // 2 route: a refusal says whether the session is gone or will be known.
         let routed = self.route(&mut table, arrival, &mut classified).await;

@@ -90,10 +90,9 @@ impl Worker {
             self.subscriber.reader(),
             (self.unknowns, self.alarms),
             (self.sessions, self.reached.clone()),
-            (self.meters.meter(), self.outbox),
+            (self.meters.meter(), self.outbox, ticker.clone()),
             (self.renewals, self.bodies),
             (self.reporter, self.names, self.upstream),
-            ticker.clone(),
             watch.clone(),
         );
         let handler = Traffic {

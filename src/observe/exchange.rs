@@ -42,6 +42,7 @@ pub(super) struct Record {
     route: Cell<Route>,
     stream: Cell<Stream>,
     outcome: Cell<Outcome>,
+    request_id: Option<HeaderValue>,
     /// In a box, for it is large, and only there where somebody reads the access log or the request's spans.
     line: Option<Box<Line>>,
 }
@@ -95,6 +96,7 @@ struct Line {
     reason: Cell<Option<Reason>>,
     received: Cell<usize>,
     sent: Cell<usize>,
+    /// All but the request's id, which those without a line have too.
     marks: Marks,
     /// Which lines are written; `None`: not one.
     sample: Option<Sample>,
@@ -103,21 +105,22 @@ struct Line {
 impl Exchange {
     /// Begins to follow a request. It has a line in the log if anybody reads that, and `sample` has room for it.
     #[must_use]
-    pub fn begin(meter: &Meter, asking: Asking<'_>, sample: Sample, marks: Marks) -> Self {
+    pub fn begin(meter: &Meter, asking: Asking<'_>, sample: Sample, mut marks: Marks) -> Self {
         let sample = tracing::enabled!(target: ACCESS, tracing::Level::INFO).then_some(sample);
         let is_wanted = sample.is_some() || marks.recording.is_some();
+        let request_id = marks.request_id.take();
         let line = || Box::new(Line::new(asking, sample, marks));
-        Self::follow(meter, is_wanted.then(line))
+        Self::follow(meter, is_wanted.then(line), request_id)
     }
 
     /// Begins to follow one that has no line in the log.
     #[must_use]
     pub fn unlogged(meter: &Meter) -> Self {
-        Self::follow(meter, None)
+        Self::follow(meter, None, None)
     }
 
-    fn follow(meter: &Meter, line: Option<Box<Line>>) -> Self {
-        let record = Record::new(meter.clone(), line);
+    fn follow(meter: &Meter, line: Option<Box<Line>>, request_id: Option<HeaderValue>) -> Self {
+        let record = Record::new(meter.clone(), line, request_id);
         if let Some(mut spare) = meter.spare()
             && let Some(used) = Rc::get_mut(&mut spare)
         {
@@ -125,6 +128,12 @@ impl Exchange {
             return Self(Some(spare));
         }
         Self(Some(Rc::new(record)))
+    }
+
+    /// The request's id, if it has one.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&HeaderValue> {
+        self.0.as_deref()?.request_id.as_ref()
     }
 
     /// Which pool it is for.
@@ -300,7 +309,7 @@ impl Drop for Exchange {
 }
 
 impl Record {
-    fn new(meter: Meter, line: Option<Box<Line>>) -> Self {
+    fn new(meter: Meter, line: Option<Box<Line>>, request_id: Option<HeaderValue>) -> Self {
         Self {
             meter: Some(meter),
             began: net::now(),
@@ -309,6 +318,7 @@ impl Record {
             route: Cell::new(Route::None),
             stream: Cell::new(Stream::No),
             outcome: Cell::new(Outcome::ClientLeft),
+            request_id,
             line,
         }
     }
@@ -344,6 +354,7 @@ impl Record {
         if let Some(line) = self.line.take() {
             line.end(self, now);
         }
+        self.request_id = None;
         Some(meter)
     }
 }
@@ -411,7 +422,7 @@ impl Line {
     fn record(&self, recording: &Recording, record: &Record, now: Instant) {
         let outcome = record.outcome.get();
         let text = |cell: &OnceCell<String>| cell.get().cloned();
-        let id = self.marks.request_id.as_ref().map(request_id::text);
+        let id = record.request_id.as_ref().map(request_id::text);
         let reason = self.reason.get().map(Reason::as_str);
         let status = self.status.get();
         let route = Some(record.route.get()).filter(|route| *route != Route::None);
@@ -472,7 +483,7 @@ impl Line {
             reason = self.reason.get().map(Reason::as_str),
             error = self.error.get().map(String::as_str),
             session = self.session.get().map(String::as_str),
-            request_id = self.marks.request_id.as_ref().map(request_id::text),
+            request_id = record.request_id.as_ref().map(request_id::text),
             trace_id = self.marks.trace.map(|trace| tracing::field::display(format!("{trace:032x}"))),
             head_us = self.answered.get().map(micros),
             total_us = micros(now),

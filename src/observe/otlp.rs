@@ -154,7 +154,7 @@ impl Exporter {
 
     /// Waits until all is sent that was put in, for as long as a process that ends has time for it.
     pub async fn ended(self) {
-        drop(net::within(LAST, self.0).await);
+        let _in_time = net::within(LAST, self.0).await;
     }
 }
 

@@ -8,7 +8,7 @@ use std::num::NonZeroU128;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::Proxy;
+use super::{Proxy, classify::Arrival};
 use crate::{
     config::{Sampling, TraceTrust},
     identity::trusted::Client,
@@ -21,33 +21,25 @@ use crate::{
     router::table::RoutingTable,
 };
 
-/// What of a request's head tells servers what it is known by, where that is not there already.
-#[derive(Default)]
-pub(super) struct Marked {
-    /// Also for the answer's head.
-    pub(super) request_id: Option<HeaderValue>,
-    /// In a box: mostly there is none, and the place is in the future of each request.
-    context: Option<Box<Replaced>>,
-}
-
-/// The trace context that a request goes on with.
-struct Replaced {
+/// The trace context that a request goes on with, as far as that is not the one that it came with.
+pub(super) struct Replaced {
     parent: Option<HeaderValue>,
     drops_state: bool,
 }
 
-impl Marked {
-    /// Puts it into the head.
-    pub(super) fn tell(&self, headers: &mut HeaderMap) {
-        if let Some(id) = &self.request_id {
+impl Arrival {
+    /// Puts into its head what it is known by.
+    pub(super) fn tell_marks(&mut self) {
+        let headers = &mut self.head.headers;
+        if let Some(id) = self.exchange.request_id() {
             headers.insert(REQUEST_ID, id.clone());
         }
-        if let Some(context) = &self.context {
+        if let Some(context) = self.context.take() {
             if context.drops_state {
                 headers.remove(TRACESTATE);
             }
-            if let Some(parent) = &context.parent {
-                headers.insert(TRACEPARENT, parent.clone());
+            if let Some(parent) = context.parent {
+                headers.insert(TRACEPARENT, parent);
             }
         }
     }
@@ -60,23 +52,19 @@ impl Proxy {
         table: &RoutingTable,
         headers: &HeaderMap,
         client: Client,
-    ) -> (Marks, Marked) {
+    ) -> (Marks, Option<Box<Replaced>>) {
         let request_id = table.log.request_id.then(|| {
             let given = request_id::given(headers).cloned();
             given.unwrap_or_else(|| request_id::made_of(self.random.borrow_mut().u128(..)))
         });
         let mut marks = Marks {
-            request_id: request_id.clone(),
+            request_id,
             ..Marks::default()
         };
         let context = table
             .tracing
             .map(|sampling| Box::new(self.trace(sampling, headers, client, &mut marks)));
-        let marked = Marked {
-            request_id,
-            context,
-        };
-        (marks, marked)
+        (marks, context)
     }
 
     fn trace(

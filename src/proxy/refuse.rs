@@ -1,6 +1,6 @@
 //! Refuses a request: in the log, and with an answer of pinring's own.
 
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use super::{
     Proxy,
@@ -17,17 +17,12 @@ use crate::{
 
 impl Arrival {
     /// Refuses it, and takes what its client is still sending off its hands.
-    pub(super) fn refuse(
-        self,
-        error: &ProxyError,
-        reached: &Reached,
-        request_id: Option<&HeaderValue>,
-    ) -> Response<Answer> {
+    pub(super) fn refuse(self, error: &ProxyError, reached: &Reached) -> Response<Answer> {
         discard(self.body, self.waits_for_continue);
         let (client, exchange) = (self.client.address, self.exchange);
         let goes_on = self.message_id.as_ref().is_some_and(|id| id.goes_on());
         let id = self.message_id.and_then(|id| id.known());
-        let request_id = request_id.map(request_id::text);
+        let request_id = exchange.request_id().map(request_id::text);
         let verdict = error.verdict();
         if let Some(limit) = verdict.limit {
             reached.count(limit);

@@ -343,7 +343,8 @@ fn a_merged_stream_of_changes_has_a_span_for_each_backend() {
     assert_eq!(named, ["a", "b"]);
     let mut parents = [passed(&one).1, passed(&other).1];
     let mut ids = [waits[0].id(), waits[1].id()];
-    (parents.sort(), ids.sort());
+    parents.sort();
+    ids.sort();
     assert_eq!(parents, ids, "each backend has its own");
     drop(client);
     let root = spans(&collector, "request", 1).remove(0);
@@ -558,12 +559,12 @@ fn without_request_ids_the_header_passes_as_it_is() {
 fn a_sampled_access_log_keeps_what_is_not_as_it_should_be() {
     let backend = Backend::start(|request, stream| {
         if request.header("x-slow").is_some() {
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(Duration::from_millis(2500));
         }
         let code = request.header("x-code").unwrap_or("200");
         write!(stream, "HTTP/1.1 {code} X\r\ncontent-length: 0\r\n\r\n").is_ok()
     });
-    let log = "[log]\naccess_sample = 0.0\naccess_slow = \"200ms\"\n";
+    let log = "[log]\naccess_sample = 0.0\naccess_slow = \"2s\"\n";
     let mut pinring = Pinring::before(&[&backend], log);
     for (number, headers) in [
         "",

@@ -295,7 +295,6 @@ fn what_comes_later_is_refused_by_name() {
     for text in [
         "[server]\nprobes = \"0.0.0.0:9902\"",
         "[server]\nadmin_token = \"\"",
-        "\n[tracing]",
     ] {
         let fault = fault(text);
         assert!(
