@@ -12,7 +12,7 @@ mod error;
 mod socket;
 mod worker;
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::{
     runtime::{Builder, LocalOptions},
@@ -24,6 +24,7 @@ use self::{admin::AdminSocket, control::Control, socket::Socket, worker::Worker}
 use crate::{
     admin::{Admin, Counters, api::Counts},
     config::{self, Config, Listen, StoreUrl, source::Source},
+    discovery::dns::Dns,
     health::probe,
     limits::{Connections, Reached},
     net::{self, tls::Acceptor},
@@ -130,7 +131,8 @@ impl Bound {
     async fn serve(self) -> Result<(), StartError> {
         let mut signals = Signals::install()?;
         let threads = self.config.server.threads.get();
-        let (process, worker) = Process::new(self.source, self.config)?;
+        let (mut process, worker) = Process::new(self.source, self.config)?;
+        process.reload.discover(&process.publisher).await;
         let mut workers = Vec::new();
         for number in 0..threads {
             let sockets = self
@@ -174,10 +176,11 @@ impl Bound {
         self,
         mut requests: mpsc::Receiver<shutdown::Request>,
     ) -> io::Result<(Commander, impl Future<Output = Result<(), StartError>>)> {
-        let (process, worker) = Process::new(self.source, self.config)?;
+        let (mut process, worker) = Process::new(self.source, self.config)?;
         let commander = process.commander.clone();
         let sockets = self.sockets;
         let serve = async move {
+            process.reload.discover(&process.publisher).await;
             let listeners = worker::listen(sockets)?;
             let serving = tokio::task::spawn_local(worker.serve(listeners));
             let next = async || match requests.recv().await {
@@ -218,7 +221,14 @@ impl Process {
         let watched = config.server.watch && !config.files.is_empty();
         let (sessions, store) = (Sessions::new(), store(&config.store));
         let acceptor = Acceptor::new(config.tls.as_ref())?;
-        let (reload, table) = Reload::new(source, config, sessions.clone(), acceptor.clone());
+        let resolver = Arc::new(Dns::default());
+        let (reload, table) = Reload::new(
+            source,
+            config,
+            sessions.clone(),
+            acceptor.clone(),
+            resolver,
+        );
         let (publisher, subscriber) = table::publish(table);
         let (trigger, watcher) = shutdown::channel();
         let (reporter, reports) = probe::reports();

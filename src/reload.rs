@@ -5,6 +5,7 @@
 //! refused by name. Open streams are not touched: each request keeps the table that it began with.
 
 pub mod command;
+mod services;
 pub mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -14,6 +15,8 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
+use self::services::Services;
+pub use self::services::Shown;
 use self::command::Command;
 use crate::{
     config::{
@@ -21,6 +24,7 @@ use crate::{
         diff::{Diff, diff},
         source::Source,
     },
+    discovery::{Discovery, Report as Discovered, Resolver},
     health::{
         Vital,
         probe::{Probes, Report, Reporter},
@@ -66,7 +70,13 @@ impl Reason {
 #[derive(Debug)]
 pub struct Reload {
     source: Source,
+    /// What the file says.
+    written: Config,
+    /// The same with the backends that its names stand for.
     config: Config,
+    services: Services,
+    discovery: Discovery,
+    ready: latest::Sender<bool>,
     membership: Membership,
     sessions: Sessions,
     acceptor: Acceptor,
@@ -102,14 +112,20 @@ impl Reload {
         config: Config,
         sessions: Sessions,
         acceptor: Acceptor,
+        resolver: Arc<dyn Resolver>,
     ) -> (Self, RoutingTable) {
         let mut membership = Membership::new();
         membership.update(&config, None, net::now());
         let table = membership.table(&config);
+        let has_names = config.questions().next().is_some();
         (
             Self {
                 source,
                 files: latest::Sender::new(config.files.clone()),
+                services: Services::new(&config),
+                discovery: Discovery::new(resolver, &config.discovery),
+                ready: latest::Sender::new(!has_names),
+                written: config.clone(),
                 config,
                 membership,
                 sessions,
@@ -119,7 +135,23 @@ impl Reload {
         )
     }
 
-    /// The configuration in force.
+    /// Asks for all names of the configuration, and waits until each has had its answer, or has failed, in which case it is
+    /// asked for again later: what is known by then is served. Runs within a local task set.
+    pub async fn discover(&mut self, publisher: &Publisher) {
+        self.discovery.keep(&self.written);
+        while !self.services.were_asked() {
+            let report = self.discovery.next().await;
+            self.discovered(&report, publisher);
+        }
+    }
+
+    /// Whether this process knows whom it stands before, as far as the DNS can tell: once it does, that stays so.
+    #[must_use]
+    pub fn ready(&self) -> latest::Receiver<bool> {
+        self.ready.subscribe()
+    }
+
+    /// The configuration in force, with the backends that were discovered.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
@@ -152,7 +184,7 @@ impl Reload {
             if loading.is_none()
                 && let Some(reason) = wanted.take()
             {
-                let (source, chains) = (self.source.clone(), self.config.chains.clone());
+                let (source, chains) = (self.source.clone(), self.written.chains.clone());
                 let load = net::blocking(move || source.load_again(&chains));
                 loading = Some((reason, load));
             }
@@ -171,9 +203,11 @@ impl Reload {
                         wanted = Some(reason);
                     }
                 }
+                report = self.discovery.next() => self.discovered(&report, &outlet.publisher),
                 () = asked(&news, ask_again) => {
                     ask_again = net::now() + ASK_AGAIN; // rate-limited; the requests wait longer
                     wanted.get_or_insert(Reason::UnknownPin);
+                    self.discovery.ask_again();
                 }
                 () = until(self.membership.next_change()) => self.advance(&outlet),
             }
@@ -206,14 +240,51 @@ impl Reload {
     }
 
     fn publish(&self, outlet: &Outlet) {
-        let table = self.membership.table(&self.config);
-        outlet.publisher.replace(table);
+        self.publish_to(&outlet.publisher);
+    }
+
+    fn publish_to(&self, publisher: &Publisher) {
+        publisher.replace(self.membership.table(&self.config));
+    }
+
+    /// Takes what was heard of a name.
+    fn discovered(&mut self, report: &Discovered, publisher: &Publisher) {
+        let Some(before) = self.services.take(report) else {
+            return; // the file does not have it any more
+        };
+        if before.addresses() != report.list.addresses() {
+            self.renew(Some(report));
+            self.publish_to(publisher);
+        }
+        let pools = self.written.pools.iter();
+        let mut services = pools.flat_map(|pool| &pool.services);
+        if let Some(service) = services.find(|service| service.url.question == report.question) {
+            services::log(&service.url.to_string(), &before, &report.list);
+        }
+        let knows_somebody = self.config.pools.iter().any(|pool| !pool.backends.is_empty());
+        if self.services.were_answered() && knows_somebody {
+            self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
+        }
+    }
+
+    /// Puts into force what the file says, with what is known of its names. What is wrong about `news` is told.
+    fn renew(&mut self, news: Option<&Discovered>) {
+        let (config, unusable) = self.written.with_found(|question| self.services.found(question));
+        for unusable in unusable {
+            if news.is_some_and(|news| news.question == unusable.question) {
+                tracing::warn!(name = &*unusable.question.name, address = %unusable.address, "is not taken as a backend: {}", unusable.why);
+            }
+        }
+        self.membership
+            .update(&config, Some(&self.config), net::now());
+        self.config = config;
     }
 
     fn obey(&mut self, command: Command, outlet: &Outlet) {
         // Whoever asked may have left.
         match command {
             Command::Backends(answer) => drop(answer.send(self.membership.views(&self.config))),
+            Command::Services(answer) => drop(answer.send(self.services.shown(&self.written))),
             Command::Drain {
                 backend,
                 within,
@@ -261,8 +332,8 @@ impl Reload {
     }
 
     /// Takes back what the admin socket has drained and the file wants open.
-    fn follow_file(&mut self, config: &Config) -> bool {
-        let undone = self.membership.follow_file(config, net::now());
+    fn follow_file(&mut self) -> bool {
+        let undone = self.membership.follow_file(&self.config, net::now());
         for backend in &undone {
             tracing::warn!(%backend, "takes new work again: the file does not say draining = true, and wins at a reload");
         }
@@ -270,7 +341,7 @@ impl Reload {
     }
 
     fn take(&mut self, config: Config, reason: Reason, outlet: &Outlet) {
-        let diff = diff(&self.config, &config);
+        let diff = diff(&self.written, &config);
         if !diff.restart.is_empty() {
             log_restart(&diff, reason);
             return;
@@ -281,8 +352,9 @@ impl Reload {
             others
         });
         // Who looks because of an unknown pin, and finds nothing new, has not been asked for anything else.
-        let undone = (reason == Reason::Signal || !diff.is_empty()) && self.follow_file(&config);
+        let follows = reason == Reason::Signal || !diff.is_empty();
         if diff.is_empty() {
+            let undone = follows && self.follow_file();
             if undone {
                 self.publish(outlet);
             }
@@ -300,12 +372,14 @@ impl Reload {
             tracing::error!(reason = reason.as_str(), %error, "not reloaded; the configuration before stays in force");
             return;
         }
-        self.membership
-            .update(&config, Some(&self.config), net::now());
-        self.config = config;
+        self.written = config;
+        self.services.follow(&self.written);
+        self.discovery.keep(&self.written);
+        self.renew(None);
+        self.follow_file();
         self.publish(outlet);
         tracing::info!(reason = reason.as_str(), changes = %diff, "reloaded");
-        for note in &self.config.notes {
+        for note in &self.written.notes {
             tracing::warn!("{note}");
         }
     }

@@ -305,6 +305,7 @@ fn refused(refusal: Refusal) -> Verdict {
         Refusal::BackendRemoved | Refusal::BackendDown => Verdict::gone("backend_lost"),
         Refusal::Unpinned => Verdict::gone("unpinned"),
         Refusal::UnknownCoordinate => Verdict::for_now("unknown_coordinate"),
+        Refusal::Undiscovered => Verdict::for_now("undiscovered"),
         Refusal::UnknownKey => Verdict::for_now("unknown_key"),
         Refusal::NoBackend => Verdict::for_now("no_backend"),
         Refusal::SessionsFull => Verdict::for_now("sessions_full").at(Limit::SessionsPerBackend),

@@ -153,7 +153,7 @@ impl Delivery<'_> {
         head.headers.insert(era::SESSION_ID, id);
         head.method = Method::DELETE;
         if headers::needs_host(&head.headers, self.pool.options.host) {
-            headers::set_host(&mut head.headers, &entry.backend.endpoint.to_string());
+            headers::set_host(&mut head.headers, &entry.backend.endpoint.authority());
         }
         let (backend, endpoint) = (entry.id, entry.backend.endpoint.clone());
         let (client, deadline) = (self.proxy.client.clone(), self.proxy.ticker.deadline());

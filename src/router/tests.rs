@@ -102,7 +102,7 @@ fn an_id_without_a_pin_goes_where_its_hash_is_or_nowhere() {
     let decision = ask(&open, RequestKind::Session(id.clone())).unwrap();
     assert_eq!(decision.why, Why::Ring);
     assert_eq!(
-        decision.member,
+        Some(decision.member),
         open.pools[0].unpinned_owner(hash::position(id.as_bytes()))
     );
     assert_eq!(decision.session.unwrap().as_bytes(), id.as_bytes());
