@@ -28,7 +28,7 @@ const WAITING: usize = 64;
 /// An answer that is on its way.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Answer, Failure>> + Send>>;
 
-/// Who is asked. The simulation has one of its own.
+/// Who is asked: a place where a simulation can put a resolver of its own.
 pub trait Resolver: Send + Sync {
     /// Asks. The answer may come late, or never: who asks has a deadline.
     fn ask(&self, question: &Question, options: &config::Discovery) -> Answering;
