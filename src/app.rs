@@ -222,13 +222,8 @@ impl Process {
         let (sessions, store) = (Sessions::new(), store(&config.store));
         let acceptor = Acceptor::new(config.tls.as_ref())?;
         let resolver = Arc::new(Dns::default());
-        let (reload, table) = Reload::new(
-            source,
-            config,
-            sessions.clone(),
-            acceptor.clone(),
-            resolver,
-        );
+        let (reload, table) =
+            Reload::new(source, config, sessions.clone(), acceptor.clone(), resolver);
         let (publisher, subscriber) = table::publish(table);
         let (trigger, watcher) = shutdown::channel();
         let (reporter, reports) = probe::reports();

@@ -167,7 +167,9 @@ pub enum InvalidUrl {
     #[error("an IP address is one backend; write http:// or https:// before it")]
     ServiceOfAddress,
     /// A port where the records have it.
-    #[error("SRV records have the ports: leave it out, or write dns+http:// where all listen at this one")]
+    #[error(
+        "SRV records have the ports: leave it out, or write dns+http:// where all listen at this one"
+    )]
     ServicePort,
     /// A path, query, fragment or user name.
     #[error(

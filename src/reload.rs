@@ -15,9 +15,9 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
+use self::command::Command;
 use self::services::Services;
 pub use self::services::Shown;
-use self::command::Command;
 use crate::{
     config::{
         Config, ConfigErrors,
@@ -261,15 +261,22 @@ impl Reload {
         if let Some(service) = services.find(|service| service.url.question == report.question) {
             services::log(&service.url.to_string(), &before, &report.list);
         }
-        let knows_somebody = self.config.pools.iter().any(|pool| !pool.backends.is_empty());
+        let knows_somebody = self
+            .config
+            .pools
+            .iter()
+            .any(|pool| !pool.backends.is_empty());
         if self.services.were_answered() && knows_somebody {
-            self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
+            self.ready
+                .send_if_modified(|ready| !std::mem::replace(ready, true));
         }
     }
 
     /// Puts into force what the file says, with what is known of its names. What is wrong about `news` is told.
     fn renew(&mut self, news: Option<&Discovered>) {
-        let (config, unusable) = self.written.with_found(|question| self.services.found(question));
+        let (config, unusable) = self
+            .written
+            .with_found(|question| self.services.found(question));
         for unusable in unusable {
             if news.is_some_and(|news| news.question == unusable.question) {
                 tracing::warn!(name = &*unusable.question.name, address = %unusable.address, "is not taken as a backend: {}", unusable.why);

@@ -123,7 +123,9 @@ pub enum Refusal {
     #[error("the session's backend is not known to this proxy yet")]
     UnknownCoordinate,
     /// The backend may be one of those that were not discovered yet.
-    #[error("the DNS name of the backends was not resolved since this proxy began: they are not known yet")]
+    #[error(
+        "the DNS name of the backends was not resolved since this proxy began: they are not known yet"
+    )]
     Undiscovered,
     /// No key of this process can verify the pin.
     #[error("the session's pin is signed with a secret that this proxy does not have yet")]
@@ -401,9 +403,7 @@ fn by_pin(
 fn instead(pool: &Pool, position: Coordinate, lost: Refusal) -> Result<Member, Refusal> {
     match pool.options.on_loss {
         OnLoss::NotFound | OnLoss::Reinitialize => Err(lost),
-        OnLoss::Successor => pool
-            .successor(position, &[])
-            .ok_or_else(|| nobody(pool)),
+        OnLoss::Successor => pool.successor(position, &[]).ok_or_else(|| nobody(pool)),
     }
 }
 

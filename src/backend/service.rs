@@ -191,7 +191,10 @@ mod tests {
     fn the_host_of_a_service_has_no_labels_of_it() {
         assert_eq!(service("dns+http://a.b.:1").question.host(), "a.b");
         assert_eq!(service("srv+http://_mcp._tcp.a.b").question.host(), "a.b");
-        assert_eq!(service("srv+http://mcp.consul").question.host(), "mcp.consul");
+        assert_eq!(
+            service("srv+http://mcp.consul").question.host(),
+            "mcp.consul"
+        );
     }
 
     #[test]

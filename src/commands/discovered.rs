@@ -44,7 +44,10 @@ pub(super) fn discover(config: &Config) -> Result<(Config, Vec<String>), Command
         .collect();
     notes.extend(unusable.into_iter().map(|unusable| {
         let (name, address) = (unusable.question.name, unusable.address);
-        format!("{name}: {address} is not taken as a backend: {}", unusable.why)
+        format!(
+            "{name}: {address} is not taken as a backend: {}",
+            unusable.why
+        )
     }));
     Ok((discovered, notes))
 }
@@ -53,8 +56,7 @@ fn found(service: &Service, outcome: &Result<Answer, Failure>) -> String {
     let url = &service.url;
     match outcome {
         Ok(answer) => {
-            let addresses: Vec<String> =
-                answer.addresses.iter().map(ToString::to_string).collect();
+            let addresses: Vec<String> = answer.addresses.iter().map(ToString::to_string).collect();
             format!(
                 "{url} stands for {} now: {}; by the name {}, for {} s",
                 match addresses.len() {

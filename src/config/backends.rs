@@ -104,7 +104,9 @@ impl<'a> Backends<'a> {
                 admission: Admission::default(),
             };
             match self.parse(url, &given.spot()) {
-                Some(address) => self.entry(address, &given.spot(), entry, tls, &paste, &mut listed),
+                Some(address) => {
+                    self.entry(address, &given.spot(), entry, tls, &paste, &mut listed)
+                }
                 None => self.check_name(entry),
             }
         }
@@ -181,7 +183,10 @@ impl<'a> Backends<'a> {
 
     /// A bad URL hides nothing about the name, nor the other way round. What a name may hold depends on the URL.
     fn check_name(&mut self, entry: Entry<'_>) {
-        if let Some((name, spot)) = entry.name.filter(|(name, _)| !name.contains(services::PLACE)) {
+        if let Some((name, spot)) = entry
+            .name
+            .filter(|(name, _)| !name.contains(services::PLACE))
+        {
             self.name(name, &spot);
         }
     }

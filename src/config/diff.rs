@@ -455,8 +455,8 @@ fn backends(old: &Config, new: &Config, diff: &mut Diff) {
     let by_name = |config: &Config| -> BTreeMap<String, Listing> {
         let of_pool = |pool: &Pool| {
             let backends = pool.backends.iter();
-            let backends = backends
-                .map(|backend| (backend.name.to_string(), description(pool, backend)));
+            let backends =
+                backends.map(|backend| (backend.name.to_string(), description(pool, backend)));
             let services = pool.services.iter();
             let services = services.map(|entry| (entry.url.to_string(), service(pool, entry)));
             backends.chain(services).collect::<Vec<_>>()

@@ -43,7 +43,10 @@ pub(super) fn read(section: Section<'_>) -> Discovery {
         let message = "is less than min_interval; write more, or a smaller min_interval";
         section.refuse("max_interval", message);
     }
-    let timeout = section.duration("timeout", Duration::from_millis(100)..=Duration::from_secs(60));
+    let timeout = section.duration(
+        "timeout",
+        Duration::from_millis(100)..=Duration::from_secs(60),
+    );
     let discovery = Discovery {
         servers: servers(&section),
         min_interval,

@@ -11,9 +11,7 @@ use std::{
 };
 
 use super::{Config, Pool, backends::is_reached_at};
-use crate::backend::{
-    Admission, Backend, Endpoint, Host, Name, Question, ServiceUrl, Tls, Weight,
-};
+use crate::backend::{Admission, Backend, Endpoint, Host, Name, Question, ServiceUrl, Tls, Weight};
 
 /// What stands for an address in the name of an entry.
 pub(super) const PLACE: &str = "{address}";
@@ -111,11 +109,7 @@ impl Naming {
 
 impl Service {
     /// The backend at one of its addresses.
-    fn backend(
-        &self,
-        address: SocketAddr,
-        join_delay: Duration,
-    ) -> Result<Backend, WhyUnusable> {
+    fn backend(&self, address: SocketAddr, join_delay: Duration) -> Result<Backend, WhyUnusable> {
         if address.ip().is_unspecified() {
             return Err(WhyUnusable::Unspecified);
         }
@@ -176,7 +170,11 @@ impl Config {
                         Err(why) => why,
                     };
                     let question = question.clone();
-                    unusable.push(Unusable { question, address, why });
+                    unusable.push(Unusable {
+                        question,
+                        address,
+                        why,
+                    });
                 }
             }
             pool.undiscovered = missing;

@@ -126,8 +126,7 @@ impl Client {
         settings.timeout = options.timeout / ATTEMPTS;
         settings.cache_size = 0;
         settings.use_hosts_file = ResolveHosts::Never; // a name there is one machine
-        let builder =
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         Ok(Self {
             resolver: Arc::new(builder.with_options(settings).build()?),
             search: Arc::new(search),
@@ -255,7 +254,11 @@ impl Client {
     }
 
     /// The records of one kind, and how long they are good for.
-    async fn records(&self, name: &str, kind: RecordType) -> Result<(Vec<RData>, Duration), Failure> {
+    async fn records(
+        &self,
+        name: &str,
+        kind: RecordType,
+    ) -> Result<(Vec<RData>, Duration), Failure> {
         let name = Name::from_ascii(name).map_err(|error| Failure::Unasked(error.to_string()))?;
         let found = self.resolver.lookup(name, kind).await.map_err(failure)?;
         let records = found.answers();

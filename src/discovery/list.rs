@@ -103,8 +103,8 @@ impl List {
     pub fn take(&mut self, outcome: Result<&Answer, &Failure>) -> bool {
         match outcome {
             Ok(answer) => {
-                let is_news = self.failure.is_some()
-                    || self.addresses.as_deref() != Some(&*answer.addresses);
+                let is_news =
+                    self.failure.is_some() || self.addresses.as_deref() != Some(&*answer.addresses);
                 if is_news {
                     self.addresses = Some(answer.addresses.as_slice().into());
                 }

@@ -37,7 +37,11 @@ mod tests {
 
     /// As a pod in the namespace `default` has it.
     fn kubernetes() -> Search {
-        let domains = ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"];
+        let domains = [
+            "default.svc.cluster.local",
+            "svc.cluster.local",
+            "cluster.local",
+        ];
         Search {
             domains: domains.map(str::to_owned).into(),
             ndots: 5,
@@ -55,7 +59,10 @@ mod tests {
         let first = |name| kubernetes().names(name)[0].clone();
         assert_eq!(first("mcp"), "mcp.default.svc.cluster.local.");
         let names = kubernetes().names("mcp.default.svc");
-        assert_eq!(names[2..], ["mcp.default.svc.cluster.local.", "mcp.default.svc."]);
+        assert_eq!(
+            names[2..],
+            ["mcp.default.svc.cluster.local.", "mcp.default.svc."]
+        );
     }
 
     #[test]

@@ -108,7 +108,11 @@ impl Services {
         };
         let pools = config.pools.iter();
         pools
-            .flat_map(|pool| pool.services.iter().filter_map(|it| of_pool(&pool.name, it)))
+            .flat_map(|pool| {
+                pool.services
+                    .iter()
+                    .filter_map(|it| of_pool(&pool.name, it))
+            })
             .collect()
     }
 }
@@ -121,16 +125,32 @@ pub(super) fn log(url: &str, before: &List, now: &List) {
         (Some(failure), _) => {
             let reason = failure.as_str();
             if now.addresses().is_some() {
-                tracing::warn!(service = url, reason, addresses, "cannot be discovered anew, the last list stays in force: {failure}");
+                tracing::warn!(
+                    service = url,
+                    reason,
+                    addresses,
+                    "cannot be discovered anew, the last list stays in force: {failure}"
+                );
             } else {
-                tracing::error!(service = url, reason, "cannot be discovered, and will be tried again: {failure}");
+                tracing::error!(
+                    service = url,
+                    reason,
+                    "cannot be discovered, and will be tried again: {failure}"
+                );
             }
         }
         (None, Some(_)) if before.addresses().is_some() => {
             tracing::info!(service = url, ?joined, ?gone, addresses, "discovered again");
         }
         (None, _) => {
-            tracing::info!(service = url, ?joined, ?gone, addresses, ttl_s = now.ttl().as_secs(), "discovered");
+            tracing::info!(
+                service = url,
+                ?joined,
+                ?gone,
+                addresses,
+                ttl_s = now.ttl().as_secs(),
+                "discovered"
+            );
         }
     }
 }

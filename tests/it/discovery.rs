@@ -83,7 +83,10 @@ fn who_comes_joins_and_who_goes_keeps_its_sessions() {
     serves(&pinring, &id);
     let gone = pinring.find_logs("gone");
     let address = all[2].address().to_string();
-    assert!(gone.iter().any(|line| line["gone"].as_str().unwrap().contains(&address)));
+    assert!(
+        gone.iter()
+            .any(|line| line["gone"].as_str().unwrap().contains(&address))
+    );
     put(&dns, &all.iter().collect::<Vec<_>>());
     are_placed(&pinring, "012");
     serves(&pinring, &id);
@@ -152,7 +155,9 @@ fn a_server_that_refuses_is_no_reason_to_lose_anybody() {
     eventually("it is told", || {
         let logs = pinring.find_logs("service").into_iter();
         let reasons = logs.filter_map(|line| line["reason"].as_str().map(str::to_owned));
-        reasons.last().is_some_and(|last| last == "server_failure" || last == "silent")
+        reasons
+            .last()
+            .is_some_and(|last| last == "server_failure" || last == "silent")
     });
     serves(&pinring, &id);
 }
@@ -163,7 +168,10 @@ fn flapping_names_cost_no_session() {
     let everybody: Vec<&Backend> = all.iter().collect();
     put(&dns, &everybody);
     let pinring = Pinring::start(&toml(&dns, &all[0], "[affinity]\njoin_delay = \"0s\""));
-    let sessions: Vec<String> = "012".chars().map(|name| session_of(name, &pinring)).collect();
+    let sessions: Vec<String> = "012"
+        .chars()
+        .map(|name| session_of(name, &pinring))
+        .collect();
     for round in 0..12 {
         match round % 4 {
             0 => put(&dns, &everybody[..1]),
@@ -261,7 +269,8 @@ fn a_proxy_that_is_behind_asks_again_when_a_pin_tells_it_to() {
         .section()
         .replace("min_interval = \"100ms\"", "min_interval = \"1h\"");
     let text = toml(&dns, &all[0], "[affinity]\njoin_delay = \"0s\"");
-    let behind = Pinring::start(&text.replace(&dns.section(), &format!("{slow}max_interval = \"1h\"\n")));
+    let behind =
+        Pinring::start(&text.replace(&dns.section(), &format!("{slow}max_interval = \"1h\"\n")));
     let ahead = Pinring::start(&text);
     put(&dns, &[&all[0], &all[1]]);
     let id = session_of('1', &ahead);
@@ -291,8 +300,15 @@ fn a_name_that_does_not_resolve_at_the_start_costs_no_session() {
     let id = Client::initialize(ahead.address());
     let began = Instant::now();
     let pinring = Pinring::start(&toml(&dns, &all[0], "[affinity]\nunknown_grace = \"0s\""));
-    assert!(began.elapsed() < Duration::from_secs(10), "it serves all the same");
-    for headers in [String::new(), format!("Mcp-Session-Id: {id}\r\n"), "Mcp-Session-Id: x\r\n".to_owned()] {
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "it serves all the same"
+    );
+    for headers in [
+        String::new(),
+        format!("Mcp-Session-Id: {id}\r\n"),
+        "Mcp-Session-Id: x\r\n".to_owned(),
+    ] {
         for _ in 0..2 {
             let answer = Client::once(pinring.address(), "POST", &headers, "{}");
             assert_eq!(told(&answer), (503, "undiscovered".to_owned()), "{headers}");
@@ -314,7 +330,11 @@ fn a_request_that_waits_is_served_by_the_first_answer() {
     let id = Client::initialize(ahead.address());
     let pinring = Pinring::start(&toml(&dns, &all[0], ""));
     let mut client = Client::connect(pinring.address());
-    client.send(crate::support::request("POST", &format!("mcp-session-id: {id}\r\n"), "{}"));
+    client.send(crate::support::request(
+        "POST",
+        &format!("mcp-session-id: {id}\r\n"),
+        "{}",
+    ));
     put(&dns, &[&all[0]]);
     assert_eq!(client.answer().status, 200);
 }
@@ -331,7 +351,11 @@ fn the_file_may_name_others_and_keeps_what_was_discovered() {
     let id = Client::initialize(pinring.address());
     dns.fall_silent();
     pinring.reload(&format!("{text}[timeouts]\ndrain = \"1s\"\n"));
-    assert_eq!(placed(&pinring), ['0'].into(), "a reload asks for nothing anew");
+    assert_eq!(
+        placed(&pinring),
+        ['0'].into(),
+        "a reload asks for nothing anew"
+    );
     dns.wake();
     pinring.reload(&text.replace(NAME, "other.test"));
     are_placed(&pinring, "1");
@@ -384,10 +408,16 @@ fn check_and_ring_tell_what_a_name_stands_for() {
     };
     let path = file.path().to_str().unwrap();
     let checked = run(&["check", path]);
-    assert!(checked.contains("1 name(s) that stand for backends"), "{checked}");
+    assert!(
+        checked.contains("1 name(s) that stand for backends"),
+        "{checked}"
+    );
     assert!(checked.contains("stands for 2 backends now"), "{checked}");
     let ring = run(&["ring", "--config", path]);
-    assert!(ring.contains(&format!("dev-{}", all[1].address())), "{ring}");
+    assert!(
+        ring.contains(&format!("dev-{}", all[1].address())),
+        "{ring}"
+    );
     dns.put(&[]);
     eventually("check says that there is nobody", || {
         run(&["check", path]).contains("no such name (NXDOMAIN)")

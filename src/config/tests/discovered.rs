@@ -53,7 +53,8 @@ fn a_name_may_have_the_address_in_it() {
 #[test]
 fn what_can_be_no_backend_is_left_out_and_told() {
     let listen = "server.listen = \"10.0.0.9:9001\"\n";
-    let text = format!("{listen}{SERVICE}[[backends]]\nname = \"10.0.0.1:9001\"\nurl = \"http://h\"");
+    let text =
+        format!("{listen}{SERVICE}[[backends]]\nname = \"10.0.0.1:9001\"\nurl = \"http://h\"");
     let list = [
         "127.0.0.1:9001",
         "[::]:9001",
@@ -88,7 +89,11 @@ fn who_joins_waits_for_twice_the_ttl_if_that_is_longer() {
     };
     assert_eq!(delay(2, false), 10);
     assert_eq!(delay(30, false), 60);
-    assert_eq!(delay(30, true), 0, "other proxies know who was there before");
+    assert_eq!(
+        delay(30, true),
+        0,
+        "other proxies know who was there before"
+    );
 }
 
 #[test]
@@ -127,7 +132,10 @@ fn the_local_one_is_found_among_them() {
         })
     });
     let local = config.pools[0].local.as_ref().unwrap();
-    let is_local = config.pools[0].backends.iter().map(|backend| local.is(backend));
+    let is_local = config.pools[0]
+        .backends
+        .iter()
+        .map(|backend| local.is(backend));
     assert_eq!(is_local.collect::<Vec<_>>(), [false, true]);
 }
 
@@ -142,15 +150,24 @@ fn flags_and_the_environment_may_name_services() {
     };
     let config = check("", &overrides, &TestWorld::default()).unwrap();
     let naming = |index: usize| config.pools[0].services[index].naming.text();
-    assert_eq!((naming(0), naming(1)), ("{address}".into(), "x-{address}".into()));
+    assert_eq!(
+        (naming(0), naming(1)),
+        ("{address}".into(), "x-{address}".into())
+    );
 }
 
 #[test]
 fn intervals_are_in_order_and_servers_are_addresses() {
     let discovery = config("[discovery]\nservers = [\"10.96.0.10\", \"[::1]:5353\"]").discovery;
-    assert_eq!(discovery.servers, addresses(&["10.96.0.10:53", "[::1]:5353"]));
+    assert_eq!(
+        discovery.servers,
+        addresses(&["10.96.0.10:53", "[::1]:5353"])
+    );
     let fault = fault("[discovery]\nmin_interval = \"5m\"\nmax_interval = \"1m\"");
     assert!(fault.contains("is less than min_interval"), "{fault}");
     let fault = super::fault("[discovery]\nservers = [\"ns.example\"]");
-    assert!(fault.contains("write the IP address of a DNS server"), "{fault}");
+    assert!(
+        fault.contains("write the IP address of a DNS server"),
+        "{fault}"
+    );
 }

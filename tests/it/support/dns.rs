@@ -12,7 +12,8 @@ use std::{
 use super::{Backend, anywhere, eventually};
 
 /// A query for the address of a name that exists in no test, as it goes over UDP.
-const QUERY: &[u8] = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04none\x04test\x00\x00\x01\x00\x01";
+const QUERY: &[u8] =
+    b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04none\x04test\x00\x00\x01\x00\x01";
 
 /// The server. It knows all names below `test`, and answers NXDOMAIN for those that do not exist. Killed when dropped.
 pub(crate) struct Dns {
@@ -115,10 +116,22 @@ impl Drop for Dns {
 
 fn run(hosts: &std::path::Path, port: u16, ttl: u32, more: &[String]) -> Child {
     let program = ["/usr/sbin/dnsmasq", "dnsmasq"];
-    let program = program.iter().find(|path| std::path::Path::new(path).exists());
+    let program = program
+        .iter()
+        .find(|path| std::path::Path::new(path).exists());
     Command::new(program.unwrap_or(&"dnsmasq"))
-        .args(["--keep-in-foreground", "--no-resolv", "--no-hosts", "--conf-file=/dev/null"])
-        .args(["--pid-file=", "--user=root", "--local=/test/", "--bind-interfaces"])
+        .args([
+            "--keep-in-foreground",
+            "--no-resolv",
+            "--no-hosts",
+            "--conf-file=/dev/null",
+        ])
+        .args([
+            "--pid-file=",
+            "--user=root",
+            "--local=/test/",
+            "--bind-interfaces",
+        ])
         .args(["--listen-address=127.0.0.1", "--log-facility=/dev/null"])
         .arg(format!("--port={port}"))
         .arg(format!("--local-ttl={ttl}"))
