@@ -158,10 +158,7 @@ impl Scheme {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUrl {
     /// No `http://` or `https://` in front.
-    #[error(
-        "a backend's URL begins with http:// or https://, as in \"http://127.0.0.1:9001\", or, where a DNS name stands for \
-         several, with dns+http://, dns+https://, srv+http:// or srv+https://"
-    )]
+    #[error("a backend's URL begins with http:// or https://, as in \"http://127.0.0.1:9001\"")]
     Scheme,
     /// An address that is asked for as a name.
     #[error("an IP address is one backend; write http:// or https:// before it")]

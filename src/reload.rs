@@ -5,6 +5,7 @@
 //! refused by name. Open streams are not touched: each request keeps the table that it began with.
 
 pub mod command;
+mod discovered;
 mod services;
 pub mod watch;
 
@@ -24,7 +25,7 @@ use crate::{
         diff::{Diff, diff},
         source::Source,
     },
-    discovery::{Discovery, Report as Discovered, Resolver},
+    discovery::{Discovery, Resolver},
     health::{
         Vital,
         probe::{Probes, Report, Reporter},
@@ -77,6 +78,7 @@ pub struct Reload {
     services: Services,
     discovery: Discovery,
     ready: latest::Sender<bool>,
+    shown: latest::Sender<Vec<Shown>>,
     membership: Membership,
     sessions: Sessions,
     acceptor: Acceptor,
@@ -118,11 +120,13 @@ impl Reload {
         membership.update(&config, None, net::now());
         let table = membership.table(&config);
         let has_names = config.questions().next().is_some();
+        let services = Services::new(&config);
         (
             Self {
                 source,
                 files: latest::Sender::new(config.files.clone()),
-                services: Services::new(&config),
+                shown: latest::Sender::new(services.shown(&config)),
+                services,
                 discovery: Discovery::new(resolver, &config.discovery),
                 ready: latest::Sender::new(!has_names),
                 written: config.clone(),
@@ -133,22 +137,6 @@ impl Reload {
             },
             table,
         )
-    }
-
-    /// Asks for all names of the configuration, and waits until each has had its answer, or has failed, in which case it is
-    /// asked for again later: what is known by then is served. Runs within a local task set.
-    pub async fn discover(&mut self, publisher: &Publisher) {
-        self.discovery.keep(&self.written);
-        while !self.services.were_asked() {
-            let report = self.discovery.next().await;
-            self.discovered(&report, publisher);
-        }
-    }
-
-    /// Whether this process knows whom it stands before, as far as the DNS can tell: once it does, that stays so.
-    #[must_use]
-    pub fn ready(&self) -> latest::Receiver<bool> {
-        self.ready.subscribe()
     }
 
     /// The configuration in force, with the backends that were discovered.
@@ -247,51 +235,10 @@ impl Reload {
         publisher.replace(self.membership.table(&self.config));
     }
 
-    /// Takes what was heard of a name.
-    fn discovered(&mut self, report: &Discovered, publisher: &Publisher) {
-        let Some(before) = self.services.take(report) else {
-            return; // the file does not have it any more
-        };
-        if before.addresses() != report.list.addresses() {
-            self.renew(Some(report));
-            self.publish_to(publisher);
-        }
-        let pools = self.written.pools.iter();
-        let mut services = pools.flat_map(|pool| &pool.services);
-        if let Some(service) = services.find(|service| service.url.question == report.question) {
-            services::log(&service.url.to_string(), &before, &report.list);
-        }
-        let knows_somebody = self
-            .config
-            .pools
-            .iter()
-            .any(|pool| !pool.backends.is_empty());
-        if self.services.were_answered() && knows_somebody {
-            self.ready
-                .send_if_modified(|ready| !std::mem::replace(ready, true));
-        }
-    }
-
-    /// Puts into force what the file says, with what is known of its names. What is wrong about `news` is told.
-    fn renew(&mut self, news: Option<&Discovered>) {
-        let (config, unusable) = self
-            .written
-            .with_found(|question| self.services.found(question));
-        for unusable in unusable {
-            if news.is_some_and(|news| news.question == unusable.question) {
-                tracing::warn!(name = &*unusable.question.name, address = %unusable.address, "is not taken as a backend: {}", unusable.why);
-            }
-        }
-        self.membership
-            .update(&config, Some(&self.config), net::now());
-        self.config = config;
-    }
-
     fn obey(&mut self, command: Command, outlet: &Outlet) {
         // Whoever asked may have left.
         match command {
             Command::Backends(answer) => drop(answer.send(self.membership.views(&self.config))),
-            Command::Services(answer) => drop(answer.send(self.services.shown(&self.written))),
             Command::Drain {
                 backend,
                 within,
@@ -382,6 +329,7 @@ impl Reload {
         self.written = config;
         self.services.follow(&self.written);
         self.discovery.keep(&self.written);
+        self.show();
         self.renew(None);
         self.follow_file();
         self.publish(outlet);

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Shown;
 use crate::router::membership::{Changed, Unchanged, View};
 
 /// Commands that wait to be taken.
@@ -18,8 +17,6 @@ pub type Answer<T> = oneshot::Sender<T>;
 pub enum Command {
     /// Tell how all backends stand.
     Backends(Answer<Vec<View>>),
-    /// Tell how all names stand that stand for backends.
-    Services(Answer<Vec<Shown>>),
     /// Give a backend no new work.
     Drain {
         /// Its name.

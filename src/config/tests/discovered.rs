@@ -70,8 +70,20 @@ fn what_can_be_no_backend_is_left_out_and_told() {
 
 #[test]
 fn the_keys_of_the_entry_are_for_each_backend() {
-    let text = "[[backends]]\nurl = \"srv+https://_mcp._tcp.a.b\"\nweight = 3\ndraining = true";
-    let (config, _) = found(text, &["10.0.0.1:1", "10.0.0.2:2"], 5, false);
+    let world = TestWorld {
+        files: [("ca.pem", tls::pair().0)].into(),
+        ..TestWorld::default()
+    };
+    let text = "pool.tls.roots = \"ca.pem\"\n[[backends]]\nurl = \"srv+https://_mcp._tcp.a.b\"\nweight = 3\ndraining = true";
+    let config = check(text, &Overrides::default(), &world).unwrap();
+    let list = addresses(&["10.0.0.1:1", "10.0.0.2:2"]);
+    let (config, _) = config.with_found(|_| {
+        Some(Found {
+            addresses: &list,
+            ttl: Duration::ZERO,
+            at_start: false,
+        })
+    });
     for (backend, port) in config.pools[0].backends.iter().zip([1, 2]) {
         assert_eq!(backend.weight.0.get(), 3);
         assert_eq!(backend.admission, Admission::Draining);

@@ -1,9 +1,10 @@
 //! A real DNS server on loopback: Debian's dnsmasq, with records that tests change while it runs.
 
 use std::{
+    cell::Cell,
     fmt::Write as _,
     net::{Ipv4Addr, UdpSocket},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU16, Ordering},
     time::Duration,
@@ -11,9 +12,8 @@ use std::{
 
 use super::{Backend, anywhere, eventually};
 
-/// A query for the address of a name that exists in no test, as it goes over UDP.
-const QUERY: &[u8] =
-    b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x04none\x04test\x00\x00\x01\x00\x01";
+/// Whoever asks for a name below `test` that it does not know is told that there is none.
+const KNOWS_ALL: &str = "--local=/test/";
 
 /// The server. It knows all names below `test`, and answers NXDOMAIN for those that do not exist. Killed when dropped.
 pub(crate) struct Dns {
@@ -21,44 +21,46 @@ pub(crate) struct Dns {
     folder: tempfile::TempDir,
     port: u16,
     ttl: u32,
-    more: Vec<String>,
+    puts: Cell<u32>,
 }
 
 impl Dns {
     /// Without names. Answers are good for `ttl` seconds; `more` are further arguments.
     pub(crate) fn start(ttl: u32, more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("hosts"), "").unwrap();
+        let hosts = folder.path().join("hosts");
+        std::fs::write(&hosts, "").unwrap();
         let port = free_port();
-        let more: Vec<String> = more.iter().map(|&text| text.to_owned()).collect();
-        let child = run(&folder.path().join("hosts"), port, ttl, &more);
         let dns = Self {
-            child,
+            child: run(&hosts, port, ttl, &[KNOWS_ALL], more),
             folder,
             port,
             ttl,
-            more,
+            puts: Cell::new(0),
         };
-        dns.wait();
+        dns.wait_for("none", false);
         dns
     }
 
     /// The section that makes a pinring ask it, at short intervals.
     pub(crate) fn section(&self) -> String {
         format!(
-            "[discovery]\nservers = [\"127.0.0.1:{}\"]\nmin_interval = \"100ms\"\ntimeout = \"1s\"\n",
+            "[discovery]\nservers = [\"127.0.0.1:{}\"]\nmin_interval = \"100ms\"\ntimeout = \"2s\"\n",
             self.port
         )
     }
 
     /// From now on these are all names and addresses.
     pub(crate) fn put(&self, records: &[(&str, String)]) {
-        let mut hosts = String::new();
+        self.puts.set(self.puts.get() + 1);
+        let mark = format!("mark{}", self.puts.get());
+        let mut hosts = format!("127.0.0.1 {mark}.test\n");
         for (name, address) in records {
             writeln!(hosts, "{address} {name}").unwrap();
         }
         std::fs::write(self.hosts(), hosts).unwrap();
         self.signal("HUP");
+        self.wait_for(&mark, true);
     }
 
     /// From now on nobody answers.
@@ -73,11 +75,18 @@ impl Dns {
 
     /// Ends it, and begins anew at the same port with other arguments.
     pub(crate) fn restart(&mut self, more: &[&str]) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.more = more.iter().map(|&text| text.to_owned()).collect();
-        self.child = run(&self.hosts(), self.port, self.ttl, &self.more);
-        self.wait();
+        self.begin_anew(&[KNOWS_ALL], more);
+    }
+
+    /// From now on it refuses to tell of names that it has no address of (REFUSED).
+    pub(crate) fn refuse(&mut self) {
+        self.begin_anew(&[], &[]);
+    }
+
+    fn begin_anew(&mut self, scope: &[&str], more: &[&str]) {
+        self.end();
+        self.child = run(&self.hosts(), self.port, self.ttl, scope, more);
+        self.wait_for("none", false);
     }
 
     /// Ends it: who asks is refused.
@@ -96,13 +105,23 @@ impl Dns {
         assert!(sent.unwrap().success());
     }
 
-    fn wait(&self) {
+    /// Waits until it answers about `label.test`, and that this exists, if it is to.
+    fn wait_for(&self, label: &str, exists: bool) {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let soon = Duration::from_millis(100);
         socket.set_read_timeout(Some(soon)).unwrap();
+        let query = [
+            b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00",
+            &[label.len() as u8][..],
+            label.as_bytes(),
+            b"\x04test\x00\x00\x01\x00\x01",
+        ]
+        .concat();
         eventually("the DNS server answers", || {
-            let _refused = socket.send_to(QUERY, (Ipv4Addr::LOCALHOST, self.port));
-            socket.recv_from(&mut [0; 512]).is_ok()
+            let _refused = socket.send_to(&query, (Ipv4Addr::LOCALHOST, self.port));
+            let mut answer = [0; 512];
+            let has_come = socket.recv_from(&mut answer).is_ok();
+            has_come && (!exists || answer[7] > 0) // the number of records
         });
     }
 }
@@ -114,11 +133,11 @@ impl Drop for Dns {
     }
 }
 
-fn run(hosts: &std::path::Path, port: u16, ttl: u32, more: &[String]) -> Child {
+fn run(hosts: &Path, port: u16, ttl: u32, scope: &[&str], more: &[&str]) -> Child {
     let program = ["/usr/sbin/dnsmasq", "dnsmasq"];
     let program = program
         .iter()
-        .find(|path| std::path::Path::new(path).exists());
+        .find(|path| Path::new(path).exists());
     Command::new(program.unwrap_or(&"dnsmasq"))
         .args([
             "--keep-in-foreground",
@@ -129,13 +148,13 @@ fn run(hosts: &std::path::Path, port: u16, ttl: u32, more: &[String]) -> Child {
         .args([
             "--pid-file=",
             "--user=root",
-            "--local=/test/",
             "--bind-interfaces",
         ])
         .args(["--listen-address=127.0.0.1", "--log-facility=/dev/null"])
         .arg(format!("--port={port}"))
         .arg(format!("--local-ttl={ttl}"))
         .arg(format!("--addn-hosts={}", hosts.display()))
+        .args(scope)
         .args(more)
         .stderr(Stdio::null())
         .spawn()
