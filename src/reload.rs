@@ -21,7 +21,7 @@ use self::services::Services;
 pub use self::services::Shown;
 use crate::{
     config::{
-        Config, ConfigErrors,
+        Config, ConfigErrors, OnLoss,
         diff::{Diff, diff},
         source::Source,
     },
@@ -31,8 +31,13 @@ use crate::{
         probe::{Probes, Report, Reporter},
     },
     net::{self, Instant, tls::Acceptor},
+    observe::{
+        Meters,
+        word::{Loss, Reloaded},
+    },
     router::{
         membership::{Changed, Lost, Membership, Unchanged, WhyLost},
+        placement::Load,
         table::{Publisher, RoutingTable},
     },
     sessions::Sessions,
@@ -82,6 +87,7 @@ pub struct Reload {
     membership: Membership,
     sessions: Sessions,
     acceptor: Acceptor,
+    meters: Meters,
     files: latest::Sender<Vec<PathBuf>>,
 }
 
@@ -115,6 +121,7 @@ impl Reload {
         sessions: Sessions,
         acceptor: Acceptor,
         resolver: Arc<dyn Resolver>,
+        meters: Meters,
     ) -> (Self, RoutingTable) {
         let mut membership = Membership::new();
         membership.update(&config, None, net::now());
@@ -134,6 +141,7 @@ impl Reload {
                 membership,
                 sessions,
                 acceptor,
+                meters,
             },
             table,
         )
@@ -182,8 +190,14 @@ impl Reload {
                 Some(command) = commands.recv() => self.obey(command, &outlet),
                 (reason, loaded) = finished(&mut loading) => match loaded {
                     Ok(Ok(config)) => self.take(config, reason, &outlet),
-                    Ok(Err(errors)) => log_faults(&errors, reason),
-                    Err(panic) => tracing::error!(reason = reason.as_str(), %panic, "not reloaded: this is a bug, please report it"),
+                    Ok(Err(errors)) => {
+                        self.reloaded(Reloaded::Failed);
+                        log_faults(&errors, reason);
+                    }
+                    Err(panic) => {
+                        self.reloaded(Reloaded::Failed);
+                        tracing::error!(reason = reason.as_str(), %panic, "not reloaded: this is a bug, please report it");
+                    }
                 },
                 Some(reason) = reasons.recv() => {
                     // Whoever sends a signal looks for an answer in the log.
@@ -219,12 +233,27 @@ impl Reload {
                 tracing::warn!(%backend, seen = ?report.seen, "suspect: gets no new work while others are healthy");
             }
             Some((backend, Vital::Lost)) => {
-                for load in self.membership.loads(report.id) {
+                for (pool, load) in self.membership.loads(report.id) {
+                    self.count_lost(pool, load, Loss::Down);
                     self.sessions.forget(load);
                 }
                 tracing::error!(%backend, "down for too long: its sessions are lost until it is back");
             }
         }
+    }
+
+    /// Counts the live sessions of a backend as lost, unless others go on with them.
+    fn count_lost(&self, pool: &str, load: &Load, why: Loss) {
+        let mut pools = self.config.pools.iter();
+        let options = pools.find(|options| options.name == pool);
+        match options.map_or(OnLoss::NotFound, |options| options.on_loss) {
+            OnLoss::NotFound => self.meters.losses().add(why, load.sessions().into()),
+            OnLoss::Successor | OnLoss::Reinitialize => {}
+        }
+    }
+
+    fn reloaded(&self, result: Reloaded) {
+        self.meters.reloads().add(result, 1);
     }
 
     fn publish(&self, outlet: &Outlet) {
@@ -269,13 +298,21 @@ impl Reload {
     fn advance(&mut self, outlet: &Outlet) {
         let lost = self.membership.advance(net::now());
         self.publish(outlet); // first, so that whoever asks from now on is told that the session is lost
-        for Lost { name, why, load } in lost {
+        for Lost {
+            name,
+            pool,
+            why,
+            load,
+        } in lost
+        {
             let (sessions, in_flight) = (load.sessions(), load.in_flight());
             match why {
                 WhyLost::Departed => {
+                    self.count_lost(&pool, &load, Loss::Departed);
                     tracing::info!(backend = %name, sessions, in_flight, "departed long ago: its sessions are lost from now on");
                 }
                 WhyLost::Drained => {
+                    self.count_lost(&pool, &load, Loss::Drained);
                     tracing::warn!(backend = %name, sessions, in_flight, "drained, and its time is over: its sessions are lost from now on");
                     load.end();
                     outlet.rouser.rouse();
@@ -297,7 +334,16 @@ impl Reload {
     fn take(&mut self, config: Config, reason: Reason, outlet: &Outlet) {
         let diff = diff(&self.written, &config);
         if !diff.restart.is_empty() {
+            self.reloaded(Reloaded::NeedsRestart);
             log_restart(&diff, reason);
+            return;
+        }
+        // Whatever may fail comes first: all or nothing.
+        if !diff.is_empty()
+            && let Err(error) = self.acceptor.replace(config.tls.as_ref())
+        {
+            self.reloaded(Reloaded::Failed);
+            tracing::error!(reason = reason.as_str(), %error, "not reloaded; the configuration before stays in force");
             return;
         }
         self.files.send_if_modified(|files| {
@@ -309,6 +355,7 @@ impl Reload {
         let follows = reason == Reason::Signal || !diff.is_empty();
         if diff.is_empty() {
             let undone = follows && self.follow_file();
+            self.reloaded(Reloaded::Unchanged);
             if undone {
                 self.publish(outlet);
             }
@@ -322,10 +369,6 @@ impl Reload {
             }
             return;
         }
-        if let Err(error) = self.acceptor.replace(config.tls.as_ref()) {
-            tracing::error!(reason = reason.as_str(), %error, "not reloaded; the configuration before stays in force");
-            return;
-        }
         self.written = config;
         self.services.follow(&self.written);
         self.discovery.keep(&self.written);
@@ -333,6 +376,7 @@ impl Reload {
         self.renew(None);
         self.follow_file();
         self.publish(outlet);
+        self.reloaded(Reloaded::Applied);
         tracing::info!(reason = reason.as_str(), changes = %diff, "reloaded");
         for note in &self.written.notes {
             tracing::warn!("{note}");

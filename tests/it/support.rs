@@ -4,6 +4,7 @@ mod admin;
 mod backend;
 mod client;
 mod dns;
+mod metrics;
 mod names;
 mod namespace;
 mod process;
@@ -20,6 +21,7 @@ pub(crate) use self::{
     backend::{Arrivals, Asked, Backend, Closed, Received, Unreachable, anywhere, ok},
     client::{Answer, Chunk, Client, request},
     dns::{Dns, at_one_port},
+    metrics::Scrape,
     names::Names,
     namespace::{Link, Namespace},
     process::Pinring,

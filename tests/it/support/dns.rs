@@ -135,9 +135,7 @@ impl Drop for Dns {
 
 fn run(hosts: &Path, port: u16, ttl: u32, scope: &[&str], more: &[&str]) -> Child {
     let program = ["/usr/sbin/dnsmasq", "dnsmasq"];
-    let program = program
-        .iter()
-        .find(|path| Path::new(path).exists());
+    let program = program.iter().find(|path| Path::new(path).exists());
     Command::new(program.unwrap_or(&"dnsmasq"))
         .args([
             "--keep-in-foreground",
@@ -145,11 +143,7 @@ fn run(hosts: &Path, port: u16, ttl: u32, scope: &[&str], more: &[&str]) -> Chil
             "--no-hosts",
             "--conf-file=/dev/null",
         ])
-        .args([
-            "--pid-file=",
-            "--user=root",
-            "--bind-interfaces",
-        ])
+        .args(["--pid-file=", "--user=root", "--bind-interfaces"])
         .args(["--listen-address=127.0.0.1", "--log-facility=/dev/null"])
         .arg(format!("--port={port}"))
         .arg(format!("--local-ttl={ttl}"))
