@@ -71,7 +71,7 @@
 //! | `observe::traffic` | P | what one backend was asked, counted over all threads | observe |
 //! | `observe::word` | P | the words that logs, metrics and bodies share | observe |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |
-//! | `proxy` | I | the six phases and nothing else | config, health, identity, incoming, limits, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
+//! | `proxy` | I | the six phases and nothing else | backend, config, health, identity, incoming, limits, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
 //! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | config, incoming, mcp::endpoint, mcp::splice, mcp::sse, net, observe, pin, router::placement, sessions, shutdown, upstream |
 //! | `proxy::carriers` | I | reads what may hold carriers, takes their pins off and puts them on | mcp, pin, proxy, ring, router |
 //! | `proxy::cors` | P | whose web pages may ask, and what browsers are told of answers | config |
