@@ -53,6 +53,7 @@ words! {
         TraceMethod = "trace_method",
         TransferCoding = "transfer_coding",
         UnknownCoordinate = "unknown_coordinate",
+        Undiscovered = "undiscovered",
         UnknownKey = "unknown_key",
         Unpinned = "unpinned",
         Upgrade = "upgrade",

@@ -3,6 +3,7 @@
 mod admin;
 mod backend;
 mod client;
+mod dns;
 pub(crate) mod http2;
 mod metrics;
 mod names;
@@ -20,6 +21,7 @@ pub(crate) use self::{
     admin::{administrated, ask, server_with_admin, socket_in},
     backend::{Arrivals, Asked, Backend, Closed, Received, Unreachable, anywhere, ok},
     client::{Answer, Chunk, Client, request},
+    dns::{Dns, at_one_port},
     metrics::Scrape,
     names::Names,
     namespace::{Link, Namespace},

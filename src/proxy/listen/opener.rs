@@ -73,7 +73,7 @@ impl Opener {
         let length = HeaderValue::from(body.len());
         head.headers.insert(header::CONTENT_LENGTH, length);
         if self.own_host {
-            headers::set_host(&mut head.headers, &entry.backend.endpoint.to_string());
+            headers::set_host(&mut head.headers, &entry.backend.endpoint.authority());
         }
         if !self.wanted.is_first(name) {
             head.headers.remove(era::SESSION_ID); // it is another's
