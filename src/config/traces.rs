@@ -220,7 +220,7 @@ fn headers(section: &Section<'_>, world: &dyn World) -> Vec<(HeaderName, HeaderV
     const KEY: &str = "headers";
     let mut headers = Vec::new();
     for (name, value) in pairs(section, KEY, "Authorization=env:OTLP_AUTHORIZATION") {
-        let value = match value.strip_prefix("env:") {
+        let value = match value.trim().strip_prefix("env:") {
             Some(variable) => world
                 .env(variable)
                 .and_then(|value| value.into_string().ok()),
