@@ -29,6 +29,7 @@ use crate::{
         self,
         unix::{self, Listener, Stream},
     },
+    observe::metrics::{self, Metrics},
     reload::command::{Command, Commander, Stopping},
     router::membership::{Changed, Unchanged},
     takeover::{self, Claim},
@@ -55,6 +56,7 @@ pub struct Admin {
     writer: Commander,
     claims: mpsc::Sender<Claim>,
     counters: Counters,
+    metrics: Metrics,
     limits: (Connections, Reached),
     /// One process may take over at a time.
     claimed: Arc<Semaphore>,
@@ -82,19 +84,20 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Answered = Result<Response<Full<Bytes>>, Fault>;
 
 impl Admin {
-    /// An admin that asks `writer`, tells what `counters` read and how the `limits` stand, and gives on to `claims` who
+    /// An admin that asks `writer`, tells what `counters` and `metrics` read and how the `limits` stand, and gives on to `claims` who
     /// wants to take this process's place.
     #[must_use]
     pub fn new(
         writer: Commander,
         claims: mpsc::Sender<Claim>,
-        counters: Counters,
+        (counters, metrics): (Counters, Metrics),
         limits: (Connections, Reached),
     ) -> Self {
         Self {
             writer,
             claims,
             counters,
+            metrics,
             limits,
             claimed: Arc::new(Semaphore::new(1)),
         }
@@ -145,6 +148,7 @@ impl Admin {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/backends") => self.backends().await,
             (&Method::GET, "/limits") => Ok(self.limits()),
+            (&Method::GET, "/metrics") => Ok(self.metrics()),
             (&Method::POST, "/drain") => {
                 let wanted = read(request.into_body()).await?;
                 to_its_end(self.clone().drain(wanted, user)).await
@@ -154,7 +158,9 @@ impl Admin {
                 to_its_end(self.clone().undrain(wanted, user)).await
             }
             (&Method::POST, takeover::TARGET) => self.take_over(request),
-            (_, path @ ("/backends" | "/limits")) => Err(Fault::method(path, &Method::GET)),
+            (_, path @ ("/backends" | "/limits" | "/metrics")) => {
+                Err(Fault::method(path, &Method::GET))
+            }
             (_, path @ ("/drain" | "/undrain" | takeover::TARGET)) => {
                 Err(Fault::method(path, &Method::POST))
             }
@@ -177,6 +183,13 @@ impl Admin {
         let (connections, reached) = &self.limits;
         let limits = api::Limits::of(connections.count(), reached);
         api::json(StatusCode::OK, &limits)
+    }
+
+    fn metrics(&self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::from(self.metrics.openmetrics()));
+        let text = HeaderValue::from_static(metrics::CONTENT_TYPE);
+        response.headers_mut().insert(header::CONTENT_TYPE, text);
+        response
     }
 
     /// Lets the connection become the one over which another process takes over.

@@ -9,6 +9,7 @@
 mod admin;
 mod control;
 mod error;
+mod metrics;
 mod socket;
 mod worker;
 
@@ -20,13 +21,16 @@ use tokio::{
 };
 
 pub use self::error::StartError;
-use self::{admin::AdminSocket, control::Control, socket::Socket, worker::Worker};
+use self::{
+    admin::AdminSocket, control::Control, metrics::Sources, socket::Socket, worker::Worker,
+};
 use crate::{
     admin::{Admin, Counters, api::Counts},
     config::{self, Config, Listen, StoreUrl, source::Source},
     health::probe,
     limits::{Connections, Reached},
     net::{self, tls::Acceptor},
+    observe::{Meters, metrics::Metrics},
     proxy::{Alarms, Bodies, Renewals, Unknowns},
     reload::{
         Inputs, Reason, Reload,
@@ -37,7 +41,7 @@ use crate::{
     sessions::{Sessions, store::Store},
     shutdown::{self, Signals, Trigger},
     takeover::{Claim, Predecessor},
-    upstream::names::Names,
+    upstream::{self, names::Names},
 };
 
 /// All sockets are bound; nothing is served yet.
@@ -147,7 +151,13 @@ impl Bound {
         }
         let limits = (process.connections.clone(), process.reached.clone());
         let counters = process.counters.clone();
-        let admin = Admin::new(process.commander.clone(), claims, counters, limits);
+        let metrics = process.metrics.clone();
+        let admin = Admin::new(
+            process.commander.clone(),
+            claims,
+            (counters, metrics),
+            limits,
+        );
         // Its file is removed when all is over.
         let _admin = self.admin.map(|socket| socket.serve(admin)).transpose()?;
         announce(process.reload.config(), &self.sockets)?;
@@ -204,6 +214,7 @@ struct Process {
     /// Asks for everything else.
     commander: Commander,
     counters: Counters,
+    metrics: Metrics,
     sessions: Sessions,
     store: Store,
     tables: Reader,
@@ -218,7 +229,14 @@ impl Process {
         let watched = config.server.watch && !config.files.is_empty();
         let (sessions, store) = (Sessions::new(), store(&config.store));
         let acceptor = Acceptor::new(config.tls.as_ref())?;
-        let (reload, table) = Reload::new(source, config, sessions.clone(), acceptor.clone());
+        let (meters, upstream) = (Meters::new(), upstream::Open::default());
+        let (reload, table) = Reload::new(
+            source,
+            config,
+            sessions.clone(),
+            acceptor.clone(),
+            meters.clone(),
+        );
         let (publisher, subscriber) = table::publish(table);
         let (trigger, watcher) = shutdown::channel();
         let (reporter, reports) = probe::reports();
@@ -228,7 +246,18 @@ impl Process {
         let (sender, reasons) = mpsc::channel(4);
         let (commander, commands) = command::commands();
         let renewals = Renewals::new(store.clone());
+        let sources = Sources {
+            tables: subscriber.clone(),
+            renewals: renewals.clone(),
+            store: store.clone(),
+            connections: connections.clone(),
+            reached: reached.clone(),
+            upstream: upstream.clone(),
+            acceptor: acceptor.clone(),
+            phases: trigger.rouser(),
+        };
         let process = Self {
+            metrics: sources.metrics(meters.clone()),
             reload,
             publisher,
             watched,
@@ -265,9 +294,11 @@ impl Process {
             bodies: Bodies::default(),
             reporter,
             names,
+            upstream,
             watcher,
             connections,
             reached,
+            meters,
             acceptor,
         };
         Ok((process, worker))

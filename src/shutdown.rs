@@ -107,6 +107,12 @@ impl Trigger {
 }
 
 impl Rouser {
+    /// The phase of this moment. Unlike a [`Watcher`], this end holds nobody up.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.0.borrow().phase
+    }
+
     /// Wakes the task of every connection. What it is to see must have been written before.
     pub fn rouse(&self) {
         self.0.send_modify(|told| told.round += 1);

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// All endpoints, for whoever asks for another.
-const ENDPOINTS: &str = "GET /backends, GET /limits, POST /drain, POST /undrain";
+const ENDPOINTS: &str = "GET /backends, GET /limits, GET /metrics, POST /drain, POST /undrain";
 
 /// The answer to `GET /backends`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
