@@ -6,13 +6,14 @@
 //! wake-up across threads in a request's way. All threads accept from one socket: the one that is free
 //! takes the next connection. A further thread, the caller's, has signals, reloads and timers.
 
-mod admin;
+mod admins;
 mod control;
 mod error;
+mod places;
 mod socket;
 mod worker;
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 use tokio::{
     runtime::{Builder, LocalOptions},
@@ -20,9 +21,11 @@ use tokio::{
 };
 
 pub use self::error::StartError;
-use self::{admin::AdminSocket, control::Control, socket::Socket, worker::Worker};
+use self::{
+    admins::AdminSockets, control::Control, places::Places, socket::Socket, worker::Worker,
+};
 use crate::{
-    admin::{Admin, Counters, api::Counts},
+    admin::{self, Admin, Counters, api::Counts},
     config::{self, Config, Listen, StoreUrl, source::Source},
     health::probe,
     limits::{Connections, Reached},
@@ -33,7 +36,7 @@ use crate::{
         command::{self, Commander},
         watch,
     },
-    router::table::{self, Publisher, Reader},
+    router::table::{self, Publisher, Subscriber},
     sessions::{Sessions, store::Store},
     shutdown::{self, Signals, Trigger},
     takeover::{Claim, Predecessor},
@@ -47,7 +50,7 @@ pub struct Bound {
     config: Config,
     sockets: Vec<Socket>,
     addresses: Vec<SocketAddr>,
-    admin: Option<AdminSocket>,
+    admin: AdminSockets,
     before: Option<Predecessor>,
 }
 
@@ -87,16 +90,7 @@ impl Bound {
             .iter()
             .map(|socket| socket.bound.address())
             .collect::<io::Result<_>>()?;
-        let admin = match &config.server.admin {
-            None => None,
-            Some(path) => {
-                let failed = |source| StartError::Admin {
-                    path: path.clone(),
-                    source,
-                };
-                Some(AdminSocket::bind(path, before.is_some()).map_err(failed)?)
-            }
-        };
+        let admin = AdminSockets::bind(&config.server.admin, before.as_mut())?;
         Ok(Self {
             source,
             config,
@@ -145,15 +139,23 @@ impl Bound {
         if let Some(before) = self.before {
             relieve(before);
         }
-        let limits = (process.connections.clone(), process.reached.clone());
-        let counters = process.counters.clone();
-        let admin = Admin::new(process.commander.clone(), claims, counters, limits);
-        // Its file is removed when all is over.
-        let _admin = self.admin.map(|socket| socket.serve(admin)).transpose()?;
-        announce(process.reload.config(), &self.sockets)?;
+        let places = Places::of(&self.sockets, &self.admin)?;
+        let admin = process.admin(&places, claims);
+        let passed = self.admin.try_clone()?;
+        let serving = self.admin.serve(&admin)?;
+        announce(process.reload.config(), &places);
+        // Those for clients first: they are asked for first.
         let sockets = self.sockets.into_iter().map(|socket| socket.bound);
+        let sockets = sockets.chain(passed).collect();
         process
-            .run(async || signals.next().await, sockets.collect(), claimed)
+            .run(
+                async || signals.next().await,
+                sockets,
+                claimed,
+                || {
+                    serving.leave_to_successor();
+                },
+            )
             .await;
         for worker in workers {
             // A worker's panic has been printed; the others have drained all the same.
@@ -185,7 +187,7 @@ impl Bound {
                 None => std::future::pending().await,
             };
             let (_nobody, claimed) = mpsc::channel(1);
-            process.run(next, Vec::new(), claimed).await;
+            process.run(next, Vec::new(), claimed, || {}).await;
             drop(serving.await); // its panic has been printed
             Ok(())
         };
@@ -195,6 +197,7 @@ impl Bound {
 
 /// What a process has beside its workers, for the thread that has signals, reloads and timers.
 struct Process {
+    file: Option<PathBuf>,
     reload: Reload,
     publisher: Publisher,
     watched: bool,
@@ -206,7 +209,7 @@ struct Process {
     counters: Counters,
     sessions: Sessions,
     store: Store,
-    tables: Reader,
+    tables: Subscriber,
     connections: Connections,
     reached: Reached,
     trigger: Trigger,
@@ -218,6 +221,7 @@ impl Process {
         let watched = config.server.watch && !config.files.is_empty();
         let (sessions, store) = (Sessions::new(), store(&config.store));
         let acceptor = Acceptor::new(config.tls.as_ref())?;
+        let file = source.file.clone();
         let (reload, table) = Reload::new(source, config, sessions.clone(), acceptor.clone());
         let (publisher, subscriber) = table::publish(table);
         let (trigger, watcher) = shutdown::channel();
@@ -229,6 +233,7 @@ impl Process {
         let (commander, commands) = command::commands();
         let renewals = Renewals::new(store.clone());
         let process = Self {
+            file,
             reload,
             publisher,
             watched,
@@ -251,7 +256,7 @@ impl Process {
             ),
             sessions: sessions.clone(),
             store,
-            tables: subscriber.reader(),
+            tables: subscriber.clone(),
             connections: connections.clone(),
             reached: reached.clone(),
             trigger,
@@ -274,12 +279,14 @@ impl Process {
     }
 
     /// Reloads, keeps the time, and acts on `signals` until all workers have drained, or a second signal asks
-    /// to end at once. `sockets` are passed to those who come with `claims`.
+    /// to end at once. `sockets` are passed to those who come with `claims`, and `taken_over` is called when one of them
+    /// serves.
     async fn run(
         self,
         signals: impl AsyncFnMut() -> shutdown::Request,
         sockets: Vec<net::Bound>,
         claims: mpsc::Receiver<Claim>,
+        taken_over: impl FnOnce(),
     ) {
         let (sessions, store) = (self.sessions, self.store);
         tokio::task::spawn_local(async move { sessions.sweep().await });
@@ -292,17 +299,34 @@ impl Process {
         let control = Control {
             signals,
             trigger: self.trigger,
-            tables: self.tables,
+            tables: self.tables.reader(),
             connections: self.connections,
             reloads: self.reasons,
         };
-        control.run(sockets, claims).await;
+        control.run(sockets, claims, taken_over).await;
+    }
+
+    /// What answers operators.
+    fn admin(&self, places: &Places, claims: mpsc::Sender<Claim>) -> Admin {
+        Admin::new(admin::Process {
+            writer: self.commander.clone(),
+            claims,
+            counters: self.counters.clone(),
+            connections: self.connections.clone(),
+            reached: self.reached.clone(),
+            tables: self.tables.clone(),
+            observer: self.trigger.observer(),
+            listeners: places.listeners(),
+            unprotected: places.unprotected(self.reload.config()),
+            file: self.file.clone(),
+        })
     }
 }
 
 /// The process whose place this one is to take, if there is one.
 fn predecessor(config: &Config) -> Result<Option<Predecessor>, StartError> {
-    let path = config.server.admin.as_ref().ok_or(StartError::NoAdmin)?;
+    let path = config.server.admin.unix.as_ref();
+    let path = path.ok_or(StartError::NoAdmin)?;
     let found = Predecessor::find(path)?;
     if found.is_none() {
         tracing::info!(admin = %path.display(), "nobody is there to take over from");
@@ -339,20 +363,21 @@ fn store(config: &config::Store) -> Store {
 }
 
 /// One line that says what is served and what is unprotected.
-fn announce(config: &Config, sockets: &[Socket]) -> io::Result<()> {
+fn announce(config: &Config, places: &Places) {
     let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
-    let listen = sockets
-        .iter()
-        .map(|socket| Ok(socket.listen()?.to_string()));
-    let listen: Vec<String> = listen.collect::<io::Result<_>>()?;
+    let listeners = places.listeners();
+    let or_none = |list: Vec<String>| match &list[..] {
+        [] => "none".to_owned(),
+        list => list.join(", "),
+    };
     tracing::info!(
-        listen = listen.join(", "),
+        listen = listeners.traffic.join(", "),
+        admin = or_none(listeners.admin),
         pools = config.pools.len(),
         backends,
         threads = config.server.threads,
-        signed_pins = !config.keys.accept_zero(),
+        unprotected = or_none(places.unprotected(config)),
         "pinring {} serves",
         env!("CARGO_PKG_VERSION"),
     );
-    Ok(())
 }

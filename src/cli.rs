@@ -16,7 +16,7 @@ use clap::{
 use clap_complete::Shell;
 
 use self::admin::{AdminArgs, DEFAULT_TIMEOUT, duration};
-pub use self::admin::{Asked, Deadline};
+pub use self::admin::{Asked, Deadline, Which};
 use crate::config::{Overrides, source::Source};
 
 const EXAMPLES: &str = "\
@@ -234,11 +234,11 @@ pub fn parse(
             backend,
             deadline: Deadline::of(now, timeout),
             wait,
-            asked: admin.asked(&env)?,
+            asked: admin.asked(&env),
         },
         Some(Subcommands::Undrain { backend, admin }) => Command::Undrain {
             backend,
-            asked: admin.asked(&env)?,
+            asked: admin.asked(&env),
         },
         Some(Subcommands::Completions { shell }) => Command::Completions(shell),
     })

@@ -1,5 +1,6 @@
 //! What the subcommands do. Each prints to standard output and gives its exit code.
 
+mod asking;
 mod drain;
 mod explain;
 
@@ -58,20 +59,23 @@ pub enum CommandError {
     /// The process cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The configuration names no admin socket.
+    /// The configuration switches the admin listener off.
     #[error(
-        "{} names no admin socket: add `admin = \"unix:/run/pinring/admin.sock\"` to [server] there and restart pinring",
+        "{} has no admin listener: take `admin = \"\"` out of [server] there, or write \"unix:/run/pinring/admin.sock\", and restart pinring",
         file.display()
     )]
     NoAdmin {
         /// The file.
         file: PathBuf,
     },
-    /// The configuration does not even tell where the admin socket is.
+    /// The configuration does not even tell where the admin listener is.
     #[error(
-        "where the admin socket is cannot be read; mend the file, or name the socket: --admin unix:PATH"
+        "where the admin listener is cannot be read; mend the file, or name the place: --admin unix:PATH or --admin IP:PORT"
     )]
     AdminUnknown(#[source] ConfigErrors),
+    /// The token of the environment cannot be one.
+    #[error("PINRING_ADMIN_TOKEN: {0}")]
+    Token(&'static str),
     /// The process that runs could not be asked, or refused.
     #[error(transparent)]
     Admin(#[from] ClientError),
@@ -95,7 +99,7 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::AdminUnknown(_) | Self::Filter { .. } => {
+            Self::Config(_) | Self::AdminUnknown(_) | Self::Token(_) | Self::Filter { .. } => {
                 ExitCode::from(BAD_CONFIGURATION)
             }
             Self::DemoPort { .. }

@@ -14,6 +14,7 @@ mod backends;
 mod bind;
 mod connections;
 mod cors;
+mod exposure;
 mod fault;
 mod file;
 mod filter;
@@ -42,9 +43,10 @@ use std::{
 };
 
 pub use self::{
-    admin::{InvalidAdmin, parse as parse_admin},
+    admin::{Admin, AdminPlace, DEFAULT_ADDRESS as DEFAULT_ADMIN, InvalidAdmin, Token},
     affinity::AffinityKey,
     cors::Cors,
+    exposure::unprotected,
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
     listen::ListenStreams,
@@ -98,8 +100,10 @@ pub struct Config {
 pub struct Server {
     /// The traffic listeners, never empty.
     pub listen: Vec<Listen>,
-    /// The Unix socket of the admin listener; `None`: there is no such listener.
-    pub admin: Option<PathBuf>,
+    /// Where the admin listener is.
+    pub admin: Admin,
+    /// What changes over TCP have to show; `None`: there are none.
+    pub admin_token: Option<Token>,
     /// Worker threads.
     pub threads: NonZeroUsize,
     /// Whether a changed file is loaded without a signal.

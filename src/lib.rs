@@ -29,7 +29,7 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, limits, net, reload::command, router::membership, takeover |
+//! | `admin` | I | answers and obeys on its own listeners, and is the client of that; the writer is asked | backend, config, limits, net, reload::command, router::membership, router::table, shutdown, takeover |
 //! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, health::probe, incoming, limits, listener, net, proxy, reload, router::table, sessions, shutdown, takeover, upstream::names |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |

@@ -4,6 +4,7 @@
 //! backend that is not known yet. A faulty file changes nothing and says so; what needs a restart is
 //! refused by name. Open streams are not touched: each request keeps the table that it began with.
 
+mod asked;
 pub mod command;
 pub mod watch;
 
@@ -14,7 +15,10 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
-use self::command::Command;
+use self::{
+    asked::Asked,
+    command::{Command, Outcome, Reloaded, Standing},
+};
 use crate::{
     config::{
         Config, ConfigErrors,
@@ -46,6 +50,8 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 pub enum Reason {
     /// SIGHUP.
     Signal,
+    /// An operator, through the admin listener.
+    Asked,
     /// A watched file changed.
     Watch,
     /// A request carries a good pin of a backend that was never seen.
@@ -53,9 +59,18 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether somebody waits to hear what comes of it, be it nothing.
+    fn is_awaited(self) -> bool {
+        match self {
+            Self::Signal | Self::Asked => true,
+            Self::Watch | Self::UnknownPin => false,
+        }
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Signal => "SIGHUP",
+            Self::Asked => "an operator asks",
             Self::Watch => "a file changed",
             Self::UnknownPin => "a request names an unknown backend",
         }
@@ -66,7 +81,9 @@ impl Reason {
 #[derive(Debug)]
 pub struct Reload {
     source: Source,
-    config: Config,
+    config: Arc<Config>,
+    last: Option<Reloaded>,
+    asked: Asked,
     membership: Membership,
     sessions: Sessions,
     acceptor: Acceptor,
@@ -104,13 +121,17 @@ impl Reload {
         acceptor: Acceptor,
     ) -> (Self, RoutingTable) {
         let mut membership = Membership::new();
-        membership.update(&config, None, net::now());
+        let now = net::now();
+        membership.update(&config, None, now);
+        membership.mark(now);
         let table = membership.table(&config);
         (
             Self {
                 source,
                 files: latest::Sender::new(config.files.clone()),
-                config,
+                config: Arc::new(config),
+                last: None,
+                asked: Asked::default(),
                 membership,
                 sessions,
                 acceptor,
@@ -150,7 +171,7 @@ impl Reload {
         let mut ask_again = net::now();
         loop {
             if loading.is_none()
-                && let Some(reason) = wanted.take()
+                && let Some(reason) = self.asked.next(&mut wanted)
             {
                 let (source, chains) = (self.source.clone(), self.config.chains.clone());
                 let load = net::blocking(move || source.load_again(&chains));
@@ -160,11 +181,17 @@ impl Reload {
                 biased; // what was seen comes before what follows from the time
                 Some(report) = reports.recv() => self.observe(report, &outlet),
                 Some(command) = commands.recv() => self.obey(command, &outlet),
-                (reason, loaded) = finished(&mut loading) => match loaded {
-                    Ok(Ok(config)) => self.take(config, reason, &outlet),
-                    Ok(Err(errors)) => log_faults(&errors, reason),
-                    Err(panic) => tracing::error!(reason = reason.as_str(), %panic, "not reloaded: this is a bug, please report it"),
-                },
+                (reason, loaded) = finished(&mut loading) => {
+                    let outcome = match loaded {
+                        Ok(Ok(config)) => self.take(config, reason, &outlet),
+                        Ok(Err(errors)) => log_faults(&errors, reason),
+                        Err(panic) => {
+                            tracing::error!(reason = reason.as_str(), %panic, "not reloaded: this is a bug, please report it");
+                            Outcome::Refused(vec![format!("a bug of pinring: {panic}")])
+                        }
+                    };
+                    self.conclude(reason, outcome);
+                }
                 Some(reason) = reasons.recv() => {
                     // Whoever sends a signal looks for an answer in the log.
                     if wanted != Some(Reason::Signal) {
@@ -205,7 +232,25 @@ impl Reload {
         }
     }
 
-    fn publish(&self, outlet: &Outlet) {
+    /// Remembers how a reload went, and tells who asked for it.
+    fn conclude(&mut self, reason: Reason, outcome: Outcome) {
+        let is_mended = |last: &Reloaded| matches!(last.outcome, Outcome::Refused(_));
+        let is_news = outcome != Outcome::Unchanged
+            || reason.is_awaited()
+            || self.last.as_ref().is_some_and(is_mended);
+        let reloaded = Reloaded {
+            at: net::now(),
+            reason: reason.as_str(),
+            outcome,
+        };
+        self.asked.answer(&reloaded);
+        if is_news {
+            self.last = Some(reloaded);
+        }
+    }
+
+    fn publish(&mut self, outlet: &Outlet) {
+        self.membership.mark(net::now());
         let table = self.membership.table(&self.config);
         outlet.publisher.replace(table);
     }
@@ -214,6 +259,12 @@ impl Reload {
         // Whoever asked may have left.
         match command {
             Command::Backends(answer) => drop(answer.send(self.membership.views(&self.config))),
+            Command::Standing(answer) => drop(answer.send(Standing {
+                config: Arc::clone(&self.config),
+                views: self.membership.views(&self.config),
+                last_reload: self.last.clone(),
+            })),
+            Command::Reload(answer) => self.asked.push(answer),
             Command::Drain {
                 backend,
                 within,
@@ -269,11 +320,10 @@ impl Reload {
         !undone.is_empty()
     }
 
-    fn take(&mut self, config: Config, reason: Reason, outlet: &Outlet) {
+    fn take(&mut self, config: Config, reason: Reason, outlet: &Outlet) -> Outcome {
         let diff = diff(&self.config, &config);
         if !diff.restart.is_empty() {
-            log_restart(&diff, reason);
-            return;
+            return log_restart(&diff, reason);
         }
         self.files.send_if_modified(|files| {
             let others = *files != config.files;
@@ -281,33 +331,34 @@ impl Reload {
             others
         });
         // Who looks because of an unknown pin, and finds nothing new, has not been asked for anything else.
-        let undone = (reason == Reason::Signal || !diff.is_empty()) && self.follow_file(&config);
+        let undone = (reason.is_awaited() || !diff.is_empty()) && self.follow_file(&config);
         if diff.is_empty() {
             if undone {
                 self.publish(outlet);
             }
             match reason {
-                Reason::Signal => {
+                Reason::Signal | Reason::Asked => {
                     tracing::info!(reason = reason.as_str(), "reloaded: nothing has changed")
                 }
                 Reason::Watch | Reason::UnknownPin => {
                     tracing::debug!(reason = reason.as_str(), "nothing has changed")
                 }
             }
-            return;
+            return Outcome::Unchanged;
         }
         if let Err(error) = self.acceptor.replace(config.tls.as_ref()) {
             tracing::error!(reason = reason.as_str(), %error, "not reloaded; the configuration before stays in force");
-            return;
+            return Outcome::Refused(vec![error.to_string()]);
         }
         self.membership
-            .update(&config, Some(&self.config), net::now());
-        self.config = config;
+            .update(&config, Some(&*self.config), net::now());
+        self.config = Arc::new(config);
         self.publish(outlet);
         tracing::info!(reason = reason.as_str(), changes = %diff, "reloaded");
         for note in &self.config.notes {
             tracing::warn!("{note}");
         }
+        Outcome::Changed(diff.to_string())
     }
 }
 
@@ -343,28 +394,34 @@ async fn until(at: Option<Instant>) {
 }
 
 /// Every fault is told, but not again for each request that makes us look.
-fn log_faults(errors: &ConfigErrors, reason: Reason) {
+fn log_faults(errors: &ConfigErrors, reason: Reason) -> Outcome {
     const MESSAGE: &str = "not reloaded; the configuration before stays in force";
     let source = errors.source_name();
+    let mut faults = Vec::new();
     for fault in errors.faults() {
         let fault = fault.display(source);
         match reason {
-            Reason::Signal | Reason::Watch => {
+            Reason::Signal | Reason::Asked | Reason::Watch => {
                 tracing::error!(reason = reason.as_str(), %fault, "{MESSAGE}");
             }
             Reason::UnknownPin => tracing::debug!(reason = reason.as_str(), %fault, "{MESSAGE}"),
         }
+        faults.push(fault.to_string());
     }
+    Outcome::Refused(faults)
 }
 
-fn log_restart(diff: &Diff, reason: Reason) {
+fn log_restart(diff: &Diff, reason: Reason) -> Outcome {
     const MESSAGE: &str = "not reloaded: these keys need a restart, and nothing else of the file was taken either; \
                            the configuration before stays in force";
     let keys = diff.restart.join(", ");
     match reason {
-        Reason::Signal | Reason::Watch => {
+        Reason::Signal | Reason::Asked | Reason::Watch => {
             tracing::error!(reason = reason.as_str(), keys, "{MESSAGE}")
         }
         Reason::UnknownPin => tracing::debug!(reason = reason.as_str(), keys, "{MESSAGE}"),
     }
+    Outcome::Refused(vec![format!(
+        "these keys need a restart, and nothing else of the file was taken either: {keys}"
+    )])
 }

@@ -39,6 +39,19 @@ pub enum Phase {
     Forced,
 }
 
+impl Phase {
+    /// The word for answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Leaving => "leaving",
+            Self::Draining { .. } => "draining",
+            Self::Forced => "stopping",
+        }
+    }
+}
+
 /// What all threads are told.
 #[derive(Debug, Clone, Copy)]
 struct Told {
@@ -55,6 +68,10 @@ pub struct Trigger(watch::Sender<Told>);
 /// few of them: nobody needs to know which, and while nothing happens it costs nothing.
 #[derive(Debug, Clone)]
 pub struct Rouser(watch::Sender<Told>);
+
+/// Tells the phase from any thread, and is not waited for by the drain.
+#[derive(Debug, Clone)]
+pub struct Observer(watch::Sender<Told>);
 
 /// Sees the phases from any thread.
 #[derive(Debug, Clone)]
@@ -101,6 +118,12 @@ impl Trigger {
         Rouser(self.0.clone())
     }
 
+    /// Another end for whoever only wants to know, until the very end.
+    #[must_use]
+    pub fn observer(&self) -> Observer {
+        Observer(self.0.clone())
+    }
+
     fn tell(&self, phase: Phase) {
         self.0.send_modify(|told| told.phase = phase);
     }
@@ -110,6 +133,14 @@ impl Rouser {
     /// Wakes the task of every connection. What it is to see must have been written before.
     pub fn rouse(&self) {
         self.0.send_modify(|told| told.round += 1);
+    }
+}
+
+impl Observer {
+    /// The phase of this moment.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.0.borrow().phase
     }
 }
 

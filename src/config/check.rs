@@ -20,9 +20,10 @@ use toml::de::DeTable;
 
 use super::{
     Config, ConfigErrors, Limits, Listen, Log, LogFormat, Origins, Overrides, PrincipalLimit,
-    Server, admin,
+    Server, Token,
+    admin::{self, Admin},
     bind::{self, Identities},
-    connections, cors,
+    connections, cors, exposure,
     fault::Spot,
     file::{self, Report},
     filter, notes, origins, pools, secrets,
@@ -151,14 +152,27 @@ pub fn keys(overrides: &Overrides, world: &dyn World) -> Result<Keys, ConfigErro
 ///
 /// # Errors
 ///
-/// If the text is no TOML, or that key names no socket.
-pub fn admin(text: &str) -> Result<Option<PathBuf>, ConfigErrors> {
+/// If the text is no TOML, or that key names no listener.
+pub fn admin(text: &str) -> Result<Admin, ConfigErrors> {
+    of_server(text, admin::read)
+}
+
+/// `server.admin_token` alone, whatever else the text says.
+///
+/// # Errors
+///
+/// If the text is no TOML, or the token cannot be read or used.
+pub fn admin_token(text: &str, world: &dyn World) -> Result<Option<Token>, ConfigErrors> {
+    of_server(text, |server| admin::token(server, world))
+}
+
+fn of_server<T>(text: &str, read: impl FnOnce(&Section<'_>) -> T) -> Result<T, ConfigErrors> {
     let table = file::parse(text).map_err(ConfigErrors::new)?;
     let report = Report::new(text);
-    let admin = admin::read(&report.root(&table).table("server"));
+    let found = read(&report.root(&table).table("server"));
     let faults = report.faults();
     if faults.is_empty() {
-        Ok(admin)
+        Ok(found)
     } else {
         Err(ConfigErrors::new(faults))
     }
@@ -200,6 +214,7 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
     notes.extend(notes::of_principal(principal.as_ref(), &limits, &pools));
     notes.extend(notes::of(&pools, &secrets.keys));
     notes.extend(notes::of_trust(&server.trusted_proxies));
+    notes.extend(exposure::of_admin(&server.admin));
     let config = Config {
         server,
         tls,
@@ -243,6 +258,7 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
             .unwrap_or_else(|| default_origins(section.report(), &listen)),
         listen,
         admin: admin::read(&section),
+        admin_token: admin::token(&section, world),
         threads: threads.unwrap_or_else(|| world.cores().min(MOST_DEFAULT_THREADS)),
         watch: section.bool("watch").unwrap_or(true),
         trusted_proxies,
@@ -250,7 +266,6 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
     };
     section.not_yet("probes", Some("\"\""));
     section.not_yet("probes_drain", Some("false"));
-    section.not_yet("admin_token", None);
     section.not_yet("health_path", Some("\"\""));
     section.finish();
     server

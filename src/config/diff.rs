@@ -93,6 +93,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         listings.into_iter().flatten()
     };
     changes("", of_process(old), of_process(new), &mut diff.options);
+    diff.options.extend(token(&old.server, &new.server));
     pools(old, new, &mut diff);
     backends(old, new, &mut diff);
     diff
@@ -105,7 +106,8 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         admin,
         threads,
         watch,
-        allowed_origins: _, // these need none
+        admin_token: _, // these need none
+        allowed_origins: _,
         trusted_proxies: _,
         proxy_protocol: _,
     } = &old.server;
@@ -125,7 +127,7 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
             "server.listen",
             sorted(listen) == sorted(&new.server.listen),
         ),
-        ("server.admin", *admin == new.server.admin),
+        ("server.admin", admin.places().eq(new.server.admin.places())),
         ("server.threads", *threads == new.server.threads),
         ("server.watch", *watch == new.server.watch),
         ("log.format", *format == new.log.format),
@@ -195,6 +197,7 @@ fn server(server: &Server) -> Listing {
     let Server {
         listen: _,
         admin: _,
+        admin_token: _, // see `token`
         threads: _,
         watch: _,
         allowed_origins: _, // see `pages`
@@ -207,6 +210,20 @@ fn server(server: &Server) -> Listing {
         ("server.trusted_proxies", format!("{trusted:?}")),
         ("server.proxy_protocol", proxy_protocol.to_string()),
     ]
+}
+
+/// A token is not to be seen.
+fn token(old: &Server, new: &Server) -> Option<Change> {
+    let (old, new) = (&old.admin_token, &new.admin_token);
+    let shown = |is_there| if is_there { "one" } else { "none" }.to_owned();
+    (old != new).then(|| Change {
+        key: "server.admin_token".to_owned(),
+        old: shown(old.is_some()),
+        new: match (old, new) {
+            (Some(_), Some(_)) => "another".to_owned(),
+            (_, new) => shown(new.is_some()),
+        },
+    })
 }
 
 fn limits(limits: &Limits) -> Listing {

@@ -212,6 +212,15 @@ impl Keys {
         LogHash([full[0], full[1], full[2], full[3]])
     }
 
+    /// What tells each key from every other and nothing else of it, the signing one's first: for digests.
+    pub fn marks(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
+        self.iter().map(|key| {
+            let mut mac = key.mac.clone();
+            mac.update(b"pinring/mark\0");
+            mac.finalize().into_bytes().into()
+        })
+    }
+
     pub(super) fn signing(&self) -> &Key {
         &self.signing
     }

@@ -66,6 +66,8 @@ struct Known {
     was_lost: bool,
     /// Since when each of its sessions that shows itself is counted and not forgotten again.
     counted_since: Instant,
+    /// How it stands, and since when: for operators.
+    shown_since: Option<(Shown, Instant)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,6 +213,7 @@ impl Membership {
                 was_lost: false,
                 // It may have served before: by other proxies, or by this one before it was removed.
                 counted_since: now,
+                shown_since: None,
             },
         }
     }

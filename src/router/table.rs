@@ -3,6 +3,7 @@
 //! One writer ([`Publisher`], held by `reload`) and many readers: each thread has a [`Reader`] and each
 //! request holds one snapshot from beginning to end, so that no request sees half of a change.
 
+mod digest;
 mod pool;
 
 use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
@@ -66,6 +67,19 @@ impl RoutingTable {
         let of_pool = |other: &Pool| std::ptr::eq(other, pool);
         let index = self.pools.iter().position(of_pool);
         index.expect("the pool is one of its table's")
+    }
+
+    /// Digest of who is listed in which pool, which is the same in all proxies that agree about it. Health, weights and
+    /// drains do not count: no pin's meaning depends on them.
+    #[must_use]
+    pub fn ring_digest(&self) -> String {
+        digest::of_ring(&self.pools)
+    }
+
+    /// Digest of the keys behind the pins, in their order.
+    #[must_use]
+    pub fn keys_digest(&self) -> String {
+        digest::of_keys(&self.keys)
     }
 
     /// Whether sessions of any pool are bound to principals.
@@ -147,6 +161,12 @@ impl Publisher {
 }
 
 impl Subscriber {
+    /// The table of this moment, for who looks seldom.
+    #[must_use]
+    pub fn current(&self) -> Arc<RoutingTable> {
+        self.current.load_full()
+    }
+
     /// The reader of this thread.
     #[must_use]
     pub fn reader(&self) -> Reader {

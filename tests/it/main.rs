@@ -40,6 +40,7 @@ mod sessions;
 mod shutdown;
 mod soak;
 mod stateless;
+mod status;
 mod streams;
 mod support;
 mod takeover;

@@ -240,7 +240,7 @@ fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
     for (text, expected) in [
         (
             "[server]\nzzz = 1",
-            "2: server.zzz: unknown key; known here: admin, allowed_origins, listen, proxy_protocol, threads, trusted_proxies, watch",
+            "2: server.zzz: unknown key; known here: admin, admin_token, allowed_origins, listen, proxy_protocol, threads, trusted_proxies, watch",
         ),
         (
             "zzz = 1",
@@ -294,7 +294,6 @@ fn the_store_is_in_memory_or_at_a_redis() {
 fn what_comes_later_is_refused_by_name() {
     for text in [
         "[server]\nprobes = \"0.0.0.0:9902\"",
-        "[server]\nadmin_token = \"\"",
         "[pool]\nhttp2 = true",
         "\n[tracing]",
     ] {

@@ -193,6 +193,12 @@ impl Pool {
         self.unpinned.successor(position)
     }
 
+    /// The part of the ring that each of its backends has, from 0 to 1, by their order: ids without a pin go there.
+    #[must_use]
+    pub fn shares(&self) -> Vec<f64> {
+        self.unpinned.shares(self.entries.len())
+    }
+
     /// The backends that take new work.
     #[must_use]
     pub fn candidates(&self) -> &Candidates {

@@ -1,0 +1,135 @@
+//! What can be asked for, by method and path.
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::{
+    Admin, Answered,
+    api::{self, Body, Fault},
+    change::{self, read},
+    guard::{self, Shown, Visitor},
+};
+use crate::{net, reload::command::Command, takeover};
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Backends,
+    Limits,
+    Status,
+    Drain,
+    Undrain,
+    Reload,
+    TakeOver,
+}
+
+const ROUTES: [(&str, Method, Route); 7] = [
+    ("/status", Method::GET, Route::Status),
+    ("/backends", Method::GET, Route::Backends),
+    ("/limits", Method::GET, Route::Limits),
+    ("/drain", Method::POST, Route::Drain),
+    ("/undrain", Method::POST, Route::Undrain),
+    ("/reload", Method::POST, Route::Reload),
+    (takeover::TARGET, Method::POST, Route::TakeOver),
+];
+
+impl Route {
+    /// What a request asks for.
+    fn of(method: &Method, path: &str) -> Result<Self, Fault> {
+        let found = ROUTES.iter().find(|(at, _, _)| *at == path);
+        let (_, right, route) = found.ok_or_else(|| Fault::not_found(path, &endpoints()))?;
+        let fits = method == right || (right == Method::GET && method == Method::HEAD);
+        fits.then_some(*route)
+            .ok_or_else(|| Fault::method(path, right))
+    }
+
+    /// Whether it changes something.
+    fn changes(self) -> bool {
+        match self {
+            Self::Backends | Self::Limits | Self::Status => false,
+            Self::Drain | Self::Undrain | Self::Reload | Self::TakeOver => true,
+        }
+    }
+}
+
+/// All endpoints, for whoever asks for another.
+fn endpoints() -> String {
+    let others = ROUTES
+        .iter()
+        .filter(|(_, _, route)| *route != Route::TakeOver);
+    let others: Vec<String> = others
+        .map(|(path, method, _)| format!("{method} {path}"))
+        .collect();
+    others.join(", ")
+}
+
+impl Admin {
+    pub(super) async fn answer(
+        &self,
+        request: Request<Incoming>,
+        visitor: Visitor,
+    ) -> Response<Body> {
+        let answered = self.route(request, visitor).await;
+        answered.unwrap_or_else(Fault::response)
+    }
+
+    async fn route(&self, request: Request<Incoming>, visitor: Visitor) -> Answered {
+        let (head, body) = request.into_parts();
+        let route = Route::of(&head.method, head.uri.path());
+        match visitor {
+            Visitor::Owner(_) => {}
+            Visitor::Remote(_) => {
+                let changes = route.as_ref().is_ok_and(|route| route.changes());
+                let token = if changes || guard::bearer(&head.headers).is_some() {
+                    self.process
+                        .writer
+                        .ask(Command::Standing)
+                        .await?
+                        .config
+                        .server
+                        .admin_token
+                        .clone()
+                } else {
+                    None
+                };
+                let shown = Shown::of(&head.headers, token.as_ref());
+                guard::check_page(&head, shown)?;
+                if changes {
+                    guard::check_token(shown, token.as_ref())?;
+                }
+            }
+        }
+        match route? {
+            Route::Backends => self.backends().await,
+            Route::Limits => Ok(self.limits()),
+            Route::Status => self.status().await,
+            Route::Drain => {
+                let wanted = read(body).await?;
+                change::to_its_end(self.clone().drain(wanted, visitor)).await
+            }
+            Route::Undrain => {
+                let wanted = read(body).await?;
+                change::to_its_end(self.clone().undrain(wanted, visitor)).await
+            }
+            Route::Reload => change::to_its_end(self.clone().reload(visitor)).await,
+            Route::TakeOver => self.take_over(Request::from_parts(head, body), visitor),
+        }
+    }
+
+    async fn backends(&self) -> Answered {
+        let views = self.process.writer.ask(Command::Backends).await?;
+        let now = net::now();
+        let backends = views.iter().map(|view| api::Backend::of(view, now));
+        let backends = api::Backends {
+            backends: backends.collect(),
+            counts: (self.process.counters.0)(),
+        };
+        Ok(api::json(StatusCode::OK, &backends))
+    }
+
+    fn limits(&self) -> Response<Body> {
+        let process = &self.process;
+        let limits = api::Limits::of(process.connections.count(), &process.reached);
+        api::json(StatusCode::OK, &limits)
+    }
+}
