@@ -128,6 +128,11 @@ pub enum Refusal {
     /// The id has no pin, and such ids are not accepted.
     #[error("the session id was not issued through this proxy")]
     Unpinned,
+    /// A message of HTTP+SSE whose URL has lost its pin, in a pool that binds sessions.
+    #[error(
+        "the URL names a session without saying whose it is: it has lost its pinring parameter"
+    )]
+    UnpinnedMessage,
     /// Nobody takes new work.
     #[error("no backend takes new work")]
     NoBackend,
@@ -154,6 +159,7 @@ impl Refusal {
             | Self::UnknownCoordinate
             | Self::UnknownKey
             | Self::Unpinned
+            | Self::UnpinnedMessage
             | Self::NoBackend
             | Self::SessionsFull
             | Self::PrincipalSessionsFull => false,

@@ -183,6 +183,7 @@ impl ProxyError {
                 status: StatusCode::METHOD_NOT_ALLOWED,
                 ..Verdict::bad_request("trace_method")
             },
+            Self::Ambiguous(Ambiguous::Upgrade) => Verdict::bad_request("upgrade"),
             Self::Ambiguous(Ambiguous::Target) => Verdict::bad_request("target_invalid"),
             Self::Ambiguous(Ambiguous::TransferCoding) => Verdict {
                 status: StatusCode::NOT_IMPLEMENTED,
@@ -303,7 +304,7 @@ fn refused(refusal: Refusal) -> Verdict {
         Refusal::WrongPool => Verdict::gone("wrong_pool"),
         Refusal::KeyRemoved => Verdict::gone("key_removed"),
         Refusal::BackendRemoved | Refusal::BackendDown => Verdict::gone("backend_lost"),
-        Refusal::Unpinned => Verdict::gone("unpinned"),
+        Refusal::Unpinned | Refusal::UnpinnedMessage => Verdict::gone("unpinned"),
         Refusal::UnknownCoordinate => Verdict::for_now("unknown_coordinate"),
         Refusal::UnknownKey => Verdict::for_now("unknown_key"),
         Refusal::NoBackend => Verdict::for_now("no_backend"),

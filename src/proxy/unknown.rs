@@ -70,6 +70,7 @@ impl Unknowns {
             | Refusal::BackendRemoved
             | Refusal::BackendDown
             | Refusal::Unpinned
+            | Refusal::UnpinnedMessage
             | Refusal::NoBackend
             | Refusal::SessionsFull
             | Refusal::PrincipalSessionsFull => return Err(ProxyError::Refused(refusal)),

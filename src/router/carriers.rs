@@ -65,6 +65,7 @@ pub fn judge<'a>(
             | Refusal::Unbound
             | Refusal::WrongPool
             | Refusal::Unpinned
+            | Refusal::UnpinnedMessage
             | Refusal::NoBackend
             | Refusal::SessionsFull
             | Refusal::PrincipalSessionsFull,

@@ -68,7 +68,10 @@ impl Renewal<'_> {
     /// The session's backend is lost, as `error` says: brings it back, if this request may ask for that.
     pub(super) async fn recover(&self, error: ProxyError) -> Result<Recovered, ProxyError> {
         if !self.may_be_repeated() {
-            self.note(StatusCode::NOT_FOUND).await;
+            // A token that no backend has looked at may be anybody's: it ends nothing.
+            if *self.asker == Asker::Anybody {
+                self.note(StatusCode::NOT_FOUND).await;
+            }
             return Err(error);
         }
         let stayed_unknown = matches!(error, ProxyError::StayedUnknown(_));
@@ -108,6 +111,9 @@ impl Renewal<'_> {
         }
         let _in_time = net::within(REST_OF_BODY, self.kept.ended()).await;
         let Some(body) = self.kept.whole() else {
+            if self.kept.lacks_room() {
+                return Err(ProxyError::BodiesFull);
+            }
             return gone.told(delivered, exchanged); // too large to be sent again
         };
         let asked = exchanged
@@ -134,7 +140,12 @@ impl Renewal<'_> {
         error: ProxyError,
     ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
         let Some(body) = self.kept.whole() else {
-            return Err(error); // too large to be kept
+            let lacks_room = self.kept.lacks_room();
+            return Err(if lacks_room {
+                ProxyError::BodiesFull
+            } else {
+                error
+            }); // or too large to be kept
         };
         match self.bring_back().await {
             Brought::Landed(Landed::At(moved)) => {
