@@ -24,9 +24,10 @@ use self::api::{Body, Fault};
 use crate::{
     limits::{Connections, Reached},
     net::{self, Instant},
+    observe::metrics::Metrics,
     reload::command::Commander,
     router::table::Subscriber,
-    shutdown::Observer,
+    shutdown::Rouser,
     takeover::Claim,
 };
 
@@ -39,6 +40,8 @@ pub struct Process {
     pub claims: mpsc::Sender<Claim>,
     /// What the process counts.
     pub counters: Counters,
+    /// What it measures.
+    pub metrics: Metrics,
     /// The connections of clients.
     pub connections: Connections,
     /// How often limits were reached.
@@ -46,7 +49,7 @@ pub struct Process {
     /// The routing table.
     pub tables: Subscriber,
     /// How far the end of the process has come.
-    pub observer: Observer,
+    pub phases: Rouser,
     /// Where it listens.
     pub listeners: api::Listeners,
     /// What nothing protects, each in a few words.

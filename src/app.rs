@@ -9,6 +9,7 @@
 mod admins;
 mod control;
 mod error;
+mod metrics;
 mod places;
 mod socket;
 mod worker;
@@ -22,7 +23,8 @@ use tokio::{
 
 pub use self::error::StartError;
 use self::{
-    admins::AdminSockets, control::Control, places::Places, socket::Socket, worker::Worker,
+    admins::AdminSockets, control::Control, metrics::Sources, places::Places, socket::Socket,
+    worker::Worker,
 };
 use crate::{
     admin::{self, Admin, Counters, api::Counts},
@@ -30,6 +32,7 @@ use crate::{
     health::probe,
     limits::{Connections, Reached},
     net::{self, tls::Acceptor},
+    observe::{Meters, metrics::Metrics},
     proxy::{Alarms, Bodies, Renewals, Unknowns},
     reload::{
         Inputs, Reason, Reload,
@@ -40,7 +43,7 @@ use crate::{
     sessions::{Sessions, store::Store},
     shutdown::{self, Signals, Trigger},
     takeover::{Claim, Predecessor},
-    upstream::names::Names,
+    upstream::{self, names::Names},
 };
 
 /// All sockets are bound; nothing is served yet.
@@ -207,6 +210,7 @@ struct Process {
     /// Asks for everything else.
     commander: Commander,
     counters: Counters,
+    metrics: Metrics,
     sessions: Sessions,
     store: Store,
     tables: Subscriber,
@@ -222,7 +226,14 @@ impl Process {
         let (sessions, store) = (Sessions::new(), store(&config.store));
         let acceptor = Acceptor::new(config.tls.as_ref())?;
         let file = source.file.clone();
-        let (reload, table) = Reload::new(source, config, sessions.clone(), acceptor.clone());
+        let (meters, upstream) = (Meters::new(), upstream::Open::default());
+        let (reload, table) = Reload::new(
+            source,
+            config,
+            sessions.clone(),
+            acceptor.clone(),
+            meters.clone(),
+        );
         let (publisher, subscriber) = table::publish(table);
         let (trigger, watcher) = shutdown::channel();
         let (reporter, reports) = probe::reports();
@@ -232,8 +243,19 @@ impl Process {
         let (sender, reasons) = mpsc::channel(4);
         let (commander, commands) = command::commands();
         let renewals = Renewals::new(store.clone());
+        let sources = Sources {
+            tables: subscriber.clone(),
+            renewals: renewals.clone(),
+            store: store.clone(),
+            connections: connections.clone(),
+            reached: reached.clone(),
+            upstream: upstream.clone(),
+            acceptor: acceptor.clone(),
+            phases: trigger.rouser(),
+        };
         let process = Self {
             file,
+            metrics: sources.metrics(meters.clone()),
             reload,
             publisher,
             watched,
@@ -270,9 +292,11 @@ impl Process {
             bodies: Bodies::default(),
             reporter,
             names,
+            upstream,
             watcher,
             connections,
             reached,
+            meters,
             acceptor,
         };
         Ok((process, worker))
@@ -315,7 +339,8 @@ impl Process {
             connections: self.connections.clone(),
             reached: self.reached.clone(),
             tables: self.tables.clone(),
-            observer: self.trigger.observer(),
+            metrics: self.metrics.clone(),
+            phases: self.trigger.rouser(),
             listeners: places.listeners(),
             unprotected: places.unprotected(self.reload.config()),
             file: self.file.clone(),

@@ -29,8 +29,8 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `admin` | I | answers and obeys on its own listeners, and is the client of that; the writer is asked | backend, config, limits, net, reload::command, router::membership, router::table, shutdown, takeover |
-//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, health::probe, incoming, limits, listener, net, proxy, reload, router::table, sessions, shutdown, takeover, upstream::names |
+//! | `admin` | I | answers and obeys on its own listeners, and is the client of that; the writer is asked | backend, config, limits, net, observe::metrics, reload::command, router::membership, router::table, shutdown, takeover |
+//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, health::probe, incoming, limits, listener, net, observe, proxy, reload, router::membership, router::table, sessions, shutdown, takeover, upstream |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
 //! | `commands` | W | what the subcommands do | admin, app, cli, config, demo, net, observe::logging, pin, ring |
@@ -61,30 +61,34 @@
 //! | `net` | I | all sockets, timers and clocks | - |
 //! | `net::simulated` | I | machines, links and clocks for `tests/sim`, in the place of the real ones | net |
 //! | `net::tls` | I | TLS over those sockets, for both sides, and what outlives a change of certificates | backend, config::tls, net |
-//! | `observe` | I | the access log's line and the log's set-up; takes plain values | net |
+//! | `observe` | I | what is counted of each request and its line in the access log; takes plain values | net |
 //! | `observe::logging` | I | sets up the log | observe |
+//! | `observe::metrics` | I | all that is counted, and how the process stands, as OpenMetrics text | observe |
+//! | `observe::tally` | P | counters by the words of an enumeration | observe |
+//! | `observe::traffic` | P | what one backend was asked, counted over all threads | observe |
+//! | `observe::word` | P | the words that logs, metrics and bodies share | observe |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |
 //! | `proxy` | I | the six phases and nothing else | config, health, identity, incoming, limits, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
 //! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | config, incoming, mcp::endpoint, mcp::splice, mcp::sse, net, observe, pin, router::placement, sessions, shutdown, upstream |
 //! | `proxy::carriers` | I | reads what may hold carriers, takes their pins off and puts them on | mcp, pin, proxy, ring, router |
 //! | `proxy::cors` | P | whose web pages may ask, and what browsers are told of answers | config |
-//! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | limits, mcp, proxy, router, upstream |
+//! | `proxy::error` | P | every error → status, JSON-RPC body, reason, in one match | limits, mcp, observe::tally, observe::word, proxy, router, upstream |
 //! | `proxy::headers` | P | rewrites heads, refuses ambiguous ones | backend, config, identity::trusted, mcp, router::table |
 //! | `proxy::listen` | I | one `subscriptions/listen` at every backend of a pool, merged | backend, config, health, mcp, mcp::listen, mcp::splice, mcp::sse, net, observe, proxy, proxy::carriers, ring, router, router::placement, router::table, sessions, shutdown, upstream |
 //! | `proxy::listen::merge` | P | what leaves of what several backends say | mcp::listen, mcp::sse |
 //! | `proxy::reinitialize` | I | repeats the recorded handshake of a lost session elsewhere and sends the request again | config, health, mcp, mcp::initialize, mcp::session, mcp::sse, net, observe, pin, proxy, ring, router, router::table, sessions, sessions::store, upstream |
 //! | `proxy::unknown` | I | waits and counts for pins that cannot be judged yet | mcp::session, net, ring::hash, router, proxy |
-//! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, router::membership, router::table, sessions, shutdown, upstream::names |
+//! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, observe, router::membership, router::placement, router::table, sessions, shutdown, upstream::names |
 //! | `reload::command` | I | what the writer is asked and told | config, net, router::membership |
 //! | `ring` | P | sorted virtual nodes: coordinate or key → backend | backend |
 //! | `ring::hash` | P | the frozen hash, a wire contract | backend, ring |
-//! | `router` | P | `RequestKind` × `RoutingTable` → `Decision` or `Refusal`: all routing rules | backend, config, health, mcp, pin, ring |
+//! | `router` | P | `RequestKind` × `RoutingTable` → `Decision` or `Refusal`: all routing rules | backend, config, health, mcp, observe::word, pin, ring |
 //! | `router::affinity` | P | where on the ring a request without a session belongs by its pool's keys | config, identity, mcp, ring |
 //! | `router::asker` | P | who asks, and which pins are good for that one | identity, pin, router, router::table |
 //! | `router::carriers` | P | which backend a carrier in a body names | mcp, pin, ring, router, router::asker |
-//! | `router::membership` | P | who belongs to each pool and since when: joining, listed, departed, lost | backend, config, health, pin, ring, router |
+//! | `router::membership` | P | who belongs to each pool and since when: joining, listed, departed, lost | backend, config, health, observe::traffic, pin, ring, router |
 //! | `router::placement` | P | the backend of new work: the lighter of two that chance picks | backend, ring |
-//! | `router::table` | P | one immutable table of all that routing reads; one writer, many readers | backend, config, health, identity, pin, ring, router::placement |
+//! | `router::table` | P | one immutable table of all that routing reads; one writer, many readers | backend, config, health, identity, observe::traffic, pin, ring, router::placement |
 //! | `router::unknown` | P | since when each unknown pin has been seen | - |
 //! | `sessions` | I | the live sessions of each backend and principal as this process knows them | net, ring::hash, router::placement |
 //! | `sessions::redis` | I | that memory at a Redis or Valkey, shared by several proxies | net, ring, router, sessions |

@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-pub use self::connections::{Connected, Connections, Full, Room};
+pub use self::connections::{Connected, Connections, Full, OfAddress, Room, Told};
 
 /// What is limited. What a client is told stands in the README, "Limits".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

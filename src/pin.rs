@@ -6,10 +6,14 @@
 //! carrier. Which backend a coordinate names is the ring's business, what to answer the router's.
 
 mod keys;
+mod verified;
 
 use data_encoding::{Encoding, Specification};
 
-pub use self::keys::{Binding, InvalidKeys, KeyId, Keys, LogHash, Secret, WeakSecret};
+pub use self::{
+    keys::{Binding, InvalidKeys, KeyId, Keys, LogHash, Secret, WeakSecret},
+    verified::Verified,
+};
 use crate::ring::Coordinate;
 
 /// Characters that a pin adds to a session id, a request state or a task's id: the hyphen and 32 more.

@@ -35,8 +35,8 @@ use std::{
 use http::{Request, Response, header, request};
 
 pub use self::{
-    alarms::Alarms, body::Bodies, liveness::client_liveness, refuse::turn_away,
-    reinitialize::Renewals, unknown::Unknowns,
+    alarms::Alarms, body::Bodies, liveness::client_liveness, reinitialize::Renewals,
+    unknown::Unknowns,
 };
 use self::{
     asked::Asked,
@@ -58,7 +58,7 @@ use crate::{
     limits::Reached,
     mcp,
     net::{Instant, Ticker},
-    observe::Exchange,
+    observe::{Exchange, Meter},
     pin::PIN_LEN,
     router::table::Reader,
     sessions::Sessions,
@@ -86,6 +86,7 @@ pub struct Proxy {
     alarms: Alarms,
     sessions: Sessions,
     reached: Reached,
+    meter: Meter,
     renewals: Renewals,
     bodies: Bodies,
     reporter: Reporter,
@@ -102,19 +103,20 @@ impl Proxy {
     pub fn new(
         tables: Reader,
         (unknowns, alarms): (Unknowns, Alarms),
-        (sessions, reached): (Sessions, Reached),
+        (sessions, reached, meter): (Sessions, Reached, Meter),
         (renewals, bodies): (Renewals, Bodies),
-        (reporter, names): (Reporter, Names),
+        (reporter, names, upstream): (Reporter, Names, upstream::Open),
         ticker: Ticker,
         watch: Watch,
     ) -> Self {
         Self {
             tables,
-            client: upstream::Client::new(names),
+            client: upstream::Client::new(names, upstream),
             unknowns,
             alarms,
             sessions,
             reached,
+            meter,
             renewals,
             bodies,
             reporter,
@@ -148,7 +150,8 @@ impl Proxy {
             }
             Peer::Unknown(balancer) => Client::direct(balancer),
         };
-        let exchange = Exchange::begin(client.address, request.method(), request.uri());
+        let (method, target) = (request.method(), request.uri());
+        let exchange = Exchange::begin(&self.meter, client.address, method, target);
         let (head, body) = request.into_parts();
         let mut arrival = Arrival {
             // A client that waits for 100-continue sends nothing until the body is asked for.

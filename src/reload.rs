@@ -21,7 +21,7 @@ use self::{
 };
 use crate::{
     config::{
-        Config, ConfigErrors,
+        Config, ConfigErrors, OnLoss,
         diff::{Diff, diff},
         source::Source,
     },
@@ -30,8 +30,13 @@ use crate::{
         probe::{Probes, Report, Reporter},
     },
     net::{self, Instant, tls::Acceptor},
+    observe::{
+        Meters,
+        word::{self, Loss},
+    },
     router::{
         membership::{Changed, Lost, Membership, Unchanged, WhyLost},
+        placement::Load,
         table::{Publisher, RoutingTable},
     },
     sessions::Sessions,
@@ -87,6 +92,7 @@ pub struct Reload {
     membership: Membership,
     sessions: Sessions,
     acceptor: Acceptor,
+    meters: Meters,
     files: latest::Sender<Vec<PathBuf>>,
 }
 
@@ -119,6 +125,7 @@ impl Reload {
         config: Config,
         sessions: Sessions,
         acceptor: Acceptor,
+        meters: Meters,
     ) -> (Self, RoutingTable) {
         let mut membership = Membership::new();
         let now = net::now();
@@ -135,6 +142,7 @@ impl Reload {
                 membership,
                 sessions,
                 acceptor,
+                meters,
             },
             table,
         )
@@ -184,8 +192,12 @@ impl Reload {
                 (reason, loaded) = finished(&mut loading) => {
                     let outcome = match loaded {
                         Ok(Ok(config)) => self.take(config, reason, &outlet),
-                        Ok(Err(errors)) => log_faults(&errors, reason),
+                        Ok(Err(errors)) => {
+                            self.reloaded(word::Reloaded::Failed);
+                            log_faults(&errors, reason)
+                        }
                         Err(panic) => {
+                            self.reloaded(word::Reloaded::Failed);
                             tracing::error!(reason = reason.as_str(), %panic, "not reloaded: this is a bug, please report it");
                             Outcome::Refused(vec![format!("a bug of pinring: {panic}")])
                         }
@@ -224,12 +236,27 @@ impl Reload {
                 tracing::warn!(%backend, seen = ?report.seen, "suspect: gets no new work while others are healthy");
             }
             Some((backend, Vital::Lost)) => {
-                for load in self.membership.loads(report.id) {
+                for (pool, load) in self.membership.loads(report.id) {
+                    self.count_lost(pool, load, Loss::Down);
                     self.sessions.forget(load);
                 }
                 tracing::error!(%backend, "down for too long: its sessions are lost until it is back");
             }
         }
+    }
+
+    /// Counts the live sessions of a backend as lost, unless others go on with them.
+    fn count_lost(&self, pool: &str, load: &Load, why: Loss) {
+        let mut pools = self.config.pools.iter();
+        let options = pools.find(|options| options.name == pool);
+        match options.map_or(OnLoss::NotFound, |options| options.on_loss) {
+            OnLoss::NotFound => self.meters.losses().add(why, load.sessions().into()),
+            OnLoss::Successor | OnLoss::Reinitialize => {}
+        }
+    }
+
+    fn reloaded(&self, result: word::Reloaded) {
+        self.meters.reloads().add(result, 1);
     }
 
     /// Remembers how a reload went, and tells who asked for it.
@@ -295,13 +322,21 @@ impl Reload {
     fn advance(&mut self, outlet: &Outlet) {
         let lost = self.membership.advance(net::now());
         self.publish(outlet); // first, so that whoever asks from now on is told that the session is lost
-        for Lost { name, why, load } in lost {
+        for Lost {
+            name,
+            pool,
+            why,
+            load,
+        } in lost
+        {
             let (sessions, in_flight) = (load.sessions(), load.in_flight());
             match why {
                 WhyLost::Departed => {
+                    self.count_lost(&pool, &load, Loss::Departed);
                     tracing::info!(backend = %name, sessions, in_flight, "departed long ago: its sessions are lost from now on");
                 }
                 WhyLost::Drained => {
+                    self.count_lost(&pool, &load, Loss::Drained);
                     tracing::warn!(backend = %name, sessions, in_flight, "drained, and its time is over: its sessions are lost from now on");
                     load.end();
                     outlet.rouser.rouse();
@@ -323,7 +358,16 @@ impl Reload {
     fn take(&mut self, config: Config, reason: Reason, outlet: &Outlet) -> Outcome {
         let diff = diff(&self.config, &config);
         if !diff.restart.is_empty() {
+            self.reloaded(word::Reloaded::NeedsRestart);
             return log_restart(&diff, reason);
+        }
+        // Whatever may fail comes first: all or nothing.
+        if !diff.is_empty()
+            && let Err(error) = self.acceptor.replace(config.tls.as_ref())
+        {
+            self.reloaded(word::Reloaded::Failed);
+            tracing::error!(reason = reason.as_str(), %error, "not reloaded; the configuration before stays in force");
+            return Outcome::Refused(vec![error.to_string()]);
         }
         self.files.send_if_modified(|files| {
             let others = *files != config.files;
@@ -333,6 +377,7 @@ impl Reload {
         // Who looks because of an unknown pin, and finds nothing new, has not been asked for anything else.
         let undone = (reason.is_awaited() || !diff.is_empty()) && self.follow_file(&config);
         if diff.is_empty() {
+            self.reloaded(word::Reloaded::Unchanged);
             if undone {
                 self.publish(outlet);
             }
@@ -346,14 +391,11 @@ impl Reload {
             }
             return Outcome::Unchanged;
         }
-        if let Err(error) = self.acceptor.replace(config.tls.as_ref()) {
-            tracing::error!(reason = reason.as_str(), %error, "not reloaded; the configuration before stays in force");
-            return Outcome::Refused(vec![error.to_string()]);
-        }
         self.membership
             .update(&config, Some(&*self.config), net::now());
         self.config = Arc::new(config);
         self.publish(outlet);
+        self.reloaded(word::Reloaded::Applied);
         tracing::info!(reason = reason.as_str(), changes = %diff, "reloaded");
         for note in &self.config.notes {
             tracing::warn!("{note}");

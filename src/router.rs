@@ -23,6 +23,7 @@ use crate::{
         endpoint::PinnedQuery,
         session::{ClientSessionId, ServerSessionId},
     },
+    observe::word::Route,
     pin::{Kind, Pin},
     ring::{Coordinate, Member, hash},
     router::{
@@ -32,7 +33,7 @@ use crate::{
     },
 };
 
-/// Why a backend was chosen. Its text is the `route` of logs and metrics.
+/// Why a backend was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
     /// A pin names it.
@@ -56,16 +57,16 @@ pub enum Why {
 impl Why {
     /// The word for logs and metrics.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn route(self) -> Route {
         match self {
-            Self::Pinned => "pinned",
-            Self::Carrier => "carrier",
-            Self::Successor => "successor",
-            Self::Reinitialized => "reinitialized",
-            Self::Ring => "ring",
-            Self::Affinity(_) => "affinity",
-            Self::Placed => "placed",
-            Self::Home => "home",
+            Self::Pinned => Route::Pinned,
+            Self::Carrier => Route::Carrier,
+            Self::Successor => Route::Successor,
+            Self::Reinitialized => Route::Reinitialized,
+            Self::Ring => Route::Ring,
+            Self::Affinity(_) => Route::Affinity,
+            Self::Placed => Route::Placed,
+            Self::Home => Route::Home,
         }
     }
 }

@@ -69,10 +69,6 @@ pub struct Trigger(watch::Sender<Told>);
 #[derive(Debug, Clone)]
 pub struct Rouser(watch::Sender<Told>);
 
-/// Tells the phase from any thread, and is not waited for by the drain.
-#[derive(Debug, Clone)]
-pub struct Observer(watch::Sender<Told>);
-
 /// Sees the phases from any thread.
 #[derive(Debug, Clone)]
 pub struct Watcher(watch::Receiver<Told>);
@@ -118,29 +114,21 @@ impl Trigger {
         Rouser(self.0.clone())
     }
 
-    /// Another end for whoever only wants to know, until the very end.
-    #[must_use]
-    pub fn observer(&self) -> Observer {
-        Observer(self.0.clone())
-    }
-
     fn tell(&self, phase: Phase) {
         self.0.send_modify(|told| told.phase = phase);
     }
 }
 
 impl Rouser {
-    /// Wakes the task of every connection. What it is to see must have been written before.
-    pub fn rouse(&self) {
-        self.0.send_modify(|told| told.round += 1);
-    }
-}
-
-impl Observer {
-    /// The phase of this moment.
+    /// The phase of this moment. Unlike a [`Watcher`], this end holds nobody up.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.0.borrow().phase
+    }
+
+    /// Wakes the task of every connection. What it is to see must have been written before.
+    pub fn rouse(&self) {
+        self.0.send_modify(|told| told.round += 1);
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod connect;
 mod intake;
 pub mod names;
+mod open;
 mod pool;
 
 use std::{
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
+pub use self::open::Open;
 use self::{
     connect::{ConnectError, Connection},
     names::Names,
@@ -94,6 +96,7 @@ pub struct Target<'a> {
 pub struct Client<B> {
     pool: Rc<Pool<B>>,
     names: Names,
+    open: Open,
 }
 
 impl<B> Client<B>
@@ -101,12 +104,13 @@ where
     B: HttpBody<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// No connections yet; the hosts of backends are looked up in `names`.
+    /// No connections yet; the hosts of backends are looked up in `names`, and connections counted in `open`.
     #[must_use]
-    pub fn new(names: Names) -> Self {
+    pub fn new(names: Names, open: Open) -> Self {
         Self {
             pool: Rc::new(Pool::new()),
             names,
+            open,
         }
     }
 
@@ -152,7 +156,8 @@ where
             }
         }
         // Boxed: a pooled connection is the rule, and a connect makes many allocations anyway.
-        let connecting = Box::pin(connect::connect(target.endpoint, options, &self.names));
+        let connecting = connect::connect(target.endpoint, options, &self.names, &self.open);
+        let connecting = Box::pin(connecting);
         let fresh = connecting.await.map_err(Failure::Connect)?;
         self.exchange(fresh, target.id, request, options, head)
             .await
@@ -203,6 +208,7 @@ impl<B> Clone for Client<B> {
         Self {
             pool: Rc::clone(&self.pool),
             names: self.names.clone(),
+            open: self.open.clone(),
         }
     }
 }

@@ -9,11 +9,12 @@ use super::{
     change::{self, read},
     guard::{self, Shown, Visitor},
 };
-use crate::{net, reload::command::Command, takeover};
+use crate::{net, observe::metrics, reload::command::Command, takeover};
 
 /// What can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
+    Metrics,
     Backends,
     Limits,
     Status,
@@ -23,7 +24,8 @@ enum Route {
     TakeOver,
 }
 
-const ROUTES: [(&str, Method, Route); 7] = [
+const ROUTES: [(&str, Method, Route); 8] = [
+    ("/metrics", Method::GET, Route::Metrics),
     ("/status", Method::GET, Route::Status),
     ("/backends", Method::GET, Route::Backends),
     ("/limits", Method::GET, Route::Limits),
@@ -46,7 +48,7 @@ impl Route {
     /// Whether it changes something.
     fn changes(self) -> bool {
         match self {
-            Self::Backends | Self::Limits | Self::Status => false,
+            Self::Metrics | Self::Backends | Self::Limits | Self::Status => false,
             Self::Drain | Self::Undrain | Self::Reload | Self::TakeOver => true,
         }
     }
@@ -100,6 +102,7 @@ impl Admin {
             }
         }
         match route? {
+            Route::Metrics => Ok(self.metrics()),
             Route::Backends => self.backends().await,
             Route::Limits => Ok(self.limits()),
             Route::Status => self.status().await,
@@ -125,6 +128,11 @@ impl Admin {
             counts: (self.process.counters.0)(),
         };
         Ok(api::json(StatusCode::OK, &backends))
+    }
+
+    pub(super) fn metrics(&self) -> Response<Body> {
+        let text = self.process.metrics.openmetrics();
+        api::whole(StatusCode::OK, metrics::CONTENT_TYPE, text)
     }
 
     fn limits(&self) -> Response<Body> {

@@ -23,7 +23,7 @@ impl Admin {
         let standing = self.process.writer.ask(Command::Standing).await?;
         let (process, now) = (&self.process, net::now());
         let table = process.tables.current();
-        let phase = process.observer.phase();
+        let phase = process.phases.phase();
         let sum =
             |of: fn(&View) -> u32| standing.views.iter().map(|view| u64::from(of(view))).sum();
         let shown = standing
@@ -42,7 +42,7 @@ impl Admin {
             unprotected: process.unprotected.clone(),
             file: process.file.as_ref().map(|file| file.display().to_string()),
             ring: table.ring_digest(),
-            keys: table.keys_digest(),
+            keys: table.keys.digest(),
             last_reload: standing
                 .last_reload
                 .as_ref()

@@ -19,13 +19,14 @@ use crate::{
     limits::{Connections, Full, Reached, Room},
     listener::{self, Downstream, Handler, Refusals, Server},
     net::{self, Ticker, tls::Acceptor},
+    observe::Meters,
     proxy::{
         self, Alarms, Bodies, Peer, Proxy, Renewals, Unknowns, body::Answer, headers::Forwarded,
     },
     router::table::{self, Subscriber},
     sessions::Sessions,
     shutdown::{Watch, Watcher},
-    upstream::names::Names,
+    upstream::{self, names::Names},
 };
 
 /// What all workers share.
@@ -39,9 +40,11 @@ pub(super) struct Worker {
     pub(super) bodies: Bodies,
     pub(super) reporter: Reporter,
     pub(super) names: Names,
+    pub(super) upstream: upstream::Open,
     pub(super) watcher: Watcher,
     pub(super) connections: Connections,
     pub(super) reached: Reached,
+    pub(super) meters: Meters,
     pub(super) acceptor: Acceptor,
 }
 
@@ -84,9 +87,9 @@ impl Worker {
         let proxy = Proxy::new(
             self.subscriber.reader(),
             (self.unknowns, self.alarms),
-            (self.sessions, self.reached.clone()),
+            (self.sessions, self.reached.clone(), self.meters.meter()),
             (self.renewals, self.bodies),
-            (self.reporter, self.names),
+            (self.reporter, self.names, self.upstream),
             ticker.clone(),
             watch.clone(),
         );
@@ -190,6 +193,6 @@ impl Handler for Traffic {
     }
 
     fn turn_away(&self, full: Full) -> Response<Answer> {
-        proxy::turn_away(full)
+        self.proxy.turn_away(full)
     }
 }

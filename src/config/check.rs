@@ -23,7 +23,8 @@ use super::{
     Server, Token,
     admin::{self, Admin},
     bind::{self, Identities},
-    connections, cors, exposure,
+    connections::{self, Fitting},
+    cors, exposure,
     fault::Spot,
     file::{self, Report},
     filter, notes, origins, pools, secrets,
@@ -193,10 +194,8 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         server.allowed_origins.extend(&cors.origins); // who may read what is answered may ask
     }
     let tls = tls::read(root.table("tls"), &server.listen, world);
-    let fitting = overrides
-        .open_files
-        .map(|open_files| connections::fitting(open_files, server.threads));
-    let (limits, principal) = limits(root.table("limits"), &server.trusted_proxies, fitting);
+    let limits_section = root.table("limits");
+    let principal = principal(&limits_section, &server.trusted_proxies);
     let identities = Identities {
         principal: principal.as_ref(),
         trusted: &server.trusted_proxies,
@@ -210,6 +209,10 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         identities,
         world,
     );
+    let fitting = overrides
+        .open_files
+        .map(|open_files| Fitting::with(open_files, server.threads, &pools));
+    let limits = limits(limits_section, principal.as_ref(), fitting);
     let mut notes = root.report().notes();
     notes.extend(notes::of_principal(principal.as_ref(), &limits, &pools));
     notes.extend(notes::of(&pools, &secrets.keys));
@@ -360,19 +363,17 @@ const BODY_BYTES: RangeInclusive<usize> = 1024..=1024 * 1024 * 1024;
 const DEFAULT_BODY_BYTES_TOTAL: usize = 256 * 1024 * 1024;
 const BODY_BYTES_TOTAL: RangeInclusive<usize> = 1024..=1024 * 1024 * 1024 * 1024;
 
-/// The limits, and what makes a principal, be they counted or not.
-///
-/// `fitting` connections can be had with the descriptors of this process; `None`: any number.
+/// The limits. `principal` is what makes a principal, be they counted or not; `fitting` connections can be had with the
+/// descriptors of this process; `None`: any number.
 fn limits(
     section: Section<'_>,
-    trusted: &Trusted,
-    fitting: Option<usize>,
-) -> (Limits, Option<identity::Source>) {
+    principal: Option<&identity::Source>,
+    fitting: Option<Fitting>,
+) -> Limits {
     let count = |key, range, default| {
         let found = section.integer(key, range);
         found.map_or(default, |count| count as usize)
     };
-    let principal = principal(&section, trusted);
     let body_bytes = section.size("body_bytes", BODY_BYTES);
     let body_bytes = body_bytes.unwrap_or(DEFAULT_BODY_BYTES);
     let limits = Limits {
@@ -388,7 +389,7 @@ fn limits(
             .integer("connections_per_address", 0..=1_000_000)
             .and_then(|most| NonZeroUsize::new(most as usize)),
         sessions_per_backend: sessions(&section, "sessions_per_backend"),
-        sessions_per_principal: per_principal(&section, principal.clone()),
+        sessions_per_principal: per_principal(&section, principal.cloned()),
         replay_bytes: section
             .size("replay_bytes", REPLAY_BYTES)
             .unwrap_or(DEFAULT_REPLAY_BYTES),
@@ -396,7 +397,7 @@ fn limits(
         body_bytes_total: body_bytes_total(&section, body_bytes),
     };
     section.finish();
-    (limits, principal)
+    limits
 }
 
 /// What all bodies together may have: at least as much as one.

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use listenfd::ListenFd;
 use rlimit::Resource;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncReadExt as _, ReadBuf};
 
 use super::Liveness;
 
@@ -28,6 +28,10 @@ const KEEP_ALIVE_PROBES: u32 = 3;
 /// that does not read; what is on its way to one that does is not bounded by it.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 * 1024;
+
+/// Most bytes that are read at once: hyper doubles its buffers as long as reads fill them, and a client that does not
+/// read holds three of those. Just below 32 KiB, so that they stay at that.
+const MOST_READ: u64 = 31 * 1024;
 
 /// Raises the soft limit of open files to the hard one, and gives what it is then. Most systems start services with
 /// 1,024, and a stream needs two.
@@ -242,7 +246,8 @@ impl Read for Stream {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        pin!(&mut self.0).poll_read(cx, buffer)
+        let part = self.0.inner_mut().take(MOST_READ);
+        pin!(TokioIo::new(part)).poll_read(cx, buffer)
     }
 }
 

@@ -10,11 +10,11 @@ use std::{
     fmt, io,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwapOption;
@@ -172,6 +172,17 @@ struct Shared {
     // Only for the moment in which certificates are replaced.
     sessions: Mutex<Option<Sessions>>,
     failed: AtomicU64,
+    // Only for the moment in which certificates are replaced, and for whoever watches.
+    shown: Mutex<Vec<Shown>>,
+}
+
+/// A certificate that clients are shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The host names that it is for.
+    pub names: Vec<String>,
+    /// The last moment of its time.
+    pub until: SystemTime,
 }
 
 /// By what clients resume sessions. It outlives certificates, but not the roots by which clients were checked: who
@@ -211,6 +222,7 @@ impl Acceptor {
             config: ArcSwapOption::empty(),
             sessions: Mutex::new(None),
             failed: AtomicU64::new(0),
+            shown: Mutex::default(),
         }));
         acceptor.replace(settings)?;
         Ok(acceptor)
@@ -225,6 +237,12 @@ impl Acceptor {
     pub fn replace(&self, settings: Option<&tls::Tls>) -> io::Result<()> {
         let config = settings.map(|settings| self.configured(settings));
         self.0.config.store(config.transpose()?.map(Arc::new));
+        let certificates = settings.into_iter().flat_map(|tls| &tls.certificates);
+        let shown = certificates.map(|certificate| Shown {
+            names: certificate.names.clone(),
+            until: certificate.until,
+        });
+        *lock(&self.0.shown) = shown.collect();
         Ok(())
     }
 
@@ -247,11 +265,7 @@ impl Acceptor {
     }
 
     fn sessions(&self, checked_by: Option<[u8; 32]>) -> io::Result<Sessions> {
-        let mut kept = self
-            .0
-            .sessions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.0.sessions);
         let of_same = kept.as_ref().filter(|kept| kept.checked_by == checked_by);
         let sessions = match of_same {
             Some(sessions) => sessions.clone(),
@@ -263,6 +277,12 @@ impl Acceptor {
         };
         *kept = Some(sessions.clone());
         Ok(sessions)
+    }
+
+    /// The certificates that clients are shown.
+    #[must_use]
+    pub fn shown(&self) -> Vec<Shown> {
+        lock(&self.0.shown).clone()
     }
 
     /// Handshakes that came to nothing since the process began.
@@ -312,6 +332,10 @@ impl Acceptor {
             Err((error, _)) => Err(HandshakeError::Failed(error)),
         }
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Acceptor {

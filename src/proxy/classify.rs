@@ -160,7 +160,7 @@ impl Arrival {
             body::discard(unread);
         }
         let exchange = self.exchange.clone();
-        exchange.answered(response.status(), "");
+        exchange.answered_here(response.status(), None);
         exchange.end(Outcome::Complete);
         Ok(Some(response.map(|()| Answer::Own(None, exchange))))
     }

@@ -207,8 +207,9 @@ impl Delivery<'_> {
         opening: Option<Opening>,
         request: &mut Option<Request<RequestBody>>,
     ) -> Result<Delivered, Stopped> {
+        let name = entry.backend.name.as_str();
         self.exchange
-            .routed(entry.backend.name.as_str(), decision.why.as_str());
+            .routed(name, &entry.traffic, decision.why.route());
         let mut in_flight = entry.load.enter();
         let target = Target {
             id: entry.id,

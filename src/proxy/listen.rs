@@ -37,6 +37,7 @@ use super::{
 use crate::{
     config::ListenStreams,
     mcp::{era, listen},
+    observe::{self, Route},
     router::Decision,
 };
 
@@ -140,7 +141,8 @@ impl Delivery<'_> {
         headers.remove(era::SESSION_ID); // it belongs to none
         headers.remove(header::CONTENT_LENGTH);
         headers::to_client(&mut headers, None, |id| id.clone().into_value())?;
-        self.exchange.answered(status, "");
+        self.exchange.answered(status);
+        self.exchange.streams(observe::Stream::Lasting);
         let mut response = Response::new(Answer::Merged(Merged::new(stream)));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
@@ -149,8 +151,9 @@ impl Delivery<'_> {
 
     /// Nobody lets it listen: the first answer is the client's, as it would be without the others.
     async fn refuse_listen(&self, opened: Opened) -> Result<Response<Answer>, ProxyError> {
-        let backend = &self.pool.entry(opened.place).backend;
-        self.exchange.routed(backend.name.as_str(), stream::ROUTE);
+        let entry = self.pool.entry(opened.place);
+        let name = entry.backend.name.as_str();
+        self.exchange.routed(name, &entry.traffic, Route::FanOut);
         let mut delivered = Delivered {
             member: opened.place,
             in_flight: opened.in_flight,

@@ -3,6 +3,7 @@
 use http::{Response, StatusCode};
 
 use super::{
+    Proxy,
     body::{self, Answer},
     classify::Arrival,
     error::ProxyError,
@@ -10,7 +11,7 @@ use super::{
 use crate::{
     incoming::Incoming,
     limits::{Full, Reached},
-    observe::{Exchange, Outcome},
+    observe::{Exchange, Outcome, tally::Word as _},
     upstream::Failure,
 };
 
@@ -30,7 +31,7 @@ impl Arrival {
             ProxyError::Upstream(Failure::RequestBody(_)) | ProxyError::RequestBody(_) => {}
             ProxyError::Upstream(_) | ProxyError::BrokenHead(_) | ProxyError::Switched => {
                 tracing::warn!(
-                    reason = verdict.reason,
+                    reason = verdict.reason.as_str(),
                     error = chain(error),
                     "no usable answer from the backend"
                 );
@@ -48,7 +49,7 @@ impl Arrival {
             | ProxyError::BodiesFull
             | ProxyError::NotReinitialized
             | ProxyError::Drained => {
-                tracing::debug!(%client, reason = verdict.reason, error = chain(error), "refused");
+                tracing::debug!(%client, reason = verdict.reason.as_str(), error = chain(error), "refused");
             }
         }
         let mut response = error.response(id.as_ref());
@@ -57,18 +58,24 @@ impl Arrival {
             *response.status_mut() = StatusCode::OK;
         }
         exchange.error(|| chain(error));
-        exchange.answered(response.status(), verdict.reason);
+        exchange.answered_here(response.status(), Some(verdict.reason));
         // With its head all of it is there. Nobody asks for the body of an answer to HEAD.
         exchange.end(Outcome::Complete);
         response.map(|body| Answer::Own(Some(body), exchange))
     }
 }
 
-/// The answer to a request of a connection for which there is no room. It has no line in the log: there may be many.
-#[must_use]
-pub fn turn_away(full: Full) -> Response<Answer> {
-    let answer = ProxyError::Full(full).response(None);
-    answer.map(|body| Answer::Own(Some(body), Exchange::default()))
+impl Proxy {
+    /// The answer to a request of a connection for which there is no room. It has no line in the log: there may be many.
+    #[must_use]
+    pub fn turn_away(&self, full: Full) -> Response<Answer> {
+        let error = ProxyError::Full(full);
+        let (verdict, answer) = (error.verdict(), error.response(None));
+        let exchange = Exchange::unlogged(&self.meter);
+        exchange.answered_here(verdict.status, Some(verdict.reason));
+        exchange.end(Outcome::Complete);
+        answer.map(|body| Answer::Own(Some(body), exchange))
+    }
 }
 
 /// Takes what a client is still sending off its hands, unless it waits to be asked for it.

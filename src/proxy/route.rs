@@ -43,7 +43,7 @@ impl Proxy {
         let head = &arrival.head;
         let random = self.random.borrow_mut().u64(..);
         let pool = pool_of(table, head).inspect_err(|_| self.warn_of_no_pool(head))?;
-        arrival.exchange.matched(&pool.options.name);
+        arrival.exchange.matched(&pool.options.name, &pool.traffic);
         classified.asked.asker = arrival.asker(pool);
         if binds(pool) && classified.is_unpinned_message(arrival) {
             return Err(ProxyError::Refused(Refusal::UnpinnedMessage));

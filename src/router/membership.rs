@@ -21,7 +21,8 @@ use crate::{
     backend::{Admission, Backend, BackendId, Name},
     config::{self, Config},
     health::{self, Observation, Patience, Suspect, Vital},
-    pin::KeyId,
+    observe::traffic::Traffic,
+    pin::{KeyId, Verified},
     ring::Nodes,
     router::{
         placement::Load,
@@ -41,6 +42,7 @@ const LONGEST_PROBE: Duration = Duration::from_secs(3);
 pub struct Membership {
     pools: HashMap<String, Members>,
     retired: Vec<KeyId>,
+    verified: Verified,
     ids: u64,
     /// Whether the first configuration was taken.
     has_begun: bool,
@@ -51,6 +53,8 @@ struct Members {
     // In the order of the list, the departed behind: a table's member numbers mean nothing else.
     known: Vec<Known>,
     lost: Vec<Arc<Nodes>>,
+    /// What was asked of the pool and came to none of them.
+    traffic: Arc<Traffic>,
     patience: Patience,
 }
 
@@ -60,6 +64,7 @@ struct Known {
     backend: Backend,
     nodes: Arc<Nodes>,
     load: Arc<Load>,
+    traffic: Arc<Traffic>,
     state: State,
     drain: Drain,
     health: health::State,
@@ -159,6 +164,7 @@ impl Membership {
         Members {
             known,
             lost,
+            traffic: members.traffic,
             patience: pool.patience,
         }
     }
@@ -207,6 +213,7 @@ impl Membership {
                 backend: backend.clone(),
                 nodes: Arc::new(Nodes::of(&backend.name)),
                 load: Arc::default(),
+                traffic: Arc::default(),
                 state: joining,
                 drain: Drain::None,
                 health: health::State::default(),
@@ -227,7 +234,7 @@ impl Membership {
     /// drained by now, is lost. Tells who was lost.
     pub fn advance(&mut self, now: Instant) -> Vec<Lost> {
         let mut newly_lost = Vec::new();
-        for members in self.pools.values_mut() {
+        for (pool, members) in &mut self.pools {
             for known in &mut members.known {
                 if matches!(known.state, State::Joining { until } if until <= now) {
                     known.state = State::Listed;
@@ -240,10 +247,11 @@ impl Membership {
                     name: gone.backend.name,
                     why: WhyLost::Departed,
                     load: gone.load,
+                    pool: pool.clone(),
                 });
                 members.lost.push(gone.nodes);
             }
-            members.end_drains(now, &mut newly_lost);
+            members.end_drains(pool, now, &mut newly_lost);
             let surplus = members.lost.len().saturating_sub(LOST_CAPACITY);
             members.lost.drain(..surplus);
         }
@@ -296,12 +304,12 @@ impl Membership {
         changed
     }
 
-    /// What counts the work of a backend at one address, in each pool that knows it.
-    pub fn loads(&self, id: BackendId) -> impl Iterator<Item = &Arc<Load>> {
-        let known = self.pools.values().flat_map(|members| &members.known);
-        known
-            .filter(move |known| known.id == id)
-            .map(|known| &known.load)
+    /// What counts the work of a backend at one address, with the name of each pool that knows it.
+    pub fn loads(&self, id: BackendId) -> impl Iterator<Item = (&str, &Arc<Load>)> {
+        self.pools.iter().flat_map(move |(pool, members)| {
+            let known = members.known.iter().filter(move |known| known.id == id);
+            known.map(move |known| (pool.as_str(), &known.load))
+        })
     }
 
     /// Who is to be probed.
@@ -346,6 +354,7 @@ impl Membership {
         RoutingTable {
             pools,
             keys: config.keys.clone(),
+            verified: self.verified.clone(),
             retired: self.retired.clone(),
             timeouts: config.timeouts.clone(),
             limits: config.limits.clone(),
@@ -363,7 +372,11 @@ impl Members {
         for orphan in orphans.iter().flat_map(|members| &members.known) {
             let name = &orphan.backend.name;
             if wanted(name) && !self.known.iter().any(|known| known.backend.name == *name) {
-                self.known.push(orphan.clone());
+                let traffic = Arc::default(); // each of a pool's own, or sums would count it twice
+                self.known.push(Known {
+                    traffic,
+                    ..orphan.clone()
+                });
             }
         }
         for lost in orphans.iter().flat_map(|members| &members.lost) {
@@ -386,8 +399,10 @@ impl Members {
             },
             nodes: Arc::clone(&known.nodes),
             load: Arc::clone(&known.load),
+            traffic: Arc::clone(&known.traffic),
             standing: known.state.standing(),
             drained: matches!(known.drain, Drain::Over { .. }),
+            ends_at: known.ends_at(),
             vital: known.health.vital(),
             was_lost: known.was_lost,
             wants_good_news: known.health.wants_good_news(),
@@ -397,6 +412,7 @@ impl Members {
             options.clone(),
             self.known.iter().map(entry).collect(),
             &self.lost,
+            Arc::clone(&self.traffic),
         )
     }
 }

@@ -3,19 +3,20 @@
 //! One writer ([`Publisher`], held by `reload`) and many readers: each thread has a [`Reader`] and each
 //! request holds one snapshot from beginning to end, so that no request sees half of a change.
 
-mod digest;
 mod pool;
 
 use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
 
 use arc_swap::ArcSwap;
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
 pub use self::pool::{Entry, Pool, Standing};
 use crate::{
     config::{Cors, Limits, Origins, Timeouts},
     identity::trusted::Trusted,
-    pin::{KeyId, Keys},
+    pin::{KeyId, Keys, Verified},
 };
 
 /// Everything that requests are routed and forwarded by.
@@ -25,6 +26,8 @@ pub struct RoutingTable {
     pub pools: Vec<Pool>,
     /// What pins are signed and verified with.
     pub keys: Keys,
+    /// How many pins each of them has verified.
+    pub verified: Verified,
     /// Ids of keys that were configured earlier in the life of this process.
     pub retired: Vec<KeyId>,
     /// How long things may take.
@@ -69,17 +72,28 @@ impl RoutingTable {
         index.expect("the pool is one of its table's")
     }
 
-    /// Digest of who is listed in which pool, which is the same in all proxies that agree about it. Health, weights and
-    /// drains do not count: no pin's meaning depends on them.
+    /// Sixteen hexadecimal digits that are equal in all processes whose pools list the same backends, in whatever order:
+    /// those that have departed are a memory of this process alone.
     #[must_use]
     pub fn ring_digest(&self) -> String {
-        digest::of_ring(&self.pools)
-    }
-
-    /// Digest of the keys behind the pins, in their order.
-    #[must_use]
-    pub fn keys_digest(&self) -> String {
-        digest::of_keys(&self.keys)
+        let is_listed = |entry: &&Entry| entry.standing != Standing::Departed;
+        let mut pools: Vec<(&str, Vec<&str>)> = Vec::new();
+        for pool in &self.pools {
+            let entries = pool.entries().iter().filter(is_listed);
+            let mut names: Vec<&str> = entries.map(|entry| entry.backend.name.as_str()).collect();
+            names.sort_unstable();
+            pools.push((&pool.options.name, names));
+        }
+        pools.sort_unstable();
+        let mut all = Sha256::new();
+        for (pool, names) in pools {
+            for name in [pool].into_iter().chain(names) {
+                all.update(name);
+                all.update(b"\0"); // in no name of a backend
+            }
+            all.update(b"\0"); // no name is empty
+        }
+        HEXLOWER.encode(&all.finalize()[..8])
     }
 
     /// Whether sessions of any pool are bound to principals.
@@ -161,7 +175,7 @@ impl Publisher {
 }
 
 impl Subscriber {
-    /// The table of this moment, for who looks seldom.
+    /// The table of this moment, for whoever asks now and then.
     #[must_use]
     pub fn current(&self) -> Arc<RoutingTable> {
         self.current.load_full()

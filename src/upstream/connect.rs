@@ -19,7 +19,7 @@ use hyper::{
 use rustls::CertificateError;
 
 use super::{
-    Options,
+    Open, Options,
     intake::{Intake, Reading},
     names::Names,
 };
@@ -176,6 +176,7 @@ pub(super) async fn connect<B>(
     endpoint: &Endpoint,
     options: &Options,
     names: &Names,
+    counted: &Open,
 ) -> Result<Connection<B>, ConnectError>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
@@ -200,7 +201,9 @@ where
         .max_buf_size(options.header_bytes.max(MIN_BUFFER))
         .handshake(stream);
     let (sender, connection) = handshake.await.map_err(ConnectError::Handshake)?;
+    let entered = counted.enter();
     tokio::task::spawn_local(async move {
+        let _until_it_ends = entered;
         // Its errors reach whoever waits for the answer or reads the body.
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");

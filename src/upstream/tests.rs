@@ -68,7 +68,7 @@ async fn bytes_that_came_before_a_request_are_not_its_answer() {
     });
     let test = async {
         let url: Url = url.parse().unwrap();
-        let (client, endpoint) = (Client::new(Names::default()), url.endpoint);
+        let (client, endpoint) = (Client::new(Names::default(), Open::default()), url.endpoint);
         assert_eq!(ask(&client, &endpoint).await, "one");
         let pooled = loop {
             match client.pool.checkout(BackendId(1)) {

@@ -27,6 +27,7 @@ mod limits;
 mod listen;
 mod logs;
 mod message_ids;
+mod metrics;
 mod misuse;
 mod names;
 mod pages;

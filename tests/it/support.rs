@@ -3,6 +3,7 @@
 mod admin;
 mod backend;
 mod client;
+mod metrics;
 mod names;
 mod namespace;
 mod process;
@@ -18,6 +19,7 @@ pub(crate) use self::{
     admin::{administrated, administrated_by_tcp, ask, server_with_admin, socket_in},
     backend::{Arrivals, Asked, Backend, Closed, Received, Unreachable, anywhere, ok},
     client::{Answer, Chunk, Client, request},
+    metrics::Scrape,
     names::Names,
     namespace::{Link, Namespace},
     process::Pinring,

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -17,6 +18,7 @@ use crate::{
     health::Vital,
     mcp::sse::{self, Cutter, Event, TooLong},
     net::{self, Deadline, Instant},
+    observe::traffic::Traffic,
     proxy::body::{Carriers, RequestBody},
     ring,
     router::{placement::InFlight, table::Entry},
@@ -40,6 +42,8 @@ fn pause(failures: u32, random: f32) -> Duration {
 /// One backend of a merged stream.
 pub(super) struct Member {
     pub(super) name: Name,
+    /// What it was asked.
+    pub(super) traffic: Arc<Traffic>,
     /// Its address.
     pub(super) id: BackendId,
     /// Whether it was well when last seen.
@@ -122,6 +126,7 @@ impl Member {
     fn new(entry: &Entry, state: State) -> Self {
         Self {
             name: entry.backend.name.clone(),
+            traffic: Arc::clone(&entry.traffic),
             id: entry.id,
             was_healthy: entry.vital == Vital::Healthy,
             has_spoken: false,

@@ -117,6 +117,7 @@ impl Renewal<'_> {
             method: Method::POST,
             has_session: false,
             waits_for_continue: false,
+            listens: false,
             client_id: None,
             endpoint: None,
             may_open: None,

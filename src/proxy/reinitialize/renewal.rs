@@ -14,7 +14,7 @@ use crate::{
     health::Vital,
     mcp::{era, session::ClientSessionId},
     net,
-    observe::Exchange,
+    observe::{Exchange, word::Loss},
     pin::{Kind, Pin},
     proxy::{
         Proxy,
@@ -81,7 +81,10 @@ impl Renewal<'_> {
                 self.has_waited.set(true);
                 Ok(Recovered::At(self.arrive(&moved)?))
             }
-            Brought::Landed(Landed::Gone) => Err(error),
+            Brought::Landed(Landed::Gone) => {
+                self.is_lost();
+                Err(error)
+            }
             Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
             Brought::Denied(denied) => Ok(Recovered::Denied(denied)),
         }
@@ -114,6 +117,7 @@ impl Renewal<'_> {
             if self.kept.lacks_room() {
                 return Err(ProxyError::BodiesFull);
             }
+            self.is_lost();
             return gone.told(delivered, exchanged); // too large to be sent again
         };
         let asked = exchanged
@@ -126,7 +130,10 @@ impl Renewal<'_> {
                 drop(delivered);
                 self.deliver_to(delivery, self.arrive(&moved)?, body).await
             }
-            Brought::Landed(Landed::Gone) => gone.told(delivered, exchanged),
+            Brought::Landed(Landed::Gone) => {
+                self.is_lost();
+                gone.told(delivered, exchanged)
+            }
             Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
             Brought::Denied(denied) => Ok((*denied, None)),
         }
@@ -140,19 +147,22 @@ impl Renewal<'_> {
         error: ProxyError,
     ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
         let Some(body) = self.kept.whole() else {
-            let lacks_room = self.kept.lacks_room();
-            return Err(if lacks_room {
+            return Err(if self.kept.lacks_room() {
                 ProxyError::BodiesFull
             } else {
-                error
-            }); // or too large to be kept
+                self.is_lost();
+                error // too large to be kept
+            });
         };
         match self.bring_back().await {
             Brought::Landed(Landed::At(moved)) => {
                 self.has_waited.set(true);
                 self.deliver_to(delivery, self.arrive(&moved)?, body).await
             }
-            Brought::Landed(Landed::Gone) => Err(error),
+            Brought::Landed(Landed::Gone) => {
+                self.is_lost();
+                Err(error)
+            }
             Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
             Brought::Denied(denied) => Ok((*denied, None)),
         }
@@ -257,6 +267,11 @@ impl Renewal<'_> {
         } else if status.is_success() {
             self.store().answered(&self.key);
         }
+    }
+
+    /// Counts the session as one that could not be brought back.
+    fn is_lost(&self) {
+        self.proxy.meter.session_lost(Loss::NotReinitialized);
     }
 
     /// Where the session was, it counts no longer.

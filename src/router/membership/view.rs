@@ -7,6 +7,7 @@ use crate::{
     backend::{Admission, Name},
     config::Config,
     health::Vital,
+    router::table::{Entry, Standing},
 };
 
 /// One backend of one pool, at one moment.
@@ -64,9 +65,39 @@ pub enum Shown {
 }
 
 impl Shown {
+    /// All words.
+    pub const WORDS: [&'static str; 7] = [
+        Self::Open.as_str(),
+        Self::Joining.as_str(),
+        Self::Suspect.as_str(),
+        Self::Draining.as_str(),
+        Self::Departed.as_str(),
+        Self::Drained.as_str(),
+        Self::Lost.as_str(),
+    ];
+
+    /// How a backend stands that the table has so.
+    #[must_use]
+    pub fn of_entry(entry: &Entry) -> Self {
+        let takes_work = entry.backend.admission == Admission::Open;
+        Self::of(entry.drained, entry.vital, entry.standing, takes_work)
+    }
+
+    fn of(is_drained: bool, vital: Vital, standing: Standing, takes_work: bool) -> Self {
+        match (vital, standing) {
+            _ if is_drained => Self::Drained,
+            (Vital::Lost, _) => Self::Lost,
+            (_, Standing::Departed) => Self::Departed,
+            _ if !takes_work => Self::Draining,
+            (Vital::Suspect, _) => Self::Suspect,
+            (Vital::Healthy, Standing::Joining) => Self::Joining,
+            (Vital::Healthy, Standing::Listed) => Self::Open,
+        }
+    }
+
     /// The word for answers and metrics.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Joining => "joining",
@@ -151,18 +182,15 @@ impl Known {
 
     fn shown(&self) -> Shown {
         let is_drained = matches!(self.drain, Drain::Over { .. });
-        match (self.health.vital(), self.state) {
-            _ if is_drained => Shown::Drained,
-            (Vital::Lost, _) => Shown::Lost,
-            (_, State::Departed { .. }) => Shown::Departed,
-            _ if !self.takes_work() => Shown::Draining,
-            (Vital::Suspect, _) => Shown::Suspect,
-            (Vital::Healthy, State::Joining { .. }) => Shown::Joining,
-            (Vital::Healthy, State::Listed) => Shown::Open,
-        }
+        Shown::of(
+            is_drained,
+            self.health.vital(),
+            self.state.standing(),
+            self.takes_work(),
+        )
     }
 
-    fn ends_at(&self) -> Option<Instant> {
+    pub(super) fn ends_at(&self) -> Option<Instant> {
         let departed = match self.state {
             State::Departed { until } => Some(until),
             State::Listed | State::Joining { .. } => None,

@@ -6,6 +6,7 @@ use crate::{
     backend::{Backend, BackendId, Name},
     config::{self, Placement},
     health::Vital,
+    observe::traffic::Traffic,
     ring::{Coordinate, Member, Nodes, Ring, hash},
     router::placement::{Candidate, Candidates, Load},
 };
@@ -21,10 +22,14 @@ pub struct Entry {
     pub nodes: Arc<Nodes>,
     /// What it has to do.
     pub load: Arc<Load>,
+    /// What it was asked.
+    pub traffic: Arc<Traffic>,
     /// How it stands to the list of backends.
     pub standing: Standing,
     /// Whether it was drained and what it held is lost.
     pub drained: bool,
+    /// When what it holds will be lost, if that is known.
+    pub ends_at: Option<Instant>,
     /// How well it is.
     pub vital: Vital,
     /// Whether it was ever lost in the life of this process, or is: its sessions may be elsewhere.
@@ -51,6 +56,8 @@ pub enum Standing {
 pub struct Pool {
     /// Its name, what it matches, and its options.
     pub options: config::Pool,
+    /// What was asked of it and came to no backend.
+    pub traffic: Arc<Traffic>,
     entries: Vec<Entry>,
     /// All that are known: listed, joining, departed.
     exact: Ring,
@@ -67,13 +74,18 @@ pub struct Pool {
 
 impl Pool {
     /// Builds a pool of `entries`, of which the configuration has at least one. `lost` are those that
-    /// were known and are gone for good.
+    /// were known and are gone for good. `traffic` counts what comes to none of them.
     ///
     /// # Panics
     ///
     /// If `entries` is empty, which the configuration's check rules out.
     #[must_use]
-    pub fn new(options: config::Pool, entries: Vec<Entry>, lost: &[Arc<Nodes>]) -> Self {
+    pub fn new(
+        options: config::Pool,
+        entries: Vec<Entry>,
+        lost: &[Arc<Nodes>],
+        traffic: Arc<Traffic>,
+    ) -> Self {
         let ring_of = |wanted: &dyn Fn(&Entry) -> bool| {
             Ring::try_new(
                 (0..)
@@ -126,6 +138,7 @@ impl Pool {
         let lost = Ring::try_new((0..).zip(lost.iter().map(|nodes| &**nodes)));
         Self {
             options,
+            traffic,
             lost_nodes,
             exact,
             unpinned,

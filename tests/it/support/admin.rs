@@ -34,6 +34,17 @@ pub(crate) fn administrated(toml: &str) -> Pinring {
 
 /// Asks at an admin socket; gives the status and the answer.
 pub(crate) fn ask(socket: &Path, method: &str, target: &str, body: &str) -> (u16, Value) {
+    let (status, _, body) = exchange(socket, method, target, body);
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+/// Asks at an admin socket; gives the status, the head and the body.
+pub(crate) fn exchange(
+    socket: &Path,
+    method: &str,
+    target: &str,
+    body: &str,
+) -> (u16, String, String) {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = body.len();
@@ -44,7 +55,7 @@ pub(crate) fn ask(socket: &Path, method: &str, target: &str, body: &str) -> (u16
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, serde_json::from_str(body).unwrap())
+    (status, head.to_owned(), body.to_owned())
 }
 
 /// Starts a pinring with `toml` and an admin address, with `more` lines under `[server]`.

@@ -14,6 +14,13 @@ fn connections(pinring: &Pinring) -> usize {
     established.count()
 }
 
+/// What speaks TLS with a.test over a socket of the test's own.
+fn tls_client(authority: &Authority) -> rustls::ClientConnection {
+    let name = rustls::pki_types::ServerName::try_from("a.test").unwrap();
+    let config = std::sync::Arc::new(authority.client());
+    rustls::ClientConnection::new(config, name).unwrap()
+}
+
 #[test]
 fn a_drain_lets_calls_end_and_takes_the_request_behind_a_handshake() {
     let (backend, arrivals) = Backend::manual();
@@ -40,9 +47,7 @@ fn a_drain_lets_calls_end_and_takes_the_request_behind_a_handshake() {
     });
     shaken.send(request("POST", "", "{}"));
     let mut second = arrivals.next();
-    let name = rustls::pki_types::ServerName::try_from("a.test").unwrap();
-    let config = std::sync::Arc::new(authority.client());
-    let mut tls = rustls::ClientConnection::new(config, name).unwrap();
+    let mut tls = tls_client(&authority);
     let mut late = rustls::Stream::new(&mut tls, &mut late);
     late.write_all(request("POST", "", "{}").as_bytes())
         .unwrap();
@@ -76,6 +81,31 @@ fn a_drain_cuts_what_does_not_end_and_handshakes_do_not_hold_it_up() {
     pinring.signal("TERM");
     assert!(silent.is_closed());
     assert_eq!(pinring.wait().code(), Some(0));
+}
+
+#[test]
+fn a_balancer_names_the_client_before_tls_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Test CA");
+    authority.issue(&["a.test"]).write(folder.path(), "a");
+    let balanced = "[server]\nproxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]";
+    let toml = settings(&["a"], "").replace("[server]", balanced);
+    let edge = Edge::in_folder(folder, authority, &toml);
+    let mut stream = std::net::TcpStream::connect(edge.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 443\r\n")
+        .unwrap();
+    let mut tls = tls_client(&edge.authority);
+    let mut secure = rustls::Stream::new(&mut tls, &mut stream);
+    let call = request("POST", "connection: close\r\n", "{}");
+    secure.write_all(call.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    std::io::Read::read_to_end(&mut secure, &mut answer).unwrap();
+    assert!(answer.ends_with(b"hello"));
+    let received = edge.backend.received().pop().unwrap();
+    assert_eq!(received.header("x-forwarded-for"), Some("192.0.2.1"));
+    assert_eq!(received.header("x-forwarded-proto"), Some("https"));
 }
 
 #[test]

@@ -1,0 +1,125 @@
+//! The metrics of this process, as OpenMetrics text.
+//!
+//! Everything is read when somebody asks, nothing is pushed: [`Metrics`] asks whoever knows for a [`Reading`] and writes
+//! it down. So what is gone has no series either. Labels hold names of the configuration and words of enumerations,
+//! and nothing that a client chooses.
+
+mod families;
+
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use prometheus_client::{encoding::text, registry::Registry};
+
+use self::families::Scrape;
+use super::{meter::Meters, traffic::Traffic};
+
+/// What OpenMetrics text is announced as.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Tells how this process stands. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics {
+    meters: Meters,
+    read: Arc<dyn Fn() -> Reading + Send + Sync>,
+}
+
+/// How a process stands at one moment, as far as that is not counted by [`Meters`].
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// The pools, in the order in which they are matched.
+    pub pools: Vec<Pool>,
+    /// A digest of which backends there are: equal where proxies agree.
+    pub ring: String,
+    /// A digest of the keys and their order, from which none can be found out.
+    pub keys: String,
+    /// How many pins each key has verified, by its id.
+    pub pins_verified: Vec<(String, u64)>,
+    /// Sessions that were brought back at another backend.
+    pub sessions_reinitialized: u64,
+    /// Handshakes that were forgotten, because `store.sessions` holds no more.
+    pub handshakes_forgotten: u64,
+    /// Whether the shared store can be reached; `None` where there is none.
+    pub store_up: Option<bool>,
+    /// Connections of clients.
+    pub downstream: usize,
+    /// Connections to backends.
+    pub upstream: usize,
+    /// How often each limit was reached, by its key.
+    pub limits: Vec<(&'static str, u64)>,
+    /// Clients that did not come through the TLS handshake.
+    pub tls_handshakes_failed: u64,
+    /// The certificates that clients are shown.
+    pub certificates: Vec<Certificate>,
+    /// Whether the process is leaving: balancers are to send nobody any more.
+    pub draining: bool,
+}
+
+/// One pool.
+#[derive(Debug)]
+pub struct Pool {
+    /// Its name.
+    pub name: String,
+    /// Its requests that came to no backend.
+    pub traffic: Arc<Traffic>,
+    /// Its backends.
+    pub backends: Vec<Backend>,
+}
+
+/// One backend of one pool.
+#[derive(Debug)]
+pub struct Backend {
+    /// Its name.
+    pub name: String,
+    /// What it was asked.
+    pub traffic: Arc<Traffic>,
+    /// How it stands, and all words that there are for that.
+    pub state: (&'static str, &'static [&'static str]),
+    /// Its live sessions.
+    pub sessions: u32,
+    /// Its requests and streams that are under way.
+    pub in_flight: u32,
+    /// How many sessions it did not know though it had answered them a moment ago.
+    pub forgotten: u64,
+    /// In how many seconds what it holds will be lost, if that is known.
+    pub lost_in: Option<f64>,
+}
+
+/// One certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The host names that it is for.
+    pub names: String,
+    /// The last moment of its time.
+    pub until: SystemTime,
+}
+
+impl Metrics {
+    /// Of what `meters` count, and what `read` tells.
+    pub fn new(meters: Meters, read: impl Fn() -> Reading + Send + Sync + 'static) -> Self {
+        let read = Arc::new(read);
+        Self { meters, read }
+    }
+
+    /// Everything at this moment, in the text that [`CONTENT_TYPE`] announces. Takes microseconds for each backend, and
+    /// waits for nothing.
+    #[must_use]
+    pub fn openmetrics(&self) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Scrape {
+            meters: self.meters.clone(),
+            reading: (self.read)(),
+        }));
+        let mut text = String::new();
+        text::encode(&mut text, &registry).expect("a string takes whatever is written");
+        text
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
