@@ -9,15 +9,18 @@ pub mod api;
 pub mod client;
 
 mod change;
+mod explain;
 mod guard;
 mod listener;
+mod local_drain;
+mod probes;
 mod routes;
 mod status;
 mod take_over;
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-use http::Response;
+use http::{Response, StatusCode};
 use tokio::sync::{Semaphore, mpsc};
 
 use self::api::{Body, Fault};
@@ -26,7 +29,8 @@ use crate::{
     net::{self, Instant},
     observe::metrics::Metrics,
     reload::command::Commander,
-    router::table::Subscriber,
+    router::{Refusal, table::Subscriber},
+    sessions::store::Store,
     shutdown::Rouser,
     takeover::Claim,
 };
@@ -38,6 +42,10 @@ pub struct Process {
     pub writer: Commander,
     /// Is given who wants to take this process's place.
     pub claims: mpsc::Sender<Claim>,
+    /// What becomes of a request that goes nowhere: its status and reason.
+    pub verdict: fn(Refusal) -> (StatusCode, &'static str),
+    /// Where sessions went whose backend was lost.
+    pub store: Store,
     /// What the process counts.
     pub counters: Counters,
     /// What it measures.

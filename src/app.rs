@@ -16,6 +16,7 @@ mod worker;
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+use http::StatusCode;
 use tokio::{
     runtime::{Builder, LocalOptions},
     sync::mpsc,
@@ -32,14 +33,17 @@ use crate::{
     health::probe,
     limits::{Connections, Reached},
     net::{self, tls::Acceptor},
-    observe::{Meters, metrics::Metrics},
-    proxy::{Alarms, Bodies, Renewals, Unknowns},
+    observe::{Meters, metrics::Metrics, tally::Word as _},
+    proxy::{Alarms, Bodies, Renewals, Unknowns, error::ProxyError},
     reload::{
         Inputs, Reason, Reload,
         command::{self, Commander},
         watch,
     },
-    router::table::{self, Publisher, Subscriber},
+    router::{
+        Refusal,
+        table::{self, Publisher, Subscriber},
+    },
     sessions::{Sessions, store::Store},
     shutdown::{self, Signals, Trigger},
     takeover::{Claim, Predecessor},
@@ -93,7 +97,7 @@ impl Bound {
             .iter()
             .map(|socket| socket.bound.address())
             .collect::<io::Result<_>>()?;
-        let admin = AdminSockets::bind(&config.server.admin, before.as_mut())?;
+        let admin = AdminSockets::bind(&config.server, before.as_mut())?;
         Ok(Self {
             source,
             config,
@@ -225,7 +229,8 @@ impl Process {
         let watched = config.server.watch && !config.files.is_empty();
         let (sessions, store) = (Sessions::new(), store(&config.store));
         let acceptor = Acceptor::new(config.tls.as_ref())?;
-        let file = source.file.clone();
+        let file = source.file.as_ref();
+        let file = file.map(|file| file.canonicalize().unwrap_or_else(|_| file.clone()));
         let (meters, upstream) = (Meters::new(), upstream::Open::default());
         let (reload, table) = Reload::new(
             source,
@@ -344,6 +349,8 @@ impl Process {
             listeners: places.listeners(),
             unprotected: places.unprotected(self.reload.config()),
             file: self.file.clone(),
+            verdict,
+            store: self.store.clone(),
         })
     }
 }
@@ -380,6 +387,12 @@ fn counters(renewals: Renewals, store: Store, alarms: Alarms, acceptor: Acceptor
     })
 }
 
+/// What the client is told of a request that goes nowhere.
+fn verdict(refusal: Refusal) -> (StatusCode, &'static str) {
+    let verdict = ProxyError::Refused(refusal).verdict();
+    (verdict.status, verdict.reason.as_str())
+}
+
 fn store(config: &config::Store) -> Store {
     match &config.url {
         StoreUrl::Memory => Store::in_memory(config.sessions),
@@ -398,6 +411,7 @@ fn announce(config: &Config, places: &Places) {
     tracing::info!(
         listen = listeners.traffic.join(", "),
         admin = or_none(listeners.admin),
+        probes = or_none(listeners.probes),
         pools = config.pools.len(),
         backends,
         threads = config.server.threads,

@@ -3,6 +3,8 @@
 mod asking;
 mod drain;
 mod explain;
+mod health;
+mod status;
 
 use std::{
     fmt::Write as _,
@@ -125,7 +127,10 @@ pub fn run(command: Command) -> Result<ExitCode, CommandError> {
             log_format,
         } => serve(source, take_over, log_format),
         Command::Check(source) => check(&source),
-        Command::Explain { id, source } => explain::explain(&id, &source),
+        Command::Explain { id, source, asked } => explain::explain(&id, &source, asked),
+        Command::Status { json, asked } => status::status(asked, json),
+        Command::Health { backends, asked } => health::health(asked, backends),
+        Command::Reload { asked } => health::reload(asked),
         Command::Ring { source, json } => ring(&source, json),
         Command::Demo { listen } => demo(listen),
         Command::Drain {

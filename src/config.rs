@@ -14,6 +14,7 @@ mod backends;
 mod bind;
 mod connections;
 mod cors;
+mod effective;
 mod exposure;
 mod fault;
 mod file;
@@ -25,6 +26,7 @@ mod origins;
 mod overrides;
 mod path;
 mod pools;
+mod probes;
 mod secrets;
 mod section;
 mod store;
@@ -46,6 +48,7 @@ pub use self::{
     admin::{Admin, AdminPlace, DEFAULT_ADDRESS as DEFAULT_ADMIN, InvalidAdmin, Token},
     affinity::AffinityKey,
     cors::Cors,
+    effective::effective,
     exposure::unprotected,
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
@@ -54,6 +57,7 @@ pub use self::{
     origins::{InvalidOrigin, Origins},
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
+    probes::Probes,
     units::{InvalidQuantity, format_duration, parse_duration},
 };
 use crate::{
@@ -104,6 +108,8 @@ pub struct Server {
     pub admin: Admin,
     /// What changes over TCP have to show; `None`: there are none.
     pub admin_token: Option<Token>,
+    /// Where probes ask.
+    pub probes: Probes,
     /// Worker threads.
     pub threads: NonZeroUsize,
     /// Whether a changed file is loaded without a signal.

@@ -29,8 +29,8 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `admin` | I | answers and obeys on its own listeners, and is the client of that; the writer is asked | backend, config, limits, net, observe::metrics, reload::command, router::membership, router::table, shutdown, takeover |
-//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, health::probe, incoming, limits, listener, net, observe, proxy, reload, router::membership, router::table, sessions, shutdown, takeover, upstream |
+//! | `admin` | I | answers and obeys on its own listeners, and is the client of that; the writer is asked | backend, config, limits, net, observe::metrics, observe::tally, pin, reload::command, ring, router, router::membership, router::table, sessions, shutdown, takeover |
+//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, health::probe, incoming, limits, listener, net, observe, proxy, reload, router, router::membership, router::table, sessions, shutdown, takeover, upstream |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
 //! | `commands` | W | what the subcommands do | admin, app, cli, config, demo, net, observe::logging, pin, ring |

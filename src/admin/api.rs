@@ -2,6 +2,7 @@
 //!
 //! Times are seconds from now, for the clocks of two machines may differ, and this process knows no calendar.
 
+mod explain;
 mod fault;
 mod status;
 
@@ -13,6 +14,7 @@ use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    explain::{Explain, Explanation, Fate},
     fault::{Failed, Fault},
     status::{Listeners, PoolStatus, ReloadStatus, Status},
 };

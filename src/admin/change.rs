@@ -47,6 +47,29 @@ impl Admin {
         changed("undrain", &backend, done.await?, visitor)
     }
 
+    /// Drains one of the local backends; what it holds after `wait` is lost.
+    pub(super) async fn drain_named(
+        &self,
+        backend: &str,
+        wait: Option<Duration>,
+        visitor: Visitor,
+    ) -> Result<(), Fault> {
+        let wanted = api::Drain {
+            backend: backend.to_owned(),
+            timeout: wait.map(config::format_duration),
+            now: false,
+        };
+        to_its_end(self.clone().drain(wanted, visitor))
+            .await
+            .map(drop)
+    }
+
+    /// Takes such a drain back, if anybody is left to do it.
+    pub(super) async fn take_back(&self, backend: String, visitor: Visitor) {
+        let wanted = api::Undrain { backend };
+        drop(self.clone().undrain(wanted, visitor).await); // by now the file may say otherwise
+    }
+
     pub(super) async fn reload(self, visitor: Visitor) -> Answered {
         let reloaded = self.process.writer.ask(Command::Reload).await?;
         let told = api::ReloadStatus::of(&reloaded, net::now());

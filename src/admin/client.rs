@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -15,9 +16,9 @@ use hyper::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::api::{Failed, Fault};
+use super::api::{Failed, Fault, Status};
 use crate::{
-    config::{AdminPlace, ConfigErrors, Token},
+    config::{AdminPlace, ConfigErrors, DEFAULT_ADMIN, Token},
     net::{self, Liveness},
 };
 
@@ -63,6 +64,17 @@ pub enum ClientError {
     /// What answers there speaks otherwise.
     #[error("what answers there is no pinring of this version")]
     Foreign(#[source] serde_json::Error),
+    /// Another process has the default address.
+    #[error(
+        "the pinring that listens at {DEFAULT_ADMIN} has another configuration ({theirs}) than {}: name a server.admin of its own there",
+        ours.display()
+    )]
+    Another {
+        /// The file that was asked for.
+        ours: PathBuf,
+        /// What that process was started with.
+        theirs: String,
+    },
     /// It was refused.
     #[error("{}", .0.message)]
     Refused(Fault),
@@ -81,13 +93,26 @@ pub enum ClientError {
 pub struct Client {
     places: Vec<AdminPlace>,
     token: Result<Option<Token>, ConfigErrors>,
+    /// The one of this file alone is meant.
+    file: Option<PathBuf>,
 }
 
 impl Client {
     /// One that asks at the first of `places` that can be connected to, and shows the `token` on TCP.
     #[must_use]
     pub fn new(places: Vec<AdminPlace>, token: Result<Option<Token>, ConfigErrors>) -> Self {
-        Self { places, token }
+        let file = None;
+        Self {
+            places,
+            token,
+            file,
+        }
+    }
+
+    /// The same for who means the process with this configuration and no other, where `file` is one.
+    #[must_use]
+    pub fn only_of(self, file: Option<PathBuf>) -> Self {
+        Self { file, ..self }
     }
 
     /// Asks, and reads what is answered.
@@ -102,8 +127,7 @@ impl Client {
         body: &(impl Serialize + Sync),
     ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).expect("plain data has a form in JSON");
-        let asked = net::within(LIMIT, self.exchange(method, target, body));
-        let (good, answer) = asked.await.ok_or(ClientError::TimedOut)??;
+        let (good, answer) = self.fetch(method, target, body).await?;
         if good {
             return serde_json::from_slice(&answer).map_err(ClientError::Foreign);
         }
@@ -116,6 +140,40 @@ impl Client {
             }),
             Ok(_) | Err(_) => Err(ClientError::Refused(fault)),
         }
+    }
+
+    /// Asks, and gives what comes, and whether it is good.
+    ///
+    /// # Errors
+    ///
+    /// When nothing comes.
+    pub async fn fetch(
+        &self,
+        method: Method,
+        target: &str,
+        body: Vec<u8>,
+    ) -> Result<(bool, Bytes), ClientError> {
+        let asked = async {
+            if let Some(ours) = &self.file {
+                let (_, status) = self.exchange(Method::GET, "/status", Vec::new()).await?;
+                let status: Status =
+                    serde_json::from_slice(&status).map_err(ClientError::Foreign)?;
+                let is_it = status
+                    .file
+                    .as_ref()
+                    .is_some_and(|file| Path::new(file) == ours);
+                if !is_it {
+                    return Err(ClientError::Another {
+                        ours: ours.clone(),
+                        theirs: status.file.unwrap_or_else(|| "no file".to_owned()),
+                    });
+                }
+            }
+            self.exchange(method, target, body).await
+        };
+        net::within(LIMIT, asked)
+            .await
+            .ok_or(ClientError::TimedOut)?
     }
 
     async fn exchange(

@@ -8,13 +8,18 @@ use super::{
     api::{self, Body, Fault},
     change::{self, read},
     guard::{self, Shown, Visitor},
+    probes,
 };
-use crate::{net, observe::metrics, reload::command::Command, takeover};
+use crate::{config, net, observe::metrics, reload::command::Command, takeover};
 
 /// What can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
+    Livez,
+    Readyz,
     Metrics,
+    Config,
+    Explain,
     Backends,
     Limits,
     Status,
@@ -24,8 +29,12 @@ enum Route {
     TakeOver,
 }
 
-const ROUTES: [(&str, Method, Route); 8] = [
+const ROUTES: [(&str, Method, Route); 12] = [
+    ("/livez", Method::GET, Route::Livez),
+    ("/readyz", Method::GET, Route::Readyz),
     ("/metrics", Method::GET, Route::Metrics),
+    ("/config", Method::GET, Route::Config),
+    ("/explain", Method::POST, Route::Explain),
     ("/status", Method::GET, Route::Status),
     ("/backends", Method::GET, Route::Backends),
     ("/limits", Method::GET, Route::Limits),
@@ -48,7 +57,14 @@ impl Route {
     /// Whether it changes something.
     fn changes(self) -> bool {
         match self {
-            Self::Metrics | Self::Backends | Self::Limits | Self::Status => false,
+            Self::Livez
+            | Self::Readyz
+            | Self::Metrics
+            | Self::Config
+            | Self::Explain // asked by POST, so that no id stands in a URL
+            | Self::Backends
+            | Self::Limits
+            | Self::Status => false,
             Self::Drain | Self::Undrain | Self::Reload | Self::TakeOver => true,
         }
     }
@@ -102,7 +118,14 @@ impl Admin {
             }
         }
         match route? {
+            Route::Livez => Ok(probes::alive()),
+            Route::Readyz => self.readiness(&head).await,
             Route::Metrics => Ok(self.metrics()),
+            Route::Config => self.config().await,
+            Route::Explain => {
+                let wanted = read(body).await?;
+                self.explain(wanted).await
+            }
             Route::Backends => self.backends().await,
             Route::Limits => Ok(self.limits()),
             Route::Status => self.status().await,
@@ -133,6 +156,12 @@ impl Admin {
     pub(super) fn metrics(&self) -> Response<Body> {
         let text = self.process.metrics.openmetrics();
         api::whole(StatusCode::OK, metrics::CONTENT_TYPE, text)
+    }
+
+    async fn config(&self) -> Answered {
+        let standing = self.process.writer.ask(Command::Standing).await?;
+        let document = config::effective(&standing.config);
+        Ok(api::json(StatusCode::OK, &document))
     }
 
     fn limits(&self) -> Response<Body> {

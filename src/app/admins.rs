@@ -1,4 +1,4 @@
-//! The sockets of the admin listener: bound at the start, served when the process serves.
+//! The sockets of the admin listener and of the one for probes: bound at the start, served when the process serves.
 
 use std::{
     io,
@@ -16,11 +16,12 @@ use crate::{
     takeover::Predecessor,
 };
 
-/// Where operators ask.
+/// Where operators and probes ask.
 #[derive(Debug)]
 pub(super) struct AdminSockets {
     unix: Option<UnixSocket>,
     tcp: Option<net::Bound>,
+    probes: Option<net::Bound>,
 }
 
 impl AdminSockets {
@@ -31,7 +32,11 @@ impl AdminSockets {
     ///
     /// When one that is configured cannot be had.
     pub(super) fn bind(
-        wanted: &config::Admin,
+        config::Server {
+            admin: wanted,
+            probes,
+            ..
+        }: &config::Server,
         mut before: Option<&mut Predecessor>,
     ) -> Result<Self, StartError> {
         let takes_over = before.is_some();
@@ -49,7 +54,14 @@ impl AdminSockets {
             None => bind(address, wanted.is_named),
         });
         let tcp = tcp.transpose()?.flatten();
-        Ok(Self { unix, tcp })
+        let probes = probes.address.map(|address| match passed(address) {
+            Some(bound) => Ok(bound),
+            None => {
+                net::Bound::bind(address).map_err(|source| StartError::Probes { address, source })
+            }
+        });
+        let probes = probes.transpose()?;
+        Ok(Self { unix, tcp, probes })
     }
 
     /// Where they are, also where port 0 was asked for.
@@ -60,10 +72,16 @@ impl AdminSockets {
         unix.chain(tcp.map(AdminPlace::Tcp)).collect()
     }
 
+    /// Where probes ask.
+    pub(super) fn probes(&self) -> Option<SocketAddr> {
+        self.probes.as_ref()?.address().ok()
+    }
+
     /// Further handles of the sockets that another process can be passed. The Unix socket is none: that one puts its own
     /// in the place.
     pub(super) fn try_clone(&self) -> io::Result<Vec<net::Bound>> {
-        self.tcp.iter().map(net::Bound::try_clone).collect()
+        let network = self.tcp.iter().chain(&self.probes);
+        network.map(net::Bound::try_clone).collect()
     }
 
     /// Puts them in their place, if they are not there yet, and serves. Runs within a local task set.
@@ -72,6 +90,10 @@ impl AdminSockets {
         let mut network = Vec::new();
         if let Some(bound) = self.tcp {
             let served = admin.clone().serve_network(bound.into_listener()?);
+            network.push(tokio::task::spawn_local(served).abort_handle());
+        }
+        if let Some(bound) = self.probes {
+            let served = admin.clone().serve_probes(bound.into_listener()?);
             network.push(tokio::task::spawn_local(served).abort_handle());
         }
         Ok(Serving {

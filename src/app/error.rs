@@ -23,6 +23,14 @@ pub enum StartError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The address for probes cannot be had.
+    #[error("cannot listen on {address}, for probes{}", probes_hint(.source))]
+    Probes {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// There is nowhere to ask for the place of another process.
     #[error(
         "--take-over asks at the admin socket of the process that runs, and there is none: add `admin = \"unix:/run/pinring/admin.sock\"` to [server], restart once, and take over from then on"
@@ -49,6 +57,15 @@ fn hint(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::AddrNotAvailable => ": no interface of this machine has that address",
         _ => "",
+    }
+}
+
+fn probes_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            ": another process listens there; stop it, or choose another address with server.probes"
+        }
+        _ => hint(error),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where a process really listens, also where port 0 was asked for.
 
-use std::io;
+use std::{io, net::SocketAddr};
 
 use super::{admins::AdminSockets, socket::Socket};
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
 pub(super) struct Places {
     traffic: Vec<Listen>,
     admin: Vec<AdminPlace>,
+    probes: Option<SocketAddr>,
 }
 
 impl Places {
@@ -23,6 +24,7 @@ impl Places {
                 .map(Socket::listen)
                 .collect::<io::Result<_>>()?,
             admin: admin.places(),
+            probes: admin.probes(),
         })
     }
 
@@ -31,7 +33,7 @@ impl Places {
         Listeners {
             traffic: self.traffic.iter().map(ToString::to_string).collect(),
             admin: self.admin.iter().map(ToString::to_string).collect(),
-            probes: Vec::new(),
+            probes: self.probes.iter().map(ToString::to_string).collect(),
         }
     }
 

@@ -7,12 +7,13 @@ use clap::Args;
 use super::SourceArgs;
 use crate::config::{self, AdminPlace, InvalidAdmin, InvalidQuantity, source::Source};
 
+const PLACE_VARIABLE: &str = "PINRING_ADMIN";
 const TOKEN_VARIABLE: &str = "PINRING_ADMIN_TOKEN";
 
 #[derive(Debug, Args)]
 pub(super) struct AdminArgs {
     /// Where the process is asked, as its server.admin says: IP:PORT or unix:PATH [default: 127.0.0.1:9901]
-    #[arg(long, value_name = "PLACE", value_parser = admin, conflicts_with = "config")]
+    #[arg(long, value_name = "PLACE", value_parser = place, conflicts_with = "config")]
     admin: Option<AdminPlace>,
     /// The configuration file of the process, which says where that is
     #[arg(long, short, value_name = "FILE")]
@@ -26,7 +27,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, InvalidQuantity> {
     config::parse_duration(text)
 }
 
-fn admin(text: &str) -> Result<AdminPlace, InvalidAdmin> {
+pub(super) fn place(text: &str) -> Result<AdminPlace, InvalidAdmin> {
     text.parse()
 }
 
@@ -73,17 +74,30 @@ impl Deadline {
 impl AdminArgs {
     /// The process that they name.
     pub(super) fn asked(self, env: impl Fn(&str) -> Option<OsString>) -> Asked {
-        let token = env(TOKEN_VARIABLE);
         let source = SourceArgs {
             config: self.config,
             listen: Vec::new(),
             backends: Vec::new(),
         };
-        let which = match self.admin {
+        Asked::of(self.admin, source.given(&env), env)
+    }
+}
+
+impl Asked {
+    /// The process at this place, else the one with this configuration, else the one that the environment names.
+    pub(super) fn of(
+        place: Option<AdminPlace>,
+        source: Source,
+        env: impl Fn(&str) -> Option<OsString>,
+    ) -> Self {
+        let token = env(TOKEN_VARIABLE).filter(|token| !token.is_empty());
+        let named = || env(PLACE_VARIABLE)?.to_str()?.parse().ok();
+        let which = match place {
             Some(place) => Which::At(place),
-            None => Which::With(source.given(env)),
+            None if source.file.is_some() => Which::With(source),
+            None => named().map_or(Which::With(source), Which::At),
         };
-        Asked { which, token }
+        Self { which, token }
     }
 }
 

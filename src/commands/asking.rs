@@ -1,6 +1,6 @@
 //! Which running process a command asks, and how.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf};
 
 use super::CommandError;
 use crate::{
@@ -23,21 +23,28 @@ pub(super) fn client(asked: Asked) -> Result<Client, CommandError> {
             file: source.file.unwrap_or_default(),
         });
     }
+    // Nobody has named the default: who listens there may be another's.
+    let file = source.file.filter(|_| !access.admin.is_named);
     let token = match (access.token, from_environment) {
         (Ok(Some(token)), _) | (Ok(None) | Err(_), Some(token)) => Ok(Some(token)),
         (Ok(None), None) => Ok(None),
         (Err(errors), None) => Err(errors),
     };
-    Ok(Client::new(places, token))
+    Ok(Client::new(places, token).only_of(file.map(whole)))
+}
+
+/// As a process tells it, wherever it was started.
+fn whole(file: PathBuf) -> PathBuf {
+    file.canonicalize().unwrap_or(file)
 }
 
 fn token(value: OsString) -> Result<Token, CommandError> {
     Token::try_new(value.as_encoded_bytes()).map_err(CommandError::Token)
 }
 
-pub(super) fn block_on(
-    work: impl Future<Output = Result<ExitCode, CommandError>>,
-) -> Result<ExitCode, CommandError> {
+pub(super) fn block_on<T>(
+    work: impl Future<Output = Result<T, CommandError>>,
+) -> Result<T, CommandError> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build()?.block_on(work)
 }

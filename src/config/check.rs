@@ -27,7 +27,7 @@ use super::{
     cors, exposure,
     fault::Spot,
     file::{self, Report},
-    filter, notes, origins, pools, secrets,
+    filter, notes, origins, pools, probes, secrets,
     section::Section,
     store, timeouts, tls,
     units::format_size,
@@ -167,6 +167,29 @@ pub fn admin_token(text: &str, world: &dyn World) -> Result<Option<Token>, Confi
     of_server(text, |server| admin::token(server, world))
 }
 
+/// Where a process is asked whether it is ready, and by which path, whatever else the text says: see
+/// [`Source::probed`](super::source::Source::probed).
+///
+/// # Errors
+///
+/// If the text is no TOML, or one of those keys is wrong.
+pub fn probed(
+    text: &str,
+    overrides: &Overrides,
+) -> Result<Option<(SocketAddr, String)>, ConfigErrors> {
+    of_server(text, |server| {
+        let probes = probes::read(server);
+        if let Some(address) = probes.address {
+            return Some((address, "/readyz".to_owned()));
+        }
+        let has_admin = admin::read(server).places().next().is_some();
+        let path = probes.health_path.filter(|_| !has_admin)?;
+        let mut listen = listen(server, overrides).into_iter();
+        let clear = listen.find(|listen| listen.scheme == Scheme::Http)?;
+        Some((clear.address, path.as_str().to_owned()))
+    })
+}
+
 fn of_server<T>(text: &str, read: impl FnOnce(&Section<'_>) -> T) -> Result<T, ConfigErrors> {
     let table = file::parse(text).map_err(ConfigErrors::new)?;
     let report = Report::new(text);
@@ -218,6 +241,7 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
     notes.extend(notes::of(&pools, &secrets.keys));
     notes.extend(notes::of_trust(&server.trusted_proxies));
     notes.extend(exposure::of_admin(&server.admin));
+    notes.extend(probes::note(&server.probes, &pools));
     let config = Config {
         server,
         tls,
@@ -262,14 +286,12 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
         listen,
         admin: admin::read(&section),
         admin_token: admin::token(&section, world),
+        probes: probes::read(&section),
         threads: threads.unwrap_or_else(|| world.cores().min(MOST_DEFAULT_THREADS)),
         watch: section.bool("watch").unwrap_or(true),
         trusted_proxies,
         proxy_protocol,
     };
-    section.not_yet("probes", Some("\"\""));
-    section.not_yet("probes_drain", Some("false"));
-    section.not_yet("health_path", Some("\"\""));
     section.finish();
     server
 }

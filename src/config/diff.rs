@@ -82,21 +82,23 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         keys: keys(old, new),
         ..Diff::default()
     };
-    let of_process = |config: &Config| {
-        let listings = [
-            timeouts(&config.timeouts),
-            limits(&config.limits),
-            server(&config.server),
-            pages(config),
-            tls(config.tls.as_ref()),
-        ];
-        listings.into_iter().flatten()
-    };
     changes("", of_process(old), of_process(new), &mut diff.options);
     diff.options.extend(token(&old.server, &new.server));
     pools(old, new, &mut diff);
     backends(old, new, &mut diff);
     diff
+}
+
+/// The options of a process that need no restart.
+pub(super) fn of_process(config: &Config) -> impl Iterator<Item = (&'static str, String)> {
+    let listings = [
+        timeouts(&config.timeouts),
+        limits(&config.limits),
+        server(&config.server),
+        pages(config),
+        tls(config.tls.as_ref()),
+    ];
+    listings.into_iter().flatten()
 }
 
 /// Sockets, threads, the watcher, the log and the store are made once, at the start.
@@ -106,6 +108,7 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         admin,
         threads,
         watch,
+        probes,
         admin_token: _, // these need none
         allowed_origins: _,
         trusted_proxies: _,
@@ -128,6 +131,7 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
             sorted(listen) == sorted(&new.server.listen),
         ),
         ("server.admin", admin.places().eq(new.server.admin.places())),
+        ("server.probes", probes.address == new.server.probes.address),
         ("server.threads", *threads == new.server.threads),
         ("server.watch", *watch == new.server.watch),
         ("log.format", *format == new.log.format),
@@ -153,7 +157,7 @@ fn keys(old: &Config, new: &Config) -> Option<KeysChange> {
     })
 }
 
-type Listing = Vec<(&'static str, String)>;
+pub(super) type Listing = Vec<(&'static str, String)>;
 
 fn timeouts(timeouts: &Timeouts) -> Listing {
     let Timeouts {
@@ -198,6 +202,7 @@ fn server(server: &Server) -> Listing {
         listen: _,
         admin: _,
         admin_token: _, // see `token`
+        probes,
         threads: _,
         watch: _,
         allowed_origins: _, // see `pages`
@@ -209,6 +214,14 @@ fn server(server: &Server) -> Listing {
     vec![
         ("server.trusted_proxies", format!("{trusted:?}")),
         ("server.proxy_protocol", proxy_protocol.to_string()),
+        ("server.probes_drain", probes.drain.to_string()),
+        (
+            "server.health_path",
+            format!(
+                "\"{}\"",
+                probes.health_path.as_ref().map_or("", PathPrefix::as_str)
+            ),
+        ),
     ]
 }
 
@@ -308,7 +321,7 @@ fn pages(config: &Config) -> Listing {
     ]
 }
 
-fn options(pool: &Pool) -> Listing {
+pub(super) fn options(pool: &Pool) -> Listing {
     let Pool {
         name: _,
         matcher,
@@ -372,7 +385,7 @@ fn options(pool: &Pool) -> Listing {
     ]
 }
 
-fn description(pool: &Pool, backend: &Backend) -> Listing {
+pub(super) fn description(pool: &Pool, backend: &Backend) -> Listing {
     let Backend {
         name: _,
         endpoint,

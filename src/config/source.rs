@@ -80,6 +80,20 @@ impl Source {
         })
     }
 
+    /// Where the process that runs with this configuration is asked whether it is ready, and by which path: where probes
+    /// are asked, or, where the admin listener is switched off, where clients are. `None`: at the admin listener.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is no TOML, or says nothing usable about that.
+    pub fn probed(&self) -> Result<Option<(SocketAddr, String)>, ConfigErrors> {
+        let Some(file) = &self.file else {
+            return Ok(None);
+        };
+        let found = read_text(file).and_then(|text| check::probed(&text, &self.overrides));
+        found.map_err(|errors| errors.named(file.display().to_string()))
+    }
+
     /// Reads and checks everything. [`Config::files`] begins with the configuration file.
     ///
     /// # Errors

@@ -360,6 +360,7 @@ impl Membership {
             limits: config.limits.clone(),
             trusted_proxies: config.server.trusted_proxies.clone(),
             proxy_protocol: config.server.proxy_protocol,
+            health_path: config.server.probes.health_path.clone(),
             allowed_origins: config.server.allowed_origins.clone(),
             cors: config.cors.clone(),
         }

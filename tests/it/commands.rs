@@ -15,6 +15,8 @@ struct Process(Child);
 impl Process {
     fn start(args: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pinring"));
+        // Another test's process may listen at the default address.
+        command.env("PINRING_ADMIN", "unix:/nowhere/admin.sock");
         command.args(args).envs(env.iter().copied());
         command.stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -34,6 +34,7 @@ mod pages;
 mod partitions;
 mod placement;
 mod pools;
+mod probes;
 mod proxies;
 mod reinitialize;
 mod reload;

@@ -91,6 +91,76 @@ fn proxies_that_agree_have_the_same_digests() {
     assert_ne!(one["keys"], alone["keys"]);
 }
 
+fn run(pinring: &Pinring, arguments: &[&str]) -> (Option<i32>, String) {
+    let place = format!("--admin={}", pinring.admin_address());
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_pinring"))
+        .args(arguments)
+        .arg(place)
+        .env("PINRING_ADMIN_TOKEN", "0123456789abcdef0123456789abcdef")
+        .output()
+        .unwrap();
+    let told = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(told).unwrap())
+}
+
+#[test]
+fn the_commands_ask_the_process_that_runs() {
+    let [a, b] = ["a", "b"].map(Backend::stateful);
+    let toml = listing(&[("a", &a, ""), ("b", &b, "")]);
+    let pinring = administrated_by_tcp(&toml, "admin_token = \"env:TEST_SECRET\"");
+    let id = Client::initialize(pinring.address());
+    let (name, _) = id.split_at(1);
+    let (code, told) = run(&pinring, &["status"]);
+    assert_eq!(code, Some(0), "{told}");
+    for words in [
+        "running, ready",
+        "pins without a secret",
+        "pool default",
+        "1 live",
+        "open",
+    ] {
+        assert!(told.contains(words), "{words} in:\n{told}");
+    }
+    let (_, told) = run(&pinring, &["status", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["sessions"], 1);
+    let (code, told) = run(&pinring, &["explain", &id]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains(&format!("goes to {name} (pinned)")), "{told}");
+    assert!(told.contains(&format!("{name} is open for")), "{told}");
+    assert_eq!(run(&pinring, &["drain", name, "--now"]).0, Some(0));
+    let (code, told) = run(&pinring, &["explain", &id]);
+    assert_eq!(code, Some(1), "{told}");
+    for words in ["answered 404, reason backend_lost", "is drained"] {
+        assert!(told.contains(words), "{words} in:\n{told}");
+    }
+    assert_eq!(run(&pinring, &["undrain", name]).0, Some(0));
+    let (code, told) = run(&pinring, &["reload"]);
+    assert!(
+        code == Some(0) && told.starts_with("reloaded: nothing"),
+        "{told}"
+    );
+    assert_eq!(
+        run(&pinring, &["health", "--backends"]),
+        (Some(0), "ready\n".to_owned())
+    );
+    drop(pinring);
+}
+
+#[test]
+fn the_configuration_in_force_is_shown_without_its_secrets() {
+    let backend = Backend::stateful("a");
+    let toml = format!(
+        "{}\n[affinity]\nsecrets = [\"env:TEST_SECRET\"]\n",
+        Pinring::backends(&[&backend])
+    );
+    let pinring = administrated_by_tcp(&toml, "admin_token = \"env:TEST_SECRET\"");
+    let (code, told) = pinring.ask_by_tcp("GET", "/config", "", "");
+    assert_eq!((code, &told["timeouts"]["drain"]), (200, &"20s".into()));
+    assert_eq!(told["pools"][0]["backends"][0]["name"], "a");
+    assert!(!told.to_string().contains("0123456789"), "{told}");
+}
+
 #[test]
 fn the_last_reload_and_its_faults_are_told() {
     let backend = Backend::stateful("a");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use super::{Body, json};
+use super::{Body, json, text};
 use crate::{backend::Name, reload::command::Stopping, router::membership::Unchanged};
 
 /// Why a request was not done: a word for programs and a sentence that says what to do.
@@ -145,11 +145,47 @@ impl Fault {
         Self::new(StatusCode::UNAUTHORIZED, "token_wrong", message)
     }
 
+    /// A server's container may not drain here.
+    #[must_use]
+    pub fn drain_is_off() -> Self {
+        let message = "there is no /drain here: server.probes_drain is off".to_owned();
+        Self::new(StatusCode::NOT_FOUND, "drain_off", message)
+    }
+
+    /// No backend is this machine's.
+    #[must_use]
+    pub fn nothing_local() -> Self {
+        let message =
+            "there is nothing to drain: no backend is the one that `local` names".to_owned();
+        Self::new(StatusCode::NOT_FOUND, "nothing_local", message)
+    }
+
+    /// Somebody from elsewhere wants to drain.
+    #[must_use]
+    pub fn not_from_here() -> Self {
+        let message = "only this machine and the address of `local` may ask for that, or who sends server.admin_token as \
+                       Authorization: Bearer TOKEN"
+            .to_owned();
+        Self::new(StatusCode::FORBIDDEN, "not_from_here", message)
+    }
+
+    /// The query is another than `right` has.
+    #[must_use]
+    pub fn query(right: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "query", format!("write {right}"))
+    }
+
     /// What is asked for needs the Unix socket.
     #[must_use]
     pub fn by_socket_alone() -> Self {
         let message = "listening sockets are passed over the Unix socket alone".to_owned();
         Self::new(StatusCode::FORBIDDEN, "socket_alone", message)
+    }
+
+    /// The answer for those who show it as it is.
+    #[must_use]
+    pub fn plain(self) -> Response<Body> {
+        text(self.status, self.message + "\n")
     }
 
     /// The answer.
