@@ -4,7 +4,9 @@ mod asking;
 mod discovered;
 mod drain;
 mod explain;
+mod health;
 mod log;
+mod status;
 
 use std::{
     fmt::Write as _,
@@ -61,20 +63,23 @@ pub enum CommandError {
     /// The process cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The configuration names no admin socket.
+    /// The configuration switches the admin listener off.
     #[error(
-        "{} names no admin socket: add `admin = \"unix:/run/pinring/admin.sock\"` to [server] there and restart pinring",
+        "{} has no admin listener: take `admin = \"\"` out of [server] there, or write \"unix:/run/pinring/admin.sock\", and restart pinring",
         file.display()
     )]
     NoAdmin {
         /// The file.
         file: PathBuf,
     },
-    /// The configuration does not even tell where the admin socket is.
+    /// The configuration does not even tell where the admin listener is.
     #[error(
-        "where the admin socket is cannot be read; mend the file, or name the socket: --admin unix:PATH"
+        "where the admin listener is cannot be read; mend the file, or name the place: --admin unix:PATH or --admin IP:PORT"
     )]
     AdminUnknown(#[source] ConfigErrors),
+    /// The token of the environment cannot be one.
+    #[error("PINRING_ADMIN_TOKEN: {0}")]
+    Token(&'static str),
     /// The process that runs could not be asked, or refused.
     #[error(transparent)]
     Admin(#[from] ClientError),
@@ -98,7 +103,7 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::AdminUnknown(_) | Self::Filter { .. } => {
+            Self::Config(_) | Self::AdminUnknown(_) | Self::Token(_) | Self::Filter { .. } => {
                 ExitCode::from(BAD_CONFIGURATION)
             }
             Self::DemoPort { .. }
@@ -124,7 +129,10 @@ pub fn run(command: Command) -> Result<ExitCode, CommandError> {
             log_format,
         } => serve(source, take_over, log_format),
         Command::Check(source) => check(&source),
-        Command::Explain { id, source } => explain::explain(&id, &source),
+        Command::Explain { id, source, asked } => explain::explain(&id, &source, asked),
+        Command::Status { json, asked } => status::status(asked, json),
+        Command::Health { backends, asked } => health::health(asked, backends),
+        Command::Reload { asked } => health::reload(asked),
         Command::Ring { source, json } => ring(&source, json),
         Command::Demo { listen } => demo(listen),
         Command::Drain {

@@ -15,6 +15,8 @@ mod bind;
 mod connections;
 mod cors;
 mod discovery;
+mod effective;
+mod exposure;
 mod fault;
 mod file;
 mod filter;
@@ -26,6 +28,7 @@ mod origins;
 mod overrides;
 mod path;
 mod pools;
+mod probes;
 mod secrets;
 mod section;
 mod services;
@@ -46,10 +49,12 @@ use std::{
 };
 
 pub use self::{
-    admin::{InvalidAdmin, parse as parse_admin},
+    admin::{Admin, AdminPlace, DEFAULT_ADDRESS as DEFAULT_ADMIN, InvalidAdmin, Token},
     affinity::AffinityKey,
     cors::Cors,
     discovery::Discovery,
+    effective::effective,
+    exposure::unprotected,
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
     listen::ListenStreams,
@@ -58,6 +63,7 @@ pub use self::{
     origins::{InvalidOrigin, Origins},
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
+    probes::Probes,
     services::{Found, Naming, Service, Unusable, WhyUnusable},
     traces::{Export, Sampling, TraceTrust, Tracing},
     units::{InvalidQuantity, format_duration, parse_duration},
@@ -110,8 +116,12 @@ pub struct Config {
 pub struct Server {
     /// The traffic listeners, never empty.
     pub listen: Vec<Listen>,
-    /// The Unix socket of the admin listener; `None`: there is no such listener.
-    pub admin: Option<PathBuf>,
+    /// Where the admin listener is.
+    pub admin: Admin,
+    /// What changes over TCP have to show; `None`: there are none.
+    pub admin_token: Option<Token>,
+    /// Where probes ask.
+    pub probes: Probes,
     /// Worker threads.
     pub threads: NonZeroUsize,
     /// Whether a changed file is loaded without a signal.

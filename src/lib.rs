@@ -29,8 +29,8 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, limits, net, observe::logging, observe::metrics, reload::command, router::membership, takeover |
-//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, discovery, health::probe, incoming, limits, listener, net, observe, proxy, reload, router::membership, router::table, sessions, shutdown, takeover, upstream |
+//! | `admin` | I | answers and obeys on its own listeners, and is the client of that; the writer is asked | backend, config, limits, net, observe::logging, observe::metrics, observe::tally, pin, reload::command, ring, router, router::membership, router::table, sessions, shutdown, takeover |
+//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, discovery, health::probe, incoming, limits, listener, net, observe, proxy, reload, router, router::membership, router::table, sessions, shutdown, takeover, upstream |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
 //! | `commands` | W | what the subcommands do | admin, app, cli, config, demo, discovery, net, observe::logging, pin, ring |
@@ -86,7 +86,7 @@
 //! | `proxy::reinitialize` | I | repeats the recorded handshake of a lost session elsewhere and sends the request again | config, health, mcp, mcp::initialize, mcp::session, mcp::sse, net, observe, pin, proxy, ring, router, router::table, sessions, sessions::store, upstream |
 //! | `proxy::unknown` | I | waits and counts for pins that cannot be judged yet | mcp::session, net, ring::hash, router, proxy |
 //! | `reload` | I | the table's only writer: configuration, what was discovered, health and time in, new table out | backend, config, discovery, health, net, observe, router::membership, router::placement, router::table, sessions, shutdown, upstream::names |
-//! | `reload::command` | I | what the writer is asked and told | router::membership |
+//! | `reload::command` | I | what the writer is asked and told | config, net, router::membership |
 //! | `ring` | P | sorted virtual nodes: coordinate or key → backend | backend |
 //! | `ring::hash` | P | the frozen hash, a wire contract | backend, ring |
 //! | `router` | P | `RequestKind` × `RoutingTable` → `Decision` or `Refusal`: all routing rules | backend, config, health, mcp, observe::word, pin, ring |

@@ -4,6 +4,7 @@
 //! backend that is not known yet. A faulty file changes nothing and says so; what needs a restart is
 //! refused by name. Open streams are not touched: each request keeps the table that it began with.
 
+mod asked;
 pub mod command;
 mod discovered;
 mod services;
@@ -16,9 +17,12 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
-use self::command::Command;
-use self::services::Services;
 pub use self::services::Shown;
+use self::{
+    asked::Asked,
+    command::{Command, Outcome, Reloaded, Standing},
+    services::Services,
+};
 use crate::{
     config::{
         Config, ConfigErrors, OnLoss,
@@ -33,7 +37,7 @@ use crate::{
     net::{self, Instant, tls::Acceptor},
     observe::{
         Meters, logging,
-        word::{Loss, Reloaded},
+        word::{self, Loss},
     },
     router::{
         membership::{Changed, Lost, Membership, Unchanged, WhyLost},
@@ -56,6 +60,8 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 pub enum Reason {
     /// SIGHUP.
     Signal,
+    /// An operator, through the admin listener.
+    Asked,
     /// A watched file changed.
     Watch,
     /// A request carries a good pin of a backend that was never seen.
@@ -63,9 +69,18 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether somebody waits to hear what comes of it, be it nothing.
+    fn is_awaited(self) -> bool {
+        match self {
+            Self::Signal | Self::Asked => true,
+            Self::Watch | Self::UnknownPin => false,
+        }
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Signal => "SIGHUP",
+            Self::Asked => "an operator asks",
             Self::Watch => "a file changed",
             Self::UnknownPin => "a request names an unknown backend",
         }
@@ -79,11 +94,13 @@ pub struct Reload {
     /// What the file says.
     written: Config,
     /// The same with the backends that its names stand for.
-    config: Config,
+    config: Arc<Config>,
     services: Services,
     discovery: Discovery,
     ready: latest::Sender<bool>,
     shown: latest::Sender<Vec<Shown>>,
+    last: Option<Reloaded>,
+    asked: Asked,
     membership: Membership,
     sessions: Sessions,
     acceptor: Acceptor,
@@ -124,7 +141,9 @@ impl Reload {
         meters: Meters,
     ) -> (Self, RoutingTable) {
         let mut membership = Membership::new();
-        membership.update(&config, None, net::now());
+        let now = net::now();
+        membership.update(&config, None, now);
+        membership.mark(now);
         let table = membership.table(&config);
         let has_names = config.questions().next().is_some();
         let services = Services::new(&config);
@@ -137,7 +156,9 @@ impl Reload {
                 discovery: Discovery::new(resolver, &config.discovery),
                 ready: latest::Sender::new(!has_names),
                 written: config.clone(),
-                config,
+                config: Arc::new(config),
+                last: None,
+                asked: Asked::default(),
                 membership,
                 sessions,
                 acceptor,
@@ -178,7 +199,7 @@ impl Reload {
         let mut ask_again = net::now();
         loop {
             if loading.is_none()
-                && let Some(reason) = wanted.take()
+                && let Some(reason) = self.asked.next(&mut wanted)
             {
                 let (source, chains) = (self.source.clone(), self.written.chains.clone());
                 let load = net::blocking(move || source.load_again(&chains));
@@ -188,17 +209,21 @@ impl Reload {
                 biased; // what was seen comes before what follows from the time
                 Some(report) = reports.recv() => self.observe(report, &outlet),
                 Some(command) = commands.recv() => self.obey(command, &outlet),
-                (reason, loaded) = finished(&mut loading) => match loaded {
-                    Ok(Ok(config)) => self.take(config, reason, &outlet),
-                    Ok(Err(errors)) => {
-                        self.reloaded(Reloaded::Failed);
-                        log_faults(&errors, reason);
-                    }
-                    Err(panic) => {
-                        self.reloaded(Reloaded::Failed);
-                        tracing::error!(reason = reason.as_str(), %panic, "not reloaded: this is a bug, please report it");
-                    }
-                },
+                (reason, loaded) = finished(&mut loading) => {
+                    let outcome = match loaded {
+                        Ok(Ok(config)) => self.take(config, reason, &outlet),
+                        Ok(Err(errors)) => {
+                            self.reloaded(word::Reloaded::Failed);
+                            log_faults(&errors, reason)
+                        }
+                        Err(panic) => {
+                            self.reloaded(word::Reloaded::Failed);
+                            tracing::error!(reason = reason.as_str(), %panic, "not reloaded: this is a bug, please report it");
+                            Outcome::Refused(vec![format!("a bug of pinring: {panic}")])
+                        }
+                    };
+                    self.conclude(reason, outcome);
+                }
                 Some(reason) = reasons.recv() => {
                     // Whoever sends a signal looks for an answer in the log.
                     if wanted != Some(Reason::Signal) {
@@ -252,15 +277,33 @@ impl Reload {
         }
     }
 
-    fn reloaded(&self, result: Reloaded) {
+    fn reloaded(&self, result: word::Reloaded) {
         self.meters.reloads().add(result, 1);
     }
 
-    fn publish(&self, outlet: &Outlet) {
+    /// Remembers how a reload went, and tells who asked for it.
+    fn conclude(&mut self, reason: Reason, outcome: Outcome) {
+        let is_mended = |last: &Reloaded| matches!(last.outcome, Outcome::Refused(_));
+        let is_news = outcome != Outcome::Unchanged
+            || reason.is_awaited()
+            || self.last.as_ref().is_some_and(is_mended);
+        let reloaded = Reloaded {
+            at: net::now(),
+            reason: reason.as_str(),
+            outcome,
+        };
+        self.asked.answer(&reloaded);
+        if is_news {
+            self.last = Some(reloaded);
+        }
+    }
+
+    fn publish(&mut self, outlet: &Outlet) {
         self.publish_to(&outlet.publisher);
     }
 
-    fn publish_to(&self, publisher: &Publisher) {
+    fn publish_to(&mut self, publisher: &Publisher) {
+        self.membership.mark(net::now());
         publisher.replace(self.membership.table(&self.config));
     }
 
@@ -268,6 +311,12 @@ impl Reload {
         // Whoever asked may have left.
         match command {
             Command::Backends(answer) => drop(answer.send(self.membership.views(&self.config))),
+            Command::Standing(answer) => drop(answer.send(Standing {
+                config: Arc::clone(&self.config),
+                views: self.membership.views(&self.config),
+                last_reload: self.last.clone(),
+            })),
+            Command::Reload(answer) => self.asked.push(answer),
             Command::Drain {
                 backend,
                 within,
@@ -331,20 +380,19 @@ impl Reload {
         !undone.is_empty()
     }
 
-    fn take(&mut self, config: Config, reason: Reason, outlet: &Outlet) {
+    fn take(&mut self, config: Config, reason: Reason, outlet: &Outlet) -> Outcome {
         let diff = diff(&self.written, &config);
         if !diff.restart.is_empty() {
-            self.reloaded(Reloaded::NeedsRestart);
-            log_restart(&diff, reason);
-            return;
+            self.reloaded(word::Reloaded::NeedsRestart);
+            return log_restart(&diff, reason);
         }
         // Whatever may fail comes first: all or nothing.
         if !diff.is_empty()
             && let Err(error) = self.acceptor.replace(config.tls.as_ref())
         {
-            self.reloaded(Reloaded::Failed);
+            self.reloaded(word::Reloaded::Failed);
             tracing::error!(reason = reason.as_str(), %error, "not reloaded; the configuration before stays in force");
-            return;
+            return Outcome::Refused(vec![error.to_string()]);
         }
         self.files.send_if_modified(|files| {
             let others = *files != config.files;
@@ -352,7 +400,7 @@ impl Reload {
             others
         });
         // Who looks because of an unknown pin, and finds nothing new, has not been asked for anything else.
-        let is_reload = reason == Reason::Signal || !diff.is_empty();
+        let is_reload = reason.is_awaited() || !diff.is_empty();
         if is_reload && logging::follow((&config.log).into()) {
             tracing::info!(
                 "the log's filter is as configured again: a reload takes another one back"
@@ -360,19 +408,19 @@ impl Reload {
         }
         if diff.is_empty() {
             let undone = is_reload && self.follow_file();
-            self.reloaded(Reloaded::Unchanged);
+            self.reloaded(word::Reloaded::Unchanged);
             if undone {
                 self.publish(outlet);
             }
             match reason {
-                Reason::Signal => {
+                Reason::Signal | Reason::Asked => {
                     tracing::info!(reason = reason.as_str(), "reloaded: nothing has changed")
                 }
                 Reason::Watch | Reason::UnknownPin => {
                     tracing::debug!(reason = reason.as_str(), "nothing has changed")
                 }
             }
-            return;
+            return Outcome::Unchanged;
         }
         self.written = config;
         self.services.follow(&self.written);
@@ -381,11 +429,12 @@ impl Reload {
         self.renew(None);
         self.follow_file();
         self.publish(outlet);
-        self.reloaded(Reloaded::Applied);
+        self.reloaded(word::Reloaded::Applied);
         tracing::info!(reason = reason.as_str(), changes = %diff, "reloaded");
         for note in &self.written.notes {
             tracing::warn!("{note}");
         }
+        Outcome::Changed(diff.to_string())
     }
 }
 
@@ -421,28 +470,34 @@ async fn until(at: Option<Instant>) {
 }
 
 /// Every fault is told, but not again for each request that makes us look.
-fn log_faults(errors: &ConfigErrors, reason: Reason) {
+fn log_faults(errors: &ConfigErrors, reason: Reason) -> Outcome {
     const MESSAGE: &str = "not reloaded; the configuration before stays in force";
     let source = errors.source_name();
+    let mut faults = Vec::new();
     for fault in errors.faults() {
         let fault = fault.display(source);
         match reason {
-            Reason::Signal | Reason::Watch => {
+            Reason::Signal | Reason::Asked | Reason::Watch => {
                 tracing::error!(reason = reason.as_str(), %fault, "{MESSAGE}");
             }
             Reason::UnknownPin => tracing::debug!(reason = reason.as_str(), %fault, "{MESSAGE}"),
         }
+        faults.push(fault.to_string());
     }
+    Outcome::Refused(faults)
 }
 
-fn log_restart(diff: &Diff, reason: Reason) {
+fn log_restart(diff: &Diff, reason: Reason) -> Outcome {
     const MESSAGE: &str = "not reloaded: these keys need a restart, and nothing else of the file was taken either; \
                            the configuration before stays in force";
     let keys = diff.restart.join(", ");
     match reason {
-        Reason::Signal | Reason::Watch => {
+        Reason::Signal | Reason::Asked | Reason::Watch => {
             tracing::error!(reason = reason.as_str(), keys, "{MESSAGE}")
         }
         Reason::UnknownPin => tracing::debug!(reason = reason.as_str(), keys, "{MESSAGE}"),
     }
+    Outcome::Refused(vec![format!(
+        "these keys need a restart, and nothing else of the file was taken either: {keys}"
+    )])
 }

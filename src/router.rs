@@ -417,6 +417,31 @@ fn loss_of(entry: &Entry) -> Option<Refusal> {
     }
 }
 
+/// What would become of a carrier that came now, as far as that can be told without the request that it comes with.
+///
+/// # Errors
+///
+/// Where a request with it would be refused, or, of a request state or task, be placed as if it had none.
+pub fn foresee(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<(Member, Why), Refusal> {
+    let asker = match pool.options.bind {
+        None => Asker::Anybody,
+        Some(_) => Asker::Nobody,
+    };
+    match (by_pin(table, pool, &asker, pin), asker) {
+        // It is somebody's, who alone could make it.
+        (Err(Refusal::PrincipalMissing), Asker::Nobody) => {
+            match locate(table, pool, pin.coordinate) {
+                Ok(member) => Ok((member, Why::Pinned)),
+                Err(lost) if lost.is_loss() => {
+                    Ok((instead(pool, pin.coordinate, lost)?, Why::Successor))
+                }
+                Err(refusal) => Err(refusal),
+            }
+        }
+        (foreseen, _) => foreseen,
+    }
+}
+
 /// The backend whose virtual node this is, by exact match: never a successor, which would answer for a session
 /// that it does not know.
 fn locate(table: &RoutingTable, pool: &Pool, coordinate: Coordinate) -> Result<Member, Refusal> {

@@ -82,23 +82,26 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         keys: keys(old, new),
         ..Diff::default()
     };
-    let of_process = |config: &Config| {
-        let listings = [
-            timeouts(&config.timeouts),
-            limits(&config.limits),
-            server(&config.server),
-            log(&config.log),
-            tracing(config.tracing.as_ref()),
-            pages(config),
-            tls(config.tls.as_ref()),
-            discovery(&config.discovery),
-        ];
-        listings.into_iter().flatten()
-    };
     changes("", of_process(old), of_process(new), &mut diff.options);
+    diff.options.extend(token(&old.server, &new.server));
     pools(old, new, &mut diff);
     backends(old, new, &mut diff);
     diff
+}
+
+/// The options of a process that need no restart.
+pub(super) fn of_process(config: &Config) -> impl Iterator<Item = (&'static str, String)> {
+    let listings = [
+        timeouts(&config.timeouts),
+        limits(&config.limits),
+        server(&config.server),
+        log(&config.log),
+        tracing(config.tracing.as_ref()),
+        pages(config),
+        tls(config.tls.as_ref()),
+        discovery(&config.discovery),
+    ];
+    listings.into_iter().flatten()
 }
 
 /// Sockets, threads, the watcher, the form of the log and the store are made once, at the start.
@@ -108,7 +111,9 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         admin,
         threads,
         watch,
-        allowed_origins: _, // these need none
+        probes,
+        admin_token: _, // these need none
+        allowed_origins: _,
         trusted_proxies: _,
         proxy_protocol: _,
     } = &old.server;
@@ -130,7 +135,8 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
             "server.listen",
             sorted(listen) == sorted(&new.server.listen),
         ),
-        ("server.admin", *admin == new.server.admin),
+        ("server.admin", admin.places().eq(new.server.admin.places())),
+        ("server.probes", probes.address == new.server.probes.address),
         ("server.threads", *threads == new.server.threads),
         ("server.watch", *watch == new.server.watch),
         ("log.format", format == new.log.format),
@@ -155,7 +161,7 @@ fn keys(old: &Config, new: &Config) -> Option<KeysChange> {
     })
 }
 
-type Listing = Vec<(&'static str, String)>;
+pub(super) type Listing = Vec<(&'static str, String)>;
 
 fn timeouts(timeouts: &Timeouts) -> Listing {
     let Timeouts {
@@ -199,6 +205,8 @@ fn server(server: &Server) -> Listing {
     let Server {
         listen: _,
         admin: _,
+        admin_token: _, // see `token`
+        probes,
         threads: _,
         watch: _,
         allowed_origins: _, // see `pages`
@@ -210,7 +218,29 @@ fn server(server: &Server) -> Listing {
     vec![
         ("server.trusted_proxies", format!("{trusted:?}")),
         ("server.proxy_protocol", proxy_protocol.to_string()),
+        ("server.probes_drain", probes.drain.to_string()),
+        (
+            "server.health_path",
+            format!(
+                "\"{}\"",
+                probes.health_path.as_ref().map_or("", PathPrefix::as_str)
+            ),
+        ),
     ]
+}
+
+/// A token is not to be seen.
+fn token(old: &Server, new: &Server) -> Option<Change> {
+    let (old, new) = (&old.admin_token, &new.admin_token);
+    let shown = |is_there| if is_there { "one" } else { "none" }.to_owned();
+    (old != new).then(|| Change {
+        key: "server.admin_token".to_owned(),
+        old: shown(old.is_some()),
+        new: match (old, new) {
+            (Some(_), Some(_)) => "another".to_owned(),
+            (_, new) => shown(new.is_some()),
+        },
+    })
 }
 
 fn limits(limits: &Limits) -> Listing {
@@ -332,7 +362,7 @@ fn pages(config: &Config) -> Listing {
     ]
 }
 
-fn options(pool: &Pool) -> Listing {
+pub(super) fn options(pool: &Pool) -> Listing {
     let Pool {
         name: _,
         matcher,
@@ -400,7 +430,7 @@ fn options(pool: &Pool) -> Listing {
     ]
 }
 
-fn description(pool: &Pool, backend: &Backend) -> Listing {
+pub(super) fn description(pool: &Pool, backend: &Backend) -> Listing {
     let Backend {
         name: _,
         endpoint,

@@ -1,5 +1,7 @@
 //! What is discovered comes into force.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 use super::{Reload, Shown};
@@ -73,8 +75,8 @@ impl Reload {
             }
         }
         self.membership
-            .update(&config, Some(&self.config), net::now());
-        self.config = config;
+            .update(&config, Some(&*self.config), net::now());
+        self.config = Arc::new(config);
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
 };
 
 pub(crate) use self::{
-    admin::{administrated, ask, server_with_admin, socket_in},
+    admin::{administrated, administrated_by_tcp, ask, server_with_admin, socket_in},
     backend::{Arrivals, Asked, Backend, Closed, Received, Unreachable, anywhere, ok},
     client::{Answer, Chunk, Client, request},
     dns::{Dns, at_one_port},

@@ -207,6 +207,13 @@ impl Pool {
         Some(self.unpinned.as_ref()?.successor(position))
     }
 
+    /// The part of the ring that each of its backends has, from 0 to 1, by their order: ids without a pin go there.
+    #[must_use]
+    pub fn shares(&self) -> Vec<f64> {
+        let unpinned = self.unpinned.as_ref();
+        unpinned.map_or_else(Vec::new, |ring| ring.shares(self.entries.len()))
+    }
+
     /// The backends that take new work.
     #[must_use]
     pub fn candidates(&self) -> &Candidates {
