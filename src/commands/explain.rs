@@ -41,7 +41,7 @@ pub(super) fn explain(id: &str, source: &Source, asked: Asked) -> Result<ExitCod
             };
             (
                 format!(
-                    "{error}.\nSo this is what the id says {what}, without the health of backends:\n\n{text}"
+                    "{error}\nSo this is what the id says {what}, without the health of backends:\n\n{text}"
                 ),
                 good,
             )

@@ -46,7 +46,7 @@ pub(super) fn table(told: &Status) -> String {
         told.phase
     );
     for (name, value) in facts(told) {
-        let _ok = writeln!(text, "  {name:<14}{value}");
+        let _ok = writeln!(text, "  {name:<15}{value}");
     }
     for pool in &told.pools {
         text.push('\n');

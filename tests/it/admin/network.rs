@@ -140,7 +140,8 @@ fn an_address_that_is_named_and_taken_is_a_failed_start() {
 fn a_default_address_that_is_taken_is_done_without() {
     let backend = Backend::stateful("a");
     // Another test may have it already; then both of these do without.
-    let pinrings = [(); 2].map(|()| Pinring::before(&[&backend], ""));
+    let pinrings =
+        [(); 2].map(|()| Pinring::before(&[&backend], "[server]\nlisten = \"127.0.0.1:0\"\n"));
     let places: Vec<String> = pinrings
         .iter()
         .map(|pinring| {
