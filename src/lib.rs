@@ -15,7 +15,7 @@
 //!         4 send      proxy::deliver, upstream   pooled connection, deadlines; again only while no byte has left
 //!                     (proxy::reinitialize       where on_loss says so: a lost session's handshake, at another backend)
 //!         5 answer    proxy::{gone, answer, body}    hear that the session is gone; pin what the server issued; stream the body as it comes
-//!         6 observe   observe          one access-log line, on every path
+//!         6 observe   observe          count it once, and write one access-log line, on every path
 //! ```
 //!
 //! Beside it: `reload` is the only writer of the routing table, `admin` asks it for what an operator wants,

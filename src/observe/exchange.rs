@@ -22,8 +22,8 @@ use crate::net::{self, Instant};
 /// Follows one request. Clones are of the same one; when the last is dropped, it has ended, on whatever path.
 ///
 /// It is counted when the head of its answer is known, or when its client has left before that: once.
-#[derive(Clone, Default)]
-pub struct Exchange(Option<Rc<Record>>);
+#[derive(Clone)]
+pub struct Exchange(Option<Rc<Record>>); // `None` while it is dropped
 
 /// What is known of a request. Used again for another one when it has ended.
 pub(super) struct Record {

@@ -5,6 +5,7 @@
 //! and nothing that a client chooses.
 
 mod families;
+mod writer;
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
