@@ -33,7 +33,7 @@
 //! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, discovery, health::probe, incoming, limits, listener, net, observe, proxy, reload, router, router::membership, router::table, sessions, shutdown, takeover, upstream |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
-//! | `commands` | W | what the subcommands do | admin, app, cli, config, demo, discovery, net, observe::logging, pin, ring |
+//! | `commands` | W | what the subcommands do | admin, app, backend, cli, config, demo, discovery, net, observe::logging, pin, ring |
 //! | `config` | P | `Config`: complete and checked, every fault at once with its line | backend, health, identity, pin |
 //! | `config::tls` | P | certificates, keys and roots, checked: what is wrong with a file is said before a client meets it | backend, config |
 //! | `config::source` | I | reads what a configuration names: files, environment, host names, root certificates | config, net, pin |
