@@ -91,7 +91,7 @@ impl Opener {
                 id,
                 endpoint: &endpoint,
             };
-            let answered = client.send(target, &mut request, &options, (&deadline, limit));
+            let answered = client.send(target, &mut request, || options, (&deadline, limit));
             let response = answered.await?;
             Ok(opened(response))
         })
