@@ -40,7 +40,7 @@ use crate::{
     net::{self, Deadline, Liveness},
 };
 
-/// What a client's connections are made with. Read anew for each request.
+/// What a client's connections are made with. Made anew where it is needed: the future of a request has no room for it.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// Longest time for one connect.
@@ -167,30 +167,30 @@ where
         &self,
         target: Target<'_>,
         request: &mut Option<Request<B>>,
-        options: &Options,
+        options: impl Fn() -> Options,
         head: (&Deadline, Duration),
     ) -> Result<Response<Body<B>>, Failure> {
         let (deadline, limit) = head;
         deadline.set(limit);
         if target.endpoint.http2 {
             // Boxed: those of HTTP/1.1 are not to have room for it.
-            let made_with = (options, &self.names, &self.open);
+            let made_with = (options(), &self.names, &self.open);
             let sent = http2::send(&self.http2, target, request, made_with, head);
             return Box::pin(sent).await;
         }
         if let Some(pooled) = self.pool.checkout(target.id) {
             let answered = self
-                .exchange(pooled, target.id, request, options, head)
+                .exchange(pooled, target.id, request, &options, head)
                 .await;
             if answered.is_ok() || request.is_none() {
                 return answered;
             }
         }
         // Boxed: a pooled connection is the rule, and a connect makes many allocations anyway.
-        let connecting = connect::connect(target.endpoint, options, &self.names, &self.open);
+        let connecting = connect::connect(target.endpoint, options(), &self.names, &self.open);
         let connecting = Box::pin(connecting);
         let fresh = connecting.await.map_err(Failure::Connect)?;
-        self.exchange(fresh, target.id, request, options, head)
+        self.exchange(fresh, target.id, request, &options, head)
             .await
     }
 
@@ -199,7 +199,7 @@ where
         mut connection: Connection<B>,
         id: BackendId,
         request: &mut Option<Request<B>>,
-        options: &Options,
+        options: &impl Fn() -> Options,
         (deadline, limit): (&Deadline, Duration),
     ) -> Result<Response<Body<B>>, Failure> {
         let asked = request.as_ref().map(Request::method);
@@ -221,7 +221,7 @@ where
                     connection,
                     id,
                     pool: Rc::clone(&self.pool),
-                    keep_alive: options.keep_alive,
+                    keep_alive: options().keep_alive,
                 });
                 Ok(response.map(|incoming| Body::new(incoming, lease)))
             }

@@ -219,8 +219,7 @@ impl Delivery<'_> {
         };
         let head = (self.head, self.asked.head_limit(self.table));
         let client = &self.proxy.client;
-        let options = self.options(entry);
-        let mut sent = pin!(client.send(target, request, &options, head));
+        let mut sent = pin!(client.send(target, request, || self.options(entry), head));
         let answered = poll_fn(|cx| match sent.as_mut().poll(cx) {
             Poll::Pending if in_flight.is_to_end(self.proxy.watch.round()) => Poll::Ready(None),
             polled => polled.map(Some),

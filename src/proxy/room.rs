@@ -200,7 +200,7 @@ impl Undoing {
             let body = RequestBody::Whole(Bytes::new());
             let mut request = Some(Request::from_parts(*head, body));
             let limit = (&deadline, END_WITHIN);
-            let ended = client.send(target, &mut request, &options, limit).await;
+            let ended = client.send(target, &mut request, || options, limit).await;
             if let Err(error) = ended {
                 tracing::debug!(%error, "a session that should not be was not ended");
             }

@@ -182,7 +182,7 @@ pub(super) struct Connection<B> {
 
 pub(super) async fn connect<B>(
     endpoint: &Endpoint,
-    options: &Options,
+    options: Options,
     names: &Names,
     counted: &Open,
 ) -> Result<Connection<B>, ConnectError>

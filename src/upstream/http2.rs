@@ -29,7 +29,7 @@ pub(super) async fn send<B>(
     pool: &Pool<B>,
     target: Target<'_>,
     request: &mut Option<Request<B>>,
-    made_with: (&Options, &Names, &Open),
+    made_with: (Options, &Names, &Open),
     head: (&Deadline, Duration),
 ) -> Result<Response<Body<B>>, Failure>
 where
@@ -39,7 +39,7 @@ where
     let mut closing = 0;
     loop {
         let connection = pool.reserve(target, made_with).await?;
-        let answered = exchange(connection, target, request, made_with.0, head).await;
+        let answered = exchange(connection, target, request, &made_with.0, head).await;
         closing += 1;
         match answered {
             // Another connection may do. One that refuses is another matter: it is full, and so is its backend.

@@ -40,7 +40,7 @@ async fn ask(client: &Client<Full<Bytes>>, endpoint: &Endpoint) -> Bytes {
     let mut request = Some(request.body(Full::default()).unwrap());
     let deadline = Ticker::new().deadline();
     let head = (&deadline, Duration::from_secs(5));
-    let answer = client.send(target, &mut request, &options, head).await;
+    let answer = client.send(target, &mut request, || options, head).await;
     answer
         .unwrap()
         .into_body()

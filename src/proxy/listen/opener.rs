@@ -132,7 +132,7 @@ impl Opener {
                 id,
                 endpoint: &endpoint,
             };
-            let answered = client.send(target, &mut request, &options, (&deadline, limit));
+            let answered = client.send(target, &mut request, || options, (&deadline, limit));
             let answered = answered.await;
             match (&answered, attempt) {
                 (_, None) => {}

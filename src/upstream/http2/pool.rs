@@ -97,7 +97,7 @@ where
     pub(super) async fn reserve(
         &self,
         target: Target<'_>,
-        made_with: (&Options, &Names, &Open),
+        made_with: (Options, &Names, &Open),
     ) -> Result<Reserved<B>, Failure> {
         let known = self.known(target.id);
         for _ in 0..MOST_ROUNDS {
@@ -155,7 +155,7 @@ where
     fn join(
         self: &Rc<Self>,
         endpoint: &Endpoint,
-        (options, names, counted): (&Options, &Names, &Open),
+        (options, names, counted): (Options, &Names, &Open),
     ) -> watch::Receiver<Came> {
         let mut on_their_way = self.on_their_way.borrow_mut();
         let has_room = |on_its_way: &&mut OnItsWay| on_its_way.waiting < self.expected.get();
@@ -169,7 +169,7 @@ where
             came: came.clone(),
         });
         // A task of its own: others may wait for it when this request's client has left.
-        let (endpoint, options, names) = (endpoint.clone(), *options, names.clone());
+        let (endpoint, names) = (endpoint.clone(), names.clone());
         let (known, counted) = (Rc::clone(self), counted.clone());
         tokio::task::spawn_local(async move {
             let made = handshake::connect(&endpoint, &options, &names, &counted).await;
