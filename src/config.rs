@@ -19,6 +19,7 @@ mod file;
 mod filter;
 mod listen;
 mod local;
+mod log;
 mod notes;
 mod origins;
 mod overrides;
@@ -29,6 +30,7 @@ mod section;
 mod store;
 mod timeouts;
 pub mod tls;
+mod traces;
 mod units;
 
 use std::{
@@ -49,9 +51,11 @@ pub use self::{
     filter::{InvalidFilter, parse as parse_filter},
     listen::ListenStreams,
     local::Local,
+    log::{Log, LogFormat, Sample},
     origins::{InvalidOrigin, Origins},
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
+    traces::{Export, Sampling, TraceTrust, Tracing},
     units::{InvalidQuantity, format_duration, parse_duration},
 };
 use crate::{
@@ -74,6 +78,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is written, and how.
     pub log: Log,
+    /// Which requests become spans, and where those go; `None`: nobody asks, and trace contexts pass as they are.
+    pub tracing: Option<Tracing>,
     /// Where handshakes are kept for sessions whose backend is lost.
     pub store: Store,
     /// What is told to pages of other origins; `None`: the backends say it themselves.
@@ -239,36 +245,6 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-/// `[log]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// The form of a line.
-    pub format: LogFormat,
-    /// What is logged, in the syntax of `RUST_LOG`; `None` leaves it to that variable.
-    pub filter: Option<String>,
-    /// Whether each request leaves a line.
-    pub access: bool,
-}
-
-/// The form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl LogFormat {
-    const WORDS: [(&'static str, Self); 3] = [
-        ("auto", Self::Auto),
-        ("text", Self::Text),
-        ("json", Self::Json),
-    ];
-}
-
 /// One MCP server in several replicas: which requests are its own, and how they are treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
@@ -422,12 +398,6 @@ impl fmt::Display for Placement {
 }
 
 impl fmt::Display for Unpinned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(word(&Self::WORDS, self))
-    }
-}
-
-impl fmt::Display for LogFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(word(&Self::WORDS, self))
     }

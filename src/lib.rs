@@ -15,7 +15,7 @@
 //!         4 send      proxy::deliver, upstream   pooled connection, deadlines; again only while no byte has left
 //!                     (proxy::reinitialize       where on_loss says so: a lost session's handshake, at another backend)
 //!         5 answer    proxy::{gone, answer, body}    hear that the session is gone; pin what the server issued; stream the body as it comes
-//!         6 observe   observe          one access-log line, on every path
+//!         6 observe   observe          count it once, and write one access-log line, on every path
 //! ```
 //!
 //! Beside it: `reload` is the only writer of the routing table, `admin` asks it for what an operator wants,
@@ -29,7 +29,7 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, limits, net, observe::metrics, reload::command, router::membership, takeover |
+//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, limits, net, observe::logging, observe::metrics, reload::command, router::membership, takeover |
 //! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, health::probe, incoming, limits, listener, net, observe, proxy, reload, router::membership, router::table, sessions, shutdown, takeover, upstream |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
@@ -61,10 +61,14 @@
 //! | `net` | I | all sockets, timers and clocks | - |
 //! | `net::simulated` | I | machines, links and clocks for `tests/sim`, in the place of the real ones | net |
 //! | `net::tls` | I | TLS over those sockets, for both sides, and what outlives a change of certificates | backend, config::tls, net |
-//! | `observe` | I | what is counted of each request and its line in the access log; takes plain values | net |
-//! | `observe::logging` | I | sets up the log | observe |
+//! | `observe` | I | what is counted of each request, its line in the access log, its spans; takes plain values | config, net |
+//! | `observe::logging` | I | sets up the log, and changes what is logged | config, net, observe |
 //! | `observe::metrics` | I | all that is counted, and how the process stands, as OpenMetrics text | observe |
+//! | `observe::otlp` | I | sends spans to a collector, from a thread of its own | backend, config, net, upstream, upstream::connect, upstream::names |
+//! | `observe::request_id` | P | the name under which a request is found in everybody's log | - |
+//! | `observe::spans` | I | a request as spans of a trace | net, observe, observe::otlp |
 //! | `observe::tally` | P | counters by the words of an enumeration | observe |
+//! | `observe::trace_context` | P | which trace a request belongs to, as W3C Trace Context has it | - |
 //! | `observe::traffic` | P | what one backend was asked, counted over all threads | observe |
 //! | `observe::word` | P | the words that logs, metrics and bodies share | observe |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |

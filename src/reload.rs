@@ -27,7 +27,7 @@ use crate::{
     },
     net::{self, Instant, tls::Acceptor},
     observe::{
-        Meters,
+        Meters, logging,
         word::{Loss, Reloaded},
     },
     router::{
@@ -327,7 +327,13 @@ impl Reload {
             others
         });
         // Who looks because of an unknown pin, and finds nothing new, has not been asked for anything else.
-        let undone = (reason == Reason::Signal || !diff.is_empty()) && self.follow_file(&config);
+        let is_reload = reason == Reason::Signal || !diff.is_empty();
+        let undone = is_reload && self.follow_file(&config);
+        if is_reload && logging::follow((&config.log).into()) {
+            tracing::info!(
+                "the log's filter is as configured again: a reload takes another one back"
+            );
+        }
         if diff.is_empty() {
             self.reloaded(Reloaded::Unchanged);
             if undone {

@@ -19,7 +19,7 @@ use crate::{
     limits::{Connections, Full, Reached, Room},
     listener::{self, Downstream, Handler, Pings, Refusals, Server},
     net::{self, Ticker, tls::Acceptor},
-    observe::Meters,
+    observe::{Meters, otlp::Outbox},
     proxy::{
         self, Alarms, Bodies, Peer, Proxy, Renewals, Unknowns, body::Answer, headers::Forwarded,
     },
@@ -45,6 +45,8 @@ pub(super) struct Worker {
     pub(super) connections: Connections,
     pub(super) reached: Reached,
     pub(super) meters: Meters,
+    /// Where spans go, if they are wanted.
+    pub(super) outbox: Option<Outbox>,
     pub(super) acceptor: Acceptor,
 }
 
@@ -87,10 +89,10 @@ impl Worker {
         let proxy = Proxy::new(
             self.subscriber.reader(),
             (self.unknowns, self.alarms),
-            (self.sessions, self.reached.clone(), self.meters.meter()),
+            (self.sessions, self.reached.clone()),
+            (self.meters.meter(), self.outbox, ticker.clone()),
             (self.renewals, self.bodies),
             (self.reporter, self.names, self.upstream),
-            ticker.clone(),
             watch.clone(),
         );
         let handler = Traffic {

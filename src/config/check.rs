@@ -19,16 +19,15 @@ use std::{
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigErrors, Limits, Listen, Log, LogFormat, Origins, Overrides, PrincipalLimit,
-    Server, admin,
+    Config, ConfigErrors, Limits, Listen, Origins, Overrides, PrincipalLimit, Server, admin,
     bind::{self, Identities},
     connections::{self, Fitting},
     cors,
     fault::Spot,
     file::{self, Report},
-    filter, notes, origins, pools, secrets,
+    log, notes, origins, pools, secrets,
     section::Section,
-    store, timeouts, tls,
+    store, timeouts, tls, traces,
     units::format_size,
 };
 use crate::{
@@ -208,7 +207,8 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         tls,
         timeouts: timeouts::read(root.table("timeouts")),
         limits,
-        log: log(root.table("log")),
+        log: log::read(root.table("log")),
+        tracing: traces::read(root.table("tracing"), world),
         store: store::read(root.table("store")),
         cors: cors.map(Arc::new),
         pools,
@@ -219,7 +219,6 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         notes,
     };
     affinity.finish();
-    root.not_yet("tracing", None);
     root.finish();
     config
 }
@@ -318,7 +317,7 @@ fn listen(section: &Section<'_>, overrides: &Overrides) -> Vec<Listen> {
     )
 }
 
-const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
@@ -438,25 +437,4 @@ fn per_principal(section: &Section<'_>, by: Option<identity::Source>) -> Option<
         section.refuse(KEY, message);
     }
     by.map(|by| PrincipalLimit { most, by })
-}
-
-fn log(section: Section<'_>) -> Log {
-    let filter = section
-        .string("filter")
-        .and_then(|found| match filter::parse(found.value) {
-            Ok(_) => Some(found.value.to_owned()),
-            Err(error) => {
-                section.report().push(found.spot.fault(error.to_string()));
-                None
-            }
-        });
-    let log = Log {
-        format: section
-            .choice("format", &LogFormat::WORDS)
-            .unwrap_or(LogFormat::Auto),
-        filter,
-        access: section.bool("access").unwrap_or(true),
-    };
-    section.finish();
-    log
 }

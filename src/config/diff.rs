@@ -13,8 +13,8 @@ use std::{
 use http::HeaderValue;
 
 use super::{
-    Config, Cors, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store,
-    Timeouts,
+    Config, Cors, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit, Sampling, Server,
+    Store, Timeouts, Tracing,
     tls::Tls,
     units::{format_duration, format_size},
 };
@@ -87,6 +87,8 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             timeouts(&config.timeouts),
             limits(&config.limits),
             server(&config.server),
+            log(&config.log),
+            tracing(config.tracing.as_ref()),
             pages(config),
             tls(config.tls.as_ref()),
         ];
@@ -98,7 +100,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     diff
 }
 
-/// Sockets, threads, the watcher, the log and the store are made once, at the start.
+/// Sockets, threads, the watcher, the form of the log and the store are made once, at the start.
 fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Server {
         listen,
@@ -109,12 +111,14 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         trusted_proxies: _,
         proxy_protocol: _,
     } = &old.server;
-    let Log {
-        format,
-        filter,
-        access,
-    } = &old.log;
+    let format = old.log.format;
     let Store { url, sessions } = &old.store;
+    let export = |config: &Config| {
+        config
+            .tracing
+            .as_ref()
+            .and_then(|tracing| tracing.export.clone())
+    };
     let sorted = |listen: &[Listen]| {
         let mut addresses = listen.to_vec();
         addresses.sort_unstable();
@@ -128,9 +132,8 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("server.admin", *admin == new.server.admin),
         ("server.threads", *threads == new.server.threads),
         ("server.watch", *watch == new.server.watch),
-        ("log.format", *format == new.log.format),
-        ("log.filter", *filter == new.log.filter),
-        ("log.access", *access == new.log.access),
+        ("log.format", format == new.log.format),
+        ("tracing.otlp", export(old) == export(new)),
         ("store.url", *url == new.store.url),
         ("store.sessions", *sessions == new.store.sessions),
     ]
@@ -249,6 +252,41 @@ fn limits(limits: &Limits) -> Listing {
         ("limits.body_bytes", format_size(*body_bytes)),
         ("limits.body_bytes_total", format_size(*body_bytes_total)),
     ]
+}
+
+fn log(log: &Log) -> Listing {
+    let Log {
+        format: _, // needs a restart
+        filter,
+        access,
+        sample,
+        request_id,
+    } = log;
+    vec![
+        (
+            "log.filter",
+            format!("\"{}\"", filter.as_deref().unwrap_or_default()),
+        ),
+        ("log.access", access.to_string()),
+        ("log.access_sample", sample.share.to_string()),
+        ("log.access_slow", format_duration(sample.slow)),
+        ("log.request_id", request_id.to_string()),
+    ]
+}
+
+fn tracing(tracing: Option<&Tracing>) -> Listing {
+    let sampling = tracing.map(
+        |Tracing {
+             sampling,
+             export: _,
+         }| {
+            // Of what is exported, and where to, a restart is needed.
+            let Sampling { share, trust } = sampling;
+            (share.to_string(), trust.to_string())
+        },
+    );
+    let (sample, trust) = sampling.unwrap_or_else(|| ("off".to_owned(), "off".to_owned()));
+    vec![("tracing.sample", sample), ("tracing.trust", trust)]
 }
 
 fn tls(tls: Option<&Tls>) -> Listing {

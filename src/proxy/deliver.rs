@@ -210,6 +210,8 @@ impl Delivery<'_> {
         let name = entry.backend.name.as_str();
         self.exchange
             .routed(name, &entry.traffic, decision.why.route());
+        let headers = request.as_mut().map(Request::headers_mut);
+        self.exchange.departs(name, headers);
         let mut in_flight = entry.load.enter();
         let target = Target {
             id: entry.id,

@@ -219,7 +219,7 @@ fn unknown_keys_are_refused_and_the_right_one_named() {
         ),
         (
             "\n[log]\ncolour = 1",
-            "3: log.colour: unknown key; known here: access, filter, format",
+            "3: log.colour: unknown key; known here: access, access_sample, access_slow, filter, format, request_id",
         ),
         (
             "listn = \"127.0.0.1:1\"",
@@ -244,7 +244,7 @@ fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
         ),
         (
             "zzz = 1",
-            "1: zzz: unknown key; known here: affinity, backends, cors, limits, log, pool, pools, server, store, timeouts, tls",
+            "1: zzz: unknown key; known here: affinity, backends, cors, limits, log, pool, pools, server, store, timeouts, tls, tracing",
         ),
         (
             "[server]\nadmn = 1",
@@ -296,7 +296,6 @@ fn what_comes_later_is_refused_by_name() {
         "[server]\nprobes = \"0.0.0.0:9902\"",
         "[server]\nadmin_token = \"\"",
         "[pool]\nhttp2 = true",
-        "\n[tracing]",
     ] {
         let fault = fault(text);
         assert!(

@@ -76,6 +76,24 @@ impl<'a> Upstream<'a> {
         upstream
     }
 
+    /// The settings for what is asked that is no backend: whom this machine believes is believed.
+    pub(in crate::config) fn of_system(
+        report: &'a Report<'a>,
+        system: &'a SystemRoots<'a>,
+        spot: &Spot,
+    ) -> Self {
+        Self {
+            report,
+            system,
+            roots: Roots::System,
+            certificate: None,
+            name: None,
+            spot: spot.clone(),
+            exists: false,
+            made: OnceCell::new(),
+        }
+    }
+
     /// The settings for a backend of this pool at `host`, which is named at `spot`. `None` where it has no name to be
     /// checked by.
     pub(in crate::config) fn to(&self, host: &Host, spot: &Spot) -> Option<Tls> {

@@ -5,20 +5,13 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet},
-    metrics::MetricType,
-    registry::Unit,
-};
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, registry::Unit};
 
-use super::{Backend, Pool, Reading};
-use crate::observe::{
-    meter::{BOUNDS, Meters, Summed},
-    tally::Word as _,
-    traffic::Traffic,
-    word::Outcome,
+use super::{
+    Backend, Pool, Reading,
+    writer::{Labels, Writer, seconds},
 };
+use crate::observe::{meter::Meters, tally::Word as _, traffic::Traffic, word::Outcome};
 
 /// All that one scrape tells.
 #[derive(Debug)]
@@ -27,11 +20,9 @@ pub(super) struct Scrape {
     pub(super) reading: Reading,
 }
 
-type Labels<'a, const N: usize> = [(&'static str, &'a str); N];
-
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut writer = Writer(&mut encoder);
+        let mut writer = Writer::new(&mut encoder);
         self.requests(&mut writer)?;
         self.backends(&mut writer)?;
         self.sessions(&mut writer)?;
@@ -191,6 +182,17 @@ impl Scrape {
             "Sessions that could not be brought back any more, because store.sessions holds no more.",
             self.reading.handshakes_forgotten,
         )?;
+        let [exported, dropped] = self.reading.spans;
+        writer.counter(
+            "pinring_spans_exported",
+            "Spans that the collector has taken.",
+            exported,
+        )?;
+        writer.counter(
+            "pinring_spans_dropped",
+            "Spans that were lost, because the collector was away or slow.",
+            dropped,
+        )?;
         let mut pins = writer.counters(
             "pinring_pins_verified",
             "Pins that verified, by the id of the key: one that verifies none any more can be removed.",
@@ -303,110 +305,8 @@ fn of<'a>(pool: &'a Pool, backend: &'a Backend) -> Labels<'a, 2> {
     [("pool", &pool.name), ("backend", &backend.name)]
 }
 
-fn seconds(micros: u64) -> f64 {
-    micros as f64 / 1e6
-}
-
 fn since_epoch(time: SystemTime) -> f64 {
     // Before 1970 there were no certificates of this kind.
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_secs_f64()
-}
-
-/// Writes families, each whole before the next: OpenMetrics wants that.
-struct Writer<'a, 'e>(&'a mut DescriptorEncoder<'e>);
-
-impl Writer<'_, '_> {
-    fn counters<'s>(&'s mut self, name: &'s str, help: &str) -> Result<Counters<'s>, fmt::Error> {
-        let described = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter);
-        described.map(Counters)
-    }
-
-    fn counters_in<'s>(
-        &'s mut self,
-        name: &'s str,
-        help: &str,
-        unit: &'s Unit,
-    ) -> Result<Counters<'s>, fmt::Error> {
-        let described = self
-            .0
-            .encode_descriptor(name, help, Some(unit), MetricType::Counter);
-        described.map(Counters)
-    }
-
-    fn counter(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
-        self.counters(name, help)?.add(&[], count)
-    }
-
-    fn gauges<'s>(
-        &'s mut self,
-        name: &'s str,
-        help: &str,
-        unit: Option<&'s Unit>,
-    ) -> Result<Gauges<'s>, fmt::Error> {
-        let described = self
-            .0
-            .encode_descriptor(name, help, unit, MetricType::Gauge);
-        described.map(Gauges)
-    }
-
-    fn histogram(&mut self, name: &str, help: &str, times: &Summed) -> fmt::Result {
-        let unit = &Unit::Seconds;
-        let mut encoder =
-            self.0
-                .encode_descriptor(name, help, Some(unit), MetricType::Histogram)?;
-        let bounds = BOUNDS.iter().map(|micros| seconds(*micros));
-        let bounds = bounds.chain([f64::INFINITY]);
-        let buckets: Vec<(f64, u64)> = bounds.zip(times.buckets).collect();
-        let count = times.buckets.iter().sum();
-        encoder.encode_histogram::<NoLabelSet>(seconds(times.micros), count, &buckets, None)
-    }
-
-    fn info<const N: usize>(
-        &mut self,
-        name: &str,
-        help: &str,
-        labels: Labels<'_, N>,
-    ) -> fmt::Result {
-        let mut encoder = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Info)?;
-        encoder.encode_info(&labels)
-    }
-}
-
-struct Counters<'a>(MetricEncoder<'a>);
-
-impl Counters<'_> {
-    fn add<const N: usize>(&mut self, labels: &Labels<'_, N>, count: u64) -> fmt::Result {
-        match N {
-            0 => self.0.encode_counter::<NoLabelSet, _, u64>(&count, None),
-            _ => {
-                let mut one = self.0.encode_family(labels)?;
-                one.encode_counter::<NoLabelSet, _, u64>(&count, None)
-            }
-        }
-    }
-
-    fn add_seconds<const N: usize>(&mut self, labels: &Labels<'_, N>, seconds: f64) -> fmt::Result {
-        let mut one = self.0.encode_family(labels)?;
-        one.encode_counter::<NoLabelSet, _, u64>(&seconds, None)
-    }
-}
-
-struct Gauges<'a>(MetricEncoder<'a>);
-
-impl Gauges<'_> {
-    fn set<const N: usize>(
-        &mut self,
-        labels: &Labels<'_, N>,
-        value: impl EncodeGaugeValue,
-    ) -> fmt::Result {
-        match N {
-            0 => self.0.encode_gauge(&value),
-            _ => self.0.encode_family(labels)?.encode_gauge(&value),
-        }
-    }
 }

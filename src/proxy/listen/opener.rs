@@ -9,9 +9,10 @@ use super::{
 use crate::{
     mcp::{era, splice},
     net::Ticker,
+    observe::{Exchange, Route, tally::Word as _},
     proxy::{
         body::{Carriers, Held, RequestBody},
-        carriers, headers, options,
+        carriers, error, headers, options,
     },
     ring::Member,
     router::{
@@ -25,6 +26,7 @@ use crate::{
 pub(super) struct Opener {
     client: Client<RequestBody>,
     ticker: Ticker,
+    exchange: Exchange,
     head: request::Parts,
     /// Each backend gets its own Host.
     own_host: bool,
@@ -36,8 +38,7 @@ pub(super) struct Opener {
 impl Opener {
     /// Opens streams with this head, which is as a backend is to see it, but for what differs from one to the other.
     pub(super) fn new(
-        client: Client<RequestBody>,
-        ticker: Ticker,
+        (client, ticker, exchange): (Client<RequestBody>, Ticker, Exchange),
         mut head: request::Parts,
         own_host: bool,
         (wanted, held): (Wanted, Held),
@@ -50,6 +51,7 @@ impl Opener {
         Self {
             client,
             ticker,
+            exchange,
             head,
             own_host,
             wanted,
@@ -80,7 +82,14 @@ impl Opener {
     /// Sends the request to one backend.
     pub(super) fn open(&self, table: &Snapshot, pool: &Pool, member: Member) -> Opening {
         let entry = pool.entry(member);
-        let mut request = Some(self.request(entry));
+        let mut request = self.request(entry);
+        let attempt = self
+            .exchange
+            .attempt(entry.backend.name.as_str(), Route::FanOut);
+        if let Some(attempt) = &attempt {
+            attempt.departs(request.headers_mut());
+        }
+        let mut request = Some(request);
         let (client, options) = (self.client.clone(), options(table));
         let (id, endpoint) = (entry.id, entry.backend.endpoint.clone());
         // It opens something, and need not run any tool before it answers.
@@ -92,8 +101,15 @@ impl Opener {
                 endpoint: &endpoint,
             };
             let answered = client.send(target, &mut request, &options, (&deadline, limit));
-            let response = answered.await?;
-            Ok(opened(response))
+            let answered = answered.await;
+            match (&answered, attempt) {
+                (_, None) => {}
+                (Ok(response), Some(attempt)) => attempt.answered(response.status()),
+                (Err(failure), Some(attempt)) => {
+                    attempt.failed(error::upstream(failure).reason.as_str());
+                }
+            }
+            Ok(opened(answered?))
         })
     }
 
