@@ -26,6 +26,9 @@ use crate::{
 /// Lines that wait to be written before further ones are dropped.
 const BUFFERED_LINES: usize = 16_384;
 
+/// What logs each frame of HTTP/2 at `debug`, and at `trace` what must not be logged.
+const FRAMES: &str = "h2::";
+
 /// Where neither the file nor the environment says what is logged.
 const DEFAULT_FILTER: &str = "info";
 
