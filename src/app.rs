@@ -13,7 +13,7 @@ mod metrics;
 mod socket;
 mod worker;
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::{
     runtime::{Builder, LocalOptions},
@@ -27,6 +27,7 @@ use self::{
 use crate::{
     admin::{Admin, Counters, api::Counts},
     config::{self, Config, Listen, StoreUrl, source::Source},
+    discovery::dns::Dns,
     health::probe,
     limits::{Connections, Reached},
     net::{self, tls::Acceptor},
@@ -134,7 +135,8 @@ impl Bound {
     async fn serve(self) -> Result<(), StartError> {
         let mut signals = Signals::install()?;
         let threads = self.config.server.threads.get();
-        let (process, worker) = Process::new(self.source, self.config)?;
+        let (mut process, worker) = Process::new(self.source, self.config)?;
+        process.reload.discover(&process.publisher).await;
         let mut workers = Vec::new();
         for number in 0..threads {
             let sockets = self
@@ -184,10 +186,11 @@ impl Bound {
         self,
         mut requests: mpsc::Receiver<shutdown::Request>,
     ) -> io::Result<(Commander, impl Future<Output = Result<(), StartError>>)> {
-        let (process, worker) = Process::new(self.source, self.config)?;
+        let (mut process, worker) = Process::new(self.source, self.config)?;
         let commander = process.commander.clone();
         let sockets = self.sockets;
         let serve = async move {
+            process.reload.discover(&process.publisher).await;
             let listeners = worker::listen(sockets)?;
             let serving = tokio::task::spawn_local(worker.serve(listeners));
             let next = async || match requests.recv().await {
@@ -235,6 +238,7 @@ impl Process {
             config,
             sessions.clone(),
             acceptor.clone(),
+            Arc::new(Dns::default()),
             meters.clone(),
         );
         let (publisher, subscriber) = table::publish(table);
@@ -248,6 +252,7 @@ impl Process {
         let renewals = Renewals::new(store.clone());
         let sources = Sources {
             tables: subscriber.clone(),
+            services: reload.services(),
             renewals: renewals.clone(),
             store: store.clone(),
             connections: connections.clone(),

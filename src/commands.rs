@@ -1,5 +1,6 @@
 //! What the subcommands do. Each prints to standard output and gives its exit code.
 
+mod discovered;
 mod drain;
 mod explain;
 
@@ -179,6 +180,11 @@ fn start_log(config: &Config, format: Option<LogFormat>) -> Result<WorkerGuard, 
 fn check(source: &Source) -> Result<ExitCode, CommandError> {
     let config = source.load()?;
     let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
+    let services: usize = config.pools.iter().map(|pool| pool.services.len()).sum();
+    let services = match services {
+        0 => String::new(),
+        names => format!(", {names} name(s) that stand for backends"),
+    };
     let signed = if config.keys.accept_zero() {
         "pins are checksums, not signed: see affinity.secrets"
     } else {
@@ -186,17 +192,18 @@ fn check(source: &Source) -> Result<ExitCode, CommandError> {
     };
     writeln!(
         io::stdout(),
-        "good: {} pool(s), {backends} backend(s), {signed}",
+        "good: {} pool(s), {backends} backend(s){services}, {signed}",
         config.pools.len()
     )?;
-    for note in &config.notes {
+    let (_, found) = discovered::discover(&config)?;
+    for note in config.notes.iter().chain(&found) {
         writeln!(io::stdout(), "note: {note}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn ring(source: &Source, as_json: bool) -> Result<ExitCode, CommandError> {
-    let config = source.load()?;
+    let config = discovered::load(source)?;
     let mut text = String::new();
     let mut pools = Vec::new();
     for pool in &config.pools {

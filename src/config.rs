@@ -14,6 +14,7 @@ mod backends;
 mod bind;
 mod connections;
 mod cors;
+mod discovery;
 mod fault;
 mod file;
 mod filter;
@@ -26,6 +27,7 @@ mod path;
 mod pools;
 mod secrets;
 mod section;
+mod services;
 mod store;
 mod timeouts;
 pub mod tls;
@@ -45,6 +47,7 @@ pub use self::{
     admin::{InvalidAdmin, parse as parse_admin},
     affinity::AffinityKey,
     cors::Cors,
+    discovery::Discovery,
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
     listen::ListenStreams,
@@ -52,6 +55,7 @@ pub use self::{
     origins::{InvalidOrigin, Origins},
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
+    services::{Found, Naming, Service, Unusable, WhyUnusable},
     units::{InvalidQuantity, format_duration, parse_duration},
 };
 use crate::{
@@ -76,6 +80,8 @@ pub struct Config {
     pub log: Log,
     /// Where handshakes are kept for sessions whose backend is lost.
     pub store: Store,
+    /// How backends are found by DNS names.
+    pub discovery: Discovery,
     /// What is told to pages of other origins; `None`: the backends say it themselves.
     pub cors: Option<Arc<Cors>>,
     /// The keys behind the pins' tags.
@@ -312,8 +318,13 @@ pub struct Pool {
     pub probe_path: Option<String>,
     /// What it is to answer.
     pub probe_status: Statuses,
-    /// Its replicas, never empty, in the order of the file; names are unique over all pools.
+    /// Its replicas, in the order of the file, those that were found for its services behind; names are unique over all
+    /// pools. Empty only where there are services.
     pub backends: Vec<Backend>,
+    /// DNS names that stand for further replicas.
+    pub services: Vec<Service>,
+    /// Whether there are services of which nothing is known yet: so it is in what the file says alone.
+    pub undiscovered: bool,
 }
 
 /// Which requests belong to a pool. The longest path wins.

@@ -5,6 +5,8 @@
 //! refused by name. Open streams are not touched: each request keeps the table that it began with.
 
 pub mod command;
+mod discovered;
+mod services;
 pub mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -15,12 +17,15 @@ use tokio::{
 };
 
 use self::command::Command;
+use self::services::Services;
+pub use self::services::Shown;
 use crate::{
     config::{
         Config, ConfigErrors, OnLoss,
         diff::{Diff, diff},
         source::Source,
     },
+    discovery::{Discovery, Resolver},
     health::{
         Vital,
         probe::{Probes, Report, Reporter},
@@ -71,7 +76,14 @@ impl Reason {
 #[derive(Debug)]
 pub struct Reload {
     source: Source,
+    /// What the file says.
+    written: Config,
+    /// The same with the backends that its names stand for.
     config: Config,
+    services: Services,
+    discovery: Discovery,
+    ready: latest::Sender<bool>,
+    shown: latest::Sender<Vec<Shown>>,
     membership: Membership,
     sessions: Sessions,
     acceptor: Acceptor,
@@ -108,15 +120,23 @@ impl Reload {
         config: Config,
         sessions: Sessions,
         acceptor: Acceptor,
+        resolver: Arc<dyn Resolver>,
         meters: Meters,
     ) -> (Self, RoutingTable) {
         let mut membership = Membership::new();
         membership.update(&config, None, net::now());
         let table = membership.table(&config);
+        let has_names = config.questions().next().is_some();
+        let services = Services::new(&config);
         (
             Self {
                 source,
                 files: latest::Sender::new(config.files.clone()),
+                shown: latest::Sender::new(services.shown(&config)),
+                services,
+                discovery: Discovery::new(resolver, &config.discovery),
+                ready: latest::Sender::new(!has_names),
+                written: config.clone(),
                 config,
                 membership,
                 sessions,
@@ -127,7 +147,7 @@ impl Reload {
         )
     }
 
-    /// The configuration in force.
+    /// The configuration in force, with the backends that were discovered.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
@@ -160,7 +180,7 @@ impl Reload {
             if loading.is_none()
                 && let Some(reason) = wanted.take()
             {
-                let (source, chains) = (self.source.clone(), self.config.chains.clone());
+                let (source, chains) = (self.source.clone(), self.written.chains.clone());
                 let load = net::blocking(move || source.load_again(&chains));
                 loading = Some((reason, load));
             }
@@ -185,9 +205,11 @@ impl Reload {
                         wanted = Some(reason);
                     }
                 }
+                report = self.discovery.next() => self.discovered(&report, &outlet.publisher),
                 () = asked(&news, ask_again) => {
                     ask_again = net::now() + ASK_AGAIN; // rate-limited; the requests wait longer
                     wanted.get_or_insert(Reason::UnknownPin);
+                    self.discovery.ask_again();
                 }
                 () = until(self.membership.next_change()) => self.advance(&outlet),
             }
@@ -235,8 +257,11 @@ impl Reload {
     }
 
     fn publish(&self, outlet: &Outlet) {
-        let table = self.membership.table(&self.config);
-        outlet.publisher.replace(table);
+        self.publish_to(&outlet.publisher);
+    }
+
+    fn publish_to(&self, publisher: &Publisher) {
+        publisher.replace(self.membership.table(&self.config));
     }
 
     fn obey(&mut self, command: Command, outlet: &Outlet) {
@@ -298,8 +323,8 @@ impl Reload {
     }
 
     /// Takes back what the admin socket has drained and the file wants open.
-    fn follow_file(&mut self, config: &Config) -> bool {
-        let undone = self.membership.follow_file(config, net::now());
+    fn follow_file(&mut self) -> bool {
+        let undone = self.membership.follow_file(&self.config, net::now());
         for backend in &undone {
             tracing::warn!(%backend, "takes new work again: the file does not say draining = true, and wins at a reload");
         }
@@ -307,7 +332,7 @@ impl Reload {
     }
 
     fn take(&mut self, config: Config, reason: Reason, outlet: &Outlet) {
-        let diff = diff(&self.config, &config);
+        let diff = diff(&self.written, &config);
         if !diff.restart.is_empty() {
             self.reloaded(Reloaded::NeedsRestart);
             log_restart(&diff, reason);
@@ -327,8 +352,9 @@ impl Reload {
             others
         });
         // Who looks because of an unknown pin, and finds nothing new, has not been asked for anything else.
-        let undone = (reason == Reason::Signal || !diff.is_empty()) && self.follow_file(&config);
+        let follows = reason == Reason::Signal || !diff.is_empty();
         if diff.is_empty() {
+            let undone = follows && self.follow_file();
             self.reloaded(Reloaded::Unchanged);
             if undone {
                 self.publish(outlet);
@@ -343,13 +369,16 @@ impl Reload {
             }
             return;
         }
-        self.membership
-            .update(&config, Some(&self.config), net::now());
-        self.config = config;
+        self.written = config;
+        self.services.follow(&self.written);
+        self.discovery.keep(&self.written);
+        self.show();
+        self.renew(None);
+        self.follow_file();
         self.publish(outlet);
         self.reloaded(Reloaded::Applied);
         tracing::info!(reason = reason.as_str(), changes = %diff, "reloaded");
-        for note in &self.config.notes {
+        for note in &self.written.notes {
             tracing::warn!("{note}");
         }
     }

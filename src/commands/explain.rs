@@ -21,7 +21,7 @@ const NAME_THE_SECRET: &str =
 /// is configured, else 1.
 pub(super) fn explain(id: &str, source: &Source) -> Result<ExitCode, CommandError> {
     let (text, good) = if source.is_configuration() {
-        let config = source.load()?;
+        let config = super::discovered::load(source)?;
         explanation(id, &config.keys, Some(&config))
     } else {
         explanation(id, &source.keys()?, None)
@@ -83,14 +83,17 @@ fn without_pin(id: &str, config: Option<&Config>) -> String {
             Unpinned::Reject => {
                 "is answered 404, reason unpinned (unpinned = \"reject\")".to_owned()
             }
-            Unpinned::Ring => {
-                let ring = ring(&nodes(pool)).expect("a pool has at least one backend");
-                let owner = ring.successor(hash::position(id.as_bytes()));
-                format!(
-                    "goes to backend {}, to which the ring gives it (unpinned = \"ring\")",
-                    named(pool, owner)
-                )
-            }
+            Unpinned::Ring => match ring(&nodes(pool)).filter(|_| !pool.undiscovered) {
+                Some(ring) => {
+                    let owner = ring.successor(hash::position(id.as_bytes()));
+                    format!(
+                        "goes to backend {}, to which the ring gives it (unpinned = \"ring\")",
+                        named(pool, owner)
+                    )
+                }
+                None => "is answered 503, reason undiscovered, as long as nobody is found for a dns+ or srv+ URL of the pool"
+                    .to_owned(),
+            },
         };
         let _ok = writeln!(text, "As a session id in pool {} it {fate}.", pool.name);
     }

@@ -13,13 +13,13 @@ use std::{
 use http::HeaderValue;
 
 use super::{
-    Config, Cors, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store,
-    Timeouts,
+    Config, Cors, Discovery, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit, Server,
+    Service, Store, Timeouts,
     tls::Tls,
     units::{format_duration, format_size},
 };
 use crate::{
-    backend::{Admission, Backend, Name},
+    backend::{Admission, Backend},
     pin::KeyId,
 };
 
@@ -37,10 +37,10 @@ pub struct Diff {
     pub pools_added: Vec<String>,
     /// Names of pools that are gone.
     pub pools_removed: Vec<String>,
-    /// Backends that are new.
-    pub backends_added: Vec<Name>,
-    /// Backends that are gone.
-    pub backends_removed: Vec<Name>,
+    /// Backends that are new, and URLs that stand for several.
+    pub backends_added: Vec<String>,
+    /// Backends and such URLs that are gone.
+    pub backends_removed: Vec<String>,
     /// What changed about backends that stay, keys being `NAME.url` and the like.
     pub backends_changed: Vec<Change>,
 }
@@ -89,6 +89,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             server(&config.server),
             pages(config),
             tls(config.tls.as_ref()),
+            discovery(&config.discovery),
         ];
         listings.into_iter().flatten()
     };
@@ -314,7 +315,9 @@ fn options(pool: &Pool) -> Listing {
         local,
         probe_path,
         probe_status,
-        backends: _,
+        backends: _, // see `backends`
+        services: _,
+        undiscovered: _,
     } = pool;
     let affinity: Vec<String> = stateless_affinity.iter().map(ToString::to_string).collect();
     let strip = strip_prefix.as_ref().map_or("", PathPrefix::as_str);
@@ -361,6 +364,7 @@ fn description(pool: &Pool, backend: &Backend) -> Listing {
         endpoint,
         weight,
         admission,
+        join_delay: _, // not the file's
     } = backend;
     vec![
         ("url", endpoint.url()),
@@ -374,6 +378,40 @@ fn description(pool: &Pool, backend: &Backend) -> Listing {
         ("weight", weight.0.to_string()),
         ("draining", (*admission == Admission::Draining).to_string()),
         ("pool", pool.name.clone()),
+    ]
+}
+
+fn service(pool: &Pool, service: &Service) -> Listing {
+    let Service {
+        url,
+        naming,
+        tls,
+        weight,
+        admission,
+    } = service;
+    let tls = tls.as_ref();
+    vec![
+        ("family", url.question.family.to_string()),
+        ("name", naming.text()),
+        ("tls", tls.map_or("none".to_owned(), ToString::to_string)),
+        ("weight", weight.0.to_string()),
+        ("draining", (*admission == Admission::Draining).to_string()),
+        ("pool", pool.name.clone()),
+    ]
+}
+
+fn discovery(discovery: &Discovery) -> Listing {
+    let Discovery {
+        servers,
+        min_interval,
+        max_interval,
+        timeout,
+    } = discovery;
+    vec![
+        ("discovery.servers", format!("{servers:?}")),
+        ("discovery.min_interval", format_duration(*min_interval)),
+        ("discovery.max_interval", format_duration(*max_interval)),
+        ("discovery.timeout", format_duration(*timeout)),
     ]
 }
 
@@ -414,12 +452,16 @@ fn pools(old: &Config, new: &Config, diff: &mut Diff) {
 }
 
 fn backends(old: &Config, new: &Config, diff: &mut Diff) {
-    let by_name = |config: &Config| -> BTreeMap<Name, Listing> {
-        let pools = config.pools.iter();
-        pools
-            .flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
-            .map(|(pool, backend)| (backend.name.clone(), description(pool, backend)))
-            .collect()
+    let by_name = |config: &Config| -> BTreeMap<String, Listing> {
+        let of_pool = |pool: &Pool| {
+            let backends = pool.backends.iter();
+            let backends =
+                backends.map(|backend| (backend.name.to_string(), description(pool, backend)));
+            let services = pool.services.iter();
+            let services = services.map(|entry| (entry.url.to_string(), service(pool, entry)));
+            backends.chain(services).collect::<Vec<_>>()
+        };
+        config.pools.iter().flat_map(of_pool).collect()
     };
     let (mut old, new) = (by_name(old), by_name(new));
     for (name, after) in new {

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 
 use super::{
     HostHeader, Listen, Match, OnLoss, PathPrefix, Pool, Unpinned, affinity,
-    backends::{self, Backends},
+    backends::{self, Backends, Listed},
     bind::{self, Identities},
     check::{SECOND, UP_TO_A_DAY, WEEK, World},
     fault::Spot,
@@ -178,8 +178,12 @@ impl Reader<'_> {
         let mut pool = self.options(&section, DEFAULT_POOL, everything);
         let tls = Upstream::read(section.table("tls"), self.world, self.system);
         section.finish();
-        pool.backends = backends.read(listed.unwrap_or_default(), "[[backends]]", &tls);
-        pool.backends.extend(backends.given(given, &tls));
+        let (listed, given) = (
+            backends.read(listed.unwrap_or_default(), "[[backends]]", &tls),
+            backends.given(given, &tls),
+        );
+        pool.take(listed);
+        pool.take(given);
         tls.finish();
         pool
     }
@@ -197,7 +201,7 @@ impl Reader<'_> {
             );
         }
         let tls = Upstream::read(section.table("tls"), self.world, self.system);
-        pool.backends = backends.read(listed.unwrap_or_default(), "[[pools.backends]]", &tls);
+        pool.take(backends.read(listed.unwrap_or_default(), "[[pools.backends]]", &tls));
         tls.finish();
         section.finish();
         pool
@@ -248,6 +252,8 @@ impl Reader<'_> {
             probe_path: self.probe_path(section),
             probe_status: self.probe_status(section),
             backends: Vec::new(),
+            services: Vec::new(),
+            undiscovered: false,
         };
         section.not_yet("http2", Some("false"));
         pool
@@ -356,6 +362,14 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+}
+
+impl Pool {
+    fn take(&mut self, listed: Listed) {
+        self.backends.extend(listed.backends);
+        self.services.extend(listed.services);
+        self.undiscovered = !self.services.is_empty();
     }
 }
 

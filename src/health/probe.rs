@@ -180,7 +180,7 @@ async fn look(suspect: Suspect, names: Names) -> Option<Observation> {
 /// What a GET of `path` is answered with; `None` if with nothing.
 async fn status_of(socket: Socket, endpoint: &Endpoint, path: &str) -> Option<u16> {
     let request = Request::get(path)
-        .header(header::HOST, endpoint.to_string())
+        .header(header::HOST, &*endpoint.authority())
         .header(header::CONNECTION, "close");
     let (Ok(request), Ok((mut sender, mut connection))) = (
         request.body(Empty::<Bytes>::new()),

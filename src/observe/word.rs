@@ -51,6 +51,7 @@ words! {
         TraceMethod = "trace_method",
         TransferCoding = "transfer_coding",
         UnknownCoordinate = "unknown_coordinate",
+        Undiscovered = "undiscovered",
         UnknownKey = "unknown_key",
         Unpinned = "unpinned",
         Upgrade = "upgrade",

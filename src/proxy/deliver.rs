@@ -151,7 +151,7 @@ impl Delivery<'_> {
                 .map_err(ProxyError::Refused)?;
             let entry = self.pool.entry(decision.member);
             if own_host && let Some(request) = request {
-                headers::set_host(request.headers_mut(), &entry.backend.endpoint.to_string());
+                headers::set_host(request.headers_mut(), &entry.backend.endpoint.authority());
             }
             let stopped = match self.attempt(entry, decision, opening, request).await {
                 Ok(delivered) => return Ok(delivered),

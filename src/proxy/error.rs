@@ -314,6 +314,7 @@ fn refused(refusal: Refusal) -> Verdict {
         Refusal::BackendRemoved | Refusal::BackendDown => Verdict::gone(Reason::BackendLost),
         Refusal::Unpinned | Refusal::UnpinnedMessage => Verdict::gone(Reason::Unpinned),
         Refusal::UnknownCoordinate => Verdict::for_now(Reason::UnknownCoordinate),
+        Refusal::Undiscovered => Verdict::for_now(Reason::Undiscovered),
         Refusal::UnknownKey => Verdict::for_now(Reason::UnknownKey),
         Refusal::NoBackend => Verdict::for_now(Reason::NoBackend),
         Refusal::SessionsFull => {

@@ -140,7 +140,8 @@ impl Membership {
             let earlier = take(&mut members.known, &backend.name);
             let before = members.lost.len();
             members.lost.retain(|nodes| *nodes.name() != backend.name);
-            let mut listed = self.listed(backend, earlier, pool.join_delay, now);
+            let join_delay = backend.join_delay.unwrap_or(pool.join_delay);
+            let mut listed = self.listed(backend, earlier, join_delay, now);
             listed.was_lost |= members.lost.len() < before;
             known.push(listed);
         }

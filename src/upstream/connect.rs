@@ -75,7 +75,7 @@ pub enum ConnectError {
     },
     /// The host name stands for several replicas, and a session lives in one.
     #[error(
-        "the host name {host:?} resolves to {addresses:?}: name each replica as a backend of its own"
+        "the host name {host:?} resolves to {addresses:?}: write dns+ before its URL, or name each replica as a backend of its own"
     )]
     SeveralAddresses {
         /// The name.

@@ -14,6 +14,7 @@ mod body_memory;
 mod carriers;
 mod commands;
 mod desync;
+mod discovery;
 mod drain;
 mod edge;
 mod endpoint;

@@ -3,6 +3,7 @@
 mod admin;
 mod backend;
 mod client;
+mod dns;
 mod metrics;
 mod names;
 mod namespace;
@@ -19,6 +20,7 @@ pub(crate) use self::{
     admin::{administrated, ask, server_with_admin, socket_in},
     backend::{Arrivals, Asked, Backend, Closed, Received, Unreachable, anywhere, ok},
     client::{Answer, Chunk, Client, request},
+    dns::{Dns, at_one_port},
     metrics::Scrape,
     names::Names,
     namespace::{Link, Namespace},

@@ -57,6 +57,7 @@ fn the_values_of_pinring_toml_are_the_defaults() {
     assert_eq!(full.timeouts, minimal.timeouts);
     assert_eq!(full.limits, minimal.limits);
     assert_eq!(full.log, minimal.log);
+    assert_eq!(full.discovery, minimal.discovery);
     assert_eq!(full.pools, minimal.pools);
     assert!(full.tls.is_none() && minimal.tls.is_none());
 }

@@ -244,7 +244,7 @@ fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
         ),
         (
             "zzz = 1",
-            "1: zzz: unknown key; known here: affinity, backends, cors, limits, log, pool, pools, server, store, timeouts, tls",
+            "1: zzz: unknown key; known here: affinity, backends, cors, discovery, limits, log, pool, pools, server, store, timeouts, tls",
         ),
         (
             "[server]\nadmn = 1",
