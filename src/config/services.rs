@@ -169,6 +169,10 @@ impl Config {
                             pool.backends.push(backend);
                             continue;
                         }
+                        // Those that exist, and those that are ready: two names for one address are no fault.
+                        Ok(other) if pool.backends.iter().any(|first| same(first, &other)) => {
+                            continue;
+                        }
                         Ok(_) => WhyUnusable::Taken,
                         Err(why) => why,
                     };
@@ -184,6 +188,12 @@ impl Config {
         }
         (config, unusable)
     }
+}
+
+/// Whether both are one, found by two names.
+fn same(one: &Backend, other: &Backend) -> bool {
+    let place = |backend: &Backend| (backend.endpoint.host.clone(), backend.endpoint.port);
+    one.name == other.name && place(one) == place(other)
 }
 
 /// How long one that is new gets no new work: until other proxies, whose resolvers may hold an answer for as long as it

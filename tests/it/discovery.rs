@@ -417,3 +417,39 @@ fn check_and_ring_tell_what_a_name_stands_for() {
         run(&["check", path]).contains("no such name (NXDOMAIN)")
     });
 }
+
+/// As in config/kubernetes/gateway.yaml: the first name has who is ready, the second everybody who exists.
+#[test]
+fn an_address_of_two_names_belongs_to_the_first() {
+    let (dns, all) = (Dns::start(0, &[]), at_one_port(3));
+    let put = |ready: &[usize], existing: &[usize]| {
+        let records = |name, which: &[usize]| {
+            let address = |&index: &usize| (name, all[index].address().ip().to_string());
+            which.iter().map(address).collect::<Vec<_>>()
+        };
+        dns.put(&[records("ready.test", ready), records("all.test", existing)].concat());
+    };
+    let ready = toml(&dns, &all[0], "[affinity]\njoin_delay = \"0s\"").replace(NAME, "ready.test");
+    let port = all[0].address().port();
+    let existing =
+        format!("[[backends]]\n{NAMED}url = \"dns+http://all.test:{port}\"\ndraining = true\n");
+    let text = ready + &existing;
+    put(&[0, 1], &[0, 1, 2]);
+    let pinring = Pinring::start(&text);
+    assert_eq!(placed(&pinring), ['0', '1'].into());
+    let id = session_of('1', &pinring);
+    put(&[0], &[0, 1, 2]);
+    are_placed(&pinring, "0");
+    serves(&pinring, &id);
+    let late = Pinring::start(&text);
+    assert_eq!(placed(&late), ['0'].into());
+    serves(&late, &id);
+    put(&[0, 2], &[0, 2]);
+    are_placed(&pinring, "02");
+    serves(&pinring, &id);
+    let complaints = pinring
+        .log()
+        .into_iter()
+        .filter(|line| line.contains("not taken"));
+    assert_eq!(complaints.count(), 0, "two names are no fault");
+}
