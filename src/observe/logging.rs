@@ -32,9 +32,6 @@ const FRAMES: &str = "h2::";
 /// Where neither the file nor the environment says what is logged.
 const DEFAULT_FILTER: &str = "info";
 
-/// What logs each frame of HTTP/2, and with them what must not be logged.
-const FRAMES: &str = "h2::";
-
 static LOG: OnceLock<Log> = OnceLock::new();
 
 struct Log {
