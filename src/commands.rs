@@ -1,9 +1,12 @@
 //! What the subcommands do. Each prints to standard output and gives its exit code.
 
 mod asking;
+mod discovered;
 mod drain;
 mod explain;
+mod health;
 mod log;
+mod status;
 
 use std::{
     fmt::Write as _,
@@ -60,20 +63,23 @@ pub enum CommandError {
     /// The process cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The configuration names no admin socket.
+    /// The configuration switches the admin listener off.
     #[error(
-        "{} names no admin socket: add `admin = \"unix:/run/pinring/admin.sock\"` to [server] there and restart pinring",
+        "{} has no admin listener: take `admin = \"\"` out of [server] there, or write \"unix:/run/pinring/admin.sock\", and restart pinring",
         file.display()
     )]
     NoAdmin {
         /// The file.
         file: PathBuf,
     },
-    /// The configuration does not even tell where the admin socket is.
+    /// The configuration does not even tell where the admin listener is.
     #[error(
-        "where the admin socket is cannot be read; mend the file, or name the socket: --admin unix:PATH"
+        "where the admin listener is cannot be read; mend the file, or name the place: --admin unix:PATH or --admin IP:PORT"
     )]
     AdminUnknown(#[source] ConfigErrors),
+    /// The token of the environment cannot be one.
+    #[error("PINRING_ADMIN_TOKEN: {0}")]
+    Token(&'static str),
     /// The process that runs could not be asked, or refused.
     #[error(transparent)]
     Admin(#[from] ClientError),
@@ -97,7 +103,7 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::AdminUnknown(_) | Self::Filter { .. } => {
+            Self::Config(_) | Self::AdminUnknown(_) | Self::Token(_) | Self::Filter { .. } => {
                 ExitCode::from(BAD_CONFIGURATION)
             }
             Self::DemoPort { .. }
@@ -123,7 +129,10 @@ pub fn run(command: Command) -> Result<ExitCode, CommandError> {
             log_format,
         } => serve(source, take_over, log_format),
         Command::Check(source) => check(&source),
-        Command::Explain { id, source } => explain::explain(&id, &source),
+        Command::Explain { id, source, asked } => explain::explain(&id, &source, asked),
+        Command::Status { json, asked } => status::status(asked, json),
+        Command::Health { backends, asked } => health::health(asked, backends),
+        Command::Reload { asked } => health::reload(asked),
         Command::Ring { source, json } => ring(&source, json),
         Command::Demo { listen } => demo(listen),
         Command::Drain {
@@ -178,6 +187,11 @@ fn start_log(config: &Config, format: Option<LogFormat>) -> Result<WorkerGuard, 
 fn check(source: &Source) -> Result<ExitCode, CommandError> {
     let config = source.load()?;
     let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
+    let services: usize = config.pools.iter().map(|pool| pool.services.len()).sum();
+    let services = match services {
+        0 => String::new(),
+        names => format!(", {names} name(s) that stand for backends"),
+    };
     let signed = if config.keys.accept_zero() {
         "pins are checksums, not signed: see affinity.secrets"
     } else {
@@ -185,17 +199,18 @@ fn check(source: &Source) -> Result<ExitCode, CommandError> {
     };
     writeln!(
         io::stdout(),
-        "good: {} pool(s), {backends} backend(s), {signed}",
+        "good: {} pool(s), {backends} backend(s){services}, {signed}",
         config.pools.len()
     )?;
-    for note in &config.notes {
+    let (_, found) = discovered::discover(&config)?;
+    for note in config.notes.iter().chain(&found) {
         writeln!(io::stdout(), "note: {note}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn ring(source: &Source, as_json: bool) -> Result<ExitCode, CommandError> {
-    let config = source.load()?;
+    let config = discovered::load(source)?;
     let mut text = String::new();
     let mut pools = Vec::new();
     for pool in &config.pools {

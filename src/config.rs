@@ -14,6 +14,9 @@ mod backends;
 mod bind;
 mod connections;
 mod cors;
+mod discovery;
+mod effective;
+mod exposure;
 mod fault;
 mod file;
 mod filter;
@@ -25,8 +28,10 @@ mod origins;
 mod overrides;
 mod path;
 mod pools;
+mod probes;
 mod secrets;
 mod section;
+mod services;
 mod store;
 mod timeouts;
 pub mod tls;
@@ -44,9 +49,12 @@ use std::{
 };
 
 pub use self::{
-    admin::{InvalidAdmin, parse as parse_admin},
+    admin::{Admin, AdminPlace, DEFAULT_ADDRESS as DEFAULT_ADMIN, InvalidAdmin, Token},
     affinity::AffinityKey,
     cors::Cors,
+    discovery::Discovery,
+    effective::effective,
+    exposure::unprotected,
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
     listen::ListenStreams,
@@ -55,6 +63,8 @@ pub use self::{
     origins::{InvalidOrigin, Origins},
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
+    probes::Probes,
+    services::{Found, Naming, Service, Unusable, WhyUnusable},
     traces::{Export, Sampling, TraceTrust, Tracing},
     units::{InvalidQuantity, format_duration, parse_duration},
 };
@@ -82,6 +92,8 @@ pub struct Config {
     pub tracing: Option<Tracing>,
     /// Where handshakes are kept for sessions whose backend is lost.
     pub store: Store,
+    /// How backends are found by DNS names.
+    pub discovery: Discovery,
     /// What is told to pages of other origins; `None`: the backends say it themselves.
     pub cors: Option<Arc<Cors>>,
     /// The keys behind the pins' tags.
@@ -104,8 +116,12 @@ pub struct Config {
 pub struct Server {
     /// The traffic listeners, never empty.
     pub listen: Vec<Listen>,
-    /// The Unix socket of the admin listener; `None`: there is no such listener.
-    pub admin: Option<PathBuf>,
+    /// Where the admin listener is.
+    pub admin: Admin,
+    /// What changes over TCP have to show; `None`: there are none.
+    pub admin_token: Option<Token>,
+    /// Where probes ask.
+    pub probes: Probes,
     /// Worker threads.
     pub threads: NonZeroUsize,
     /// Whether a changed file is loaded without a signal.
@@ -256,6 +272,8 @@ pub struct Pool {
     pub strip_prefix: Option<PathPrefix>,
     /// The `Host` that a backend sees.
     pub host: HostHeader,
+    /// Whether HTTP/2 is spoken with its backends, and nothing else.
+    pub http2: bool,
     /// What becomes of session ids that carry no pin.
     pub unpinned: Unpinned,
     /// Whose a session is: pins are good for that principal alone. `None`: for anybody.
@@ -290,8 +308,13 @@ pub struct Pool {
     pub probe_path: Option<String>,
     /// What it is to answer.
     pub probe_status: Statuses,
-    /// Its replicas, never empty, in the order of the file; names are unique over all pools.
+    /// Its replicas, in the order of the file, those that were found for its services behind; names are unique over all
+    /// pools. Empty only where there are services.
     pub backends: Vec<Backend>,
+    /// DNS names that stand for further replicas.
+    pub services: Vec<Service>,
+    /// Whether there are services of which nothing is known yet: so it is in what the file says alone.
+    pub undiscovered: bool,
 }
 
 /// Which requests belong to a pool. The longest path wins.

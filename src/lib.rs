@@ -29,15 +29,18 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, limits, net, observe::logging, observe::metrics, reload::command, router::membership, takeover |
-//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, health::probe, incoming, limits, listener, net, observe, proxy, reload, router::membership, router::table, sessions, shutdown, takeover, upstream |
+//! | `admin` | I | answers and obeys on its own listeners, and is the client of that; the writer is asked | backend, config, limits, net, observe::logging, observe::metrics, observe::tally, pin, reload::command, ring, router, router::membership, router::table, sessions, shutdown, takeover |
+//! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, discovery, health::probe, incoming, limits, listener, net, observe, proxy, reload, router, router::membership, router::table, sessions, shutdown, takeover, upstream |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
-//! | `commands` | W | what the subcommands do | admin, app, cli, config, demo, net, observe::logging, pin, ring |
+//! | `commands` | W | what the subcommands do | admin, app, backend, cli, config, demo, discovery, net, observe::logging, pin, ring |
 //! | `config` | P | `Config`: complete and checked, every fault at once with its line | backend, health, identity, pin |
 //! | `config::tls` | P | certificates, keys and roots, checked: what is wrong with a file is said before a client meets it | backend, config |
 //! | `config::source` | I | reads what a configuration names: files, environment, host names, root certificates | config, net, pin |
 //! | `demo` | I | small stateful MCP servers in this process | net |
+//! | `discovery` | I | turns DNS names into addresses of backends, by their TTL, and reports changes | backend, config, net |
+//! | `discovery::list` | P | what is known of one name, and when it is to be asked for again | backend, config |
+//! | `discovery::search` | P | which whole names a name may mean | - |
 //! | `health` | P | rise and fall of one backend: healthy, suspect, lost | backend |
 //! | `health::probe` | I | probes suspects and carries what was seen to the writer | backend, health, net, upstream::connect, upstream::names |
 //! | `identity` | P | the principal of a request (a JWT's claim, a trusted proxy's header, an address) and its digest | - |
@@ -72,7 +75,7 @@
 //! | `observe::traffic` | P | what one backend was asked, counted over all threads | observe |
 //! | `observe::word` | P | the words that logs, metrics and bodies share | observe |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |
-//! | `proxy` | I | the six phases and nothing else | config, health, identity, incoming, limits, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
+//! | `proxy` | I | the six phases and nothing else | backend, config, health, identity, incoming, limits, mcp, net, observe, pin, ring, router, sessions, shutdown, upstream |
 //! | `proxy::body` | I | bodies as streams with a count, deadlines and a guard | config, incoming, mcp::endpoint, mcp::splice, mcp::sse, net, observe, pin, router::placement, sessions, shutdown, upstream |
 //! | `proxy::carriers` | I | reads what may hold carriers, takes their pins off and puts them on | mcp, pin, proxy, ring, router |
 //! | `proxy::cors` | P | whose web pages may ask, and what browsers are told of answers | config |
@@ -82,8 +85,8 @@
 //! | `proxy::listen::merge` | P | what leaves of what several backends say | mcp::listen, mcp::sse |
 //! | `proxy::reinitialize` | I | repeats the recorded handshake of a lost session elsewhere and sends the request again | config, health, mcp, mcp::initialize, mcp::session, mcp::sse, net, observe, pin, proxy, ring, router, router::table, sessions, sessions::store, upstream |
 //! | `proxy::unknown` | I | waits and counts for pins that cannot be judged yet | mcp::session, net, ring::hash, router, proxy |
-//! | `reload` | I | the table's only writer: configuration, health and time in, new table out | backend, config, health, net, observe, router::membership, router::placement, router::table, sessions, shutdown, upstream::names |
-//! | `reload::command` | I | what the writer is asked and told | router::membership |
+//! | `reload` | I | the table's only writer: configuration, what was discovered, health and time in, new table out | backend, config, discovery, health, net, observe, router::membership, router::placement, router::table, sessions, shutdown, upstream::names |
+//! | `reload::command` | I | what the writer is asked and told | config, net, router::membership |
 //! | `ring` | P | sorted virtual nodes: coordinate or key → backend | backend |
 //! | `ring::hash` | P | the frozen hash, a wire contract | backend, ring |
 //! | `router` | P | `RequestKind` × `RoutingTable` → `Decision` or `Refusal`: all routing rules | backend, config, health, mcp, observe::word, pin, ring |
@@ -99,8 +102,9 @@
 //! | `sessions::store` | I | how sessions began and where they went, for those whose backend is lost | net, ring::hash, router, sessions |
 //! | `shutdown` | I | signals, the phases of a drain, and what tells every connection of them | net |
 //! | `takeover` | I | listening sockets go from a running process to the one that takes its place | net |
-//! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |
+//! | `upstream` | I | sends one request to one given backend over a pooled connection, of HTTP/1.1 or HTTP/2 | backend, net |
 //! | `upstream::connect` | I | connects within one deadline, of which resolving has a share | backend, net, upstream |
+//! | `upstream::http2` | I | shares connections among requests that speak HTTP/2, and takes back those that a backend has refused | backend, net, upstream |
 //! | `upstream::names` | I | looks host names up, each once at a time, and remembers where they led | net, upstream |
 
 pub mod admin;
@@ -110,6 +114,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod demo;
+pub mod discovery;
 pub mod health;
 pub mod identity;
 pub mod incoming;

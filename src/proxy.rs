@@ -15,6 +15,7 @@ mod deliver;
 pub mod error;
 mod gone;
 pub mod headers;
+mod health_path;
 mod listen;
 mod liveness;
 mod marks;
@@ -196,6 +197,11 @@ impl Proxy {
         forwarded: Forwarded<'_>,
     ) -> Result<Response<Answer>, ProxyError> {
         let mut table = self.tables.snapshot();
+        if let Some(path) = &table.health_path
+            && let Some(answer) = arrival.health(path.as_str(), self.watch.phase())
+        {
+            return Ok(answer);
+        }
         let cors = table.cors.as_ref(); // every answer tells browsers of it, a refusal too
         arrival.page = cors.map(|cors| Box::new(Page::of(&arrival.head.headers, cors)));
 

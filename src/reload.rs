@@ -4,7 +4,10 @@
 //! backend that is not known yet. A faulty file changes nothing and says so; what needs a restart is
 //! refused by name. Open streams are not touched: each request keeps the table that it began with.
 
+mod asked;
 pub mod command;
+mod discovered;
+mod services;
 pub mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -14,13 +17,19 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
-use self::command::Command;
+pub use self::services::Shown;
+use self::{
+    asked::Asked,
+    command::{Command, Outcome, Reloaded, Standing},
+    services::Services,
+};
 use crate::{
     config::{
         Config, ConfigErrors, OnLoss,
         diff::{Diff, diff},
         source::Source,
     },
+    discovery::{Discovery, Resolver},
     health::{
         Vital,
         probe::{Probes, Report, Reporter},
@@ -28,7 +37,7 @@ use crate::{
     net::{self, Instant, tls::Acceptor},
     observe::{
         Meters, logging,
-        word::{Loss, Reloaded},
+        word::{self, Loss},
     },
     router::{
         membership::{Changed, Lost, Membership, Unchanged, WhyLost},
@@ -51,6 +60,8 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 pub enum Reason {
     /// SIGHUP.
     Signal,
+    /// An operator, through the admin listener.
+    Asked,
     /// A watched file changed.
     Watch,
     /// A request carries a good pin of a backend that was never seen.
@@ -58,9 +69,18 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether somebody waits to hear what comes of it, be it nothing.
+    fn is_awaited(self) -> bool {
+        match self {
+            Self::Signal | Self::Asked => true,
+            Self::Watch | Self::UnknownPin => false,
+        }
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Signal => "SIGHUP",
+            Self::Asked => "an operator asks",
             Self::Watch => "a file changed",
             Self::UnknownPin => "a request names an unknown backend",
         }
@@ -71,7 +91,16 @@ impl Reason {
 #[derive(Debug)]
 pub struct Reload {
     source: Source,
-    config: Config,
+    /// What the file says.
+    written: Config,
+    /// The same with the backends that its names stand for.
+    config: Arc<Config>,
+    services: Services,
+    discovery: Discovery,
+    ready: latest::Sender<bool>,
+    shown: latest::Sender<Vec<Shown>>,
+    last: Option<Reloaded>,
+    asked: Asked,
     membership: Membership,
     sessions: Sessions,
     acceptor: Acceptor,
@@ -108,16 +137,28 @@ impl Reload {
         config: Config,
         sessions: Sessions,
         acceptor: Acceptor,
+        resolver: Arc<dyn Resolver>,
         meters: Meters,
     ) -> (Self, RoutingTable) {
         let mut membership = Membership::new();
-        membership.update(&config, None, net::now());
+        let now = net::now();
+        membership.update(&config, None, now);
+        membership.mark(now);
         let table = membership.table(&config);
+        let has_names = config.questions().next().is_some();
+        let services = Services::new(&config);
         (
             Self {
                 source,
                 files: latest::Sender::new(config.files.clone()),
-                config,
+                shown: latest::Sender::new(services.shown(&config)),
+                services,
+                discovery: Discovery::new(resolver, &config.discovery),
+                ready: latest::Sender::new(!has_names),
+                written: config.clone(),
+                config: Arc::new(config),
+                last: None,
+                asked: Asked::default(),
                 membership,
                 sessions,
                 acceptor,
@@ -127,7 +168,7 @@ impl Reload {
         )
     }
 
-    /// The configuration in force.
+    /// The configuration in force, with the backends that were discovered.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
@@ -158,9 +199,9 @@ impl Reload {
         let mut ask_again = net::now();
         loop {
             if loading.is_none()
-                && let Some(reason) = wanted.take()
+                && let Some(reason) = self.asked.next(&mut wanted)
             {
-                let (source, chains) = (self.source.clone(), self.config.chains.clone());
+                let (source, chains) = (self.source.clone(), self.written.chains.clone());
                 let load = net::blocking(move || source.load_again(&chains));
                 loading = Some((reason, load));
             }
@@ -168,26 +209,32 @@ impl Reload {
                 biased; // what was seen comes before what follows from the time
                 Some(report) = reports.recv() => self.observe(report, &outlet),
                 Some(command) = commands.recv() => self.obey(command, &outlet),
-                (reason, loaded) = finished(&mut loading) => match loaded {
-                    Ok(Ok(config)) => self.take(config, reason, &outlet),
-                    Ok(Err(errors)) => {
-                        self.reloaded(Reloaded::Failed);
-                        log_faults(&errors, reason);
-                    }
-                    Err(panic) => {
-                        self.reloaded(Reloaded::Failed);
-                        tracing::error!(reason = reason.as_str(), %panic, "not reloaded: this is a bug, please report it");
-                    }
-                },
+                (reason, loaded) = finished(&mut loading) => {
+                    let outcome = match loaded {
+                        Ok(Ok(config)) => self.take(config, reason, &outlet),
+                        Ok(Err(errors)) => {
+                            self.reloaded(word::Reloaded::Failed);
+                            log_faults(&errors, reason)
+                        }
+                        Err(panic) => {
+                            self.reloaded(word::Reloaded::Failed);
+                            tracing::error!(reason = reason.as_str(), %panic, "not reloaded: this is a bug, please report it");
+                            Outcome::Refused(vec![format!("a bug of pinring: {panic}")])
+                        }
+                    };
+                    self.conclude(reason, outcome);
+                }
                 Some(reason) = reasons.recv() => {
                     // Whoever sends a signal looks for an answer in the log.
                     if wanted != Some(Reason::Signal) {
                         wanted = Some(reason);
                     }
                 }
+                report = self.discovery.next() => self.discovered(&report, &outlet.publisher),
                 () = asked(&news, ask_again) => {
                     ask_again = net::now() + ASK_AGAIN; // rate-limited; the requests wait longer
                     wanted.get_or_insert(Reason::UnknownPin);
+                    self.discovery.ask_again();
                 }
                 () = until(self.membership.next_change()) => self.advance(&outlet),
             }
@@ -230,19 +277,46 @@ impl Reload {
         }
     }
 
-    fn reloaded(&self, result: Reloaded) {
+    fn reloaded(&self, result: word::Reloaded) {
         self.meters.reloads().add(result, 1);
     }
 
-    fn publish(&self, outlet: &Outlet) {
-        let table = self.membership.table(&self.config);
-        outlet.publisher.replace(table);
+    /// Remembers how a reload went, and tells who asked for it.
+    fn conclude(&mut self, reason: Reason, outcome: Outcome) {
+        let is_mended = |last: &Reloaded| matches!(last.outcome, Outcome::Refused(_));
+        let is_news = outcome != Outcome::Unchanged
+            || reason.is_awaited()
+            || self.last.as_ref().is_some_and(is_mended);
+        let reloaded = Reloaded {
+            at: net::now(),
+            reason: reason.as_str(),
+            outcome,
+        };
+        self.asked.answer(&reloaded);
+        if is_news {
+            self.last = Some(reloaded);
+        }
+    }
+
+    fn publish(&mut self, outlet: &Outlet) {
+        self.publish_to(&outlet.publisher);
+    }
+
+    fn publish_to(&mut self, publisher: &Publisher) {
+        self.membership.mark(net::now());
+        publisher.replace(self.membership.table(&self.config));
     }
 
     fn obey(&mut self, command: Command, outlet: &Outlet) {
         // Whoever asked may have left.
         match command {
             Command::Backends(answer) => drop(answer.send(self.membership.views(&self.config))),
+            Command::Standing(answer) => drop(answer.send(Standing {
+                config: Arc::clone(&self.config),
+                views: self.membership.views(&self.config),
+                last_reload: self.last.clone(),
+            })),
+            Command::Reload(answer) => self.asked.push(answer),
             Command::Drain {
                 backend,
                 within,
@@ -298,28 +372,27 @@ impl Reload {
     }
 
     /// Takes back what the admin socket has drained and the file wants open.
-    fn follow_file(&mut self, config: &Config) -> bool {
-        let undone = self.membership.follow_file(config, net::now());
+    fn follow_file(&mut self) -> bool {
+        let undone = self.membership.follow_file(&self.config, net::now());
         for backend in &undone {
             tracing::warn!(%backend, "takes new work again: the file does not say draining = true, and wins at a reload");
         }
         !undone.is_empty()
     }
 
-    fn take(&mut self, config: Config, reason: Reason, outlet: &Outlet) {
-        let diff = diff(&self.config, &config);
+    fn take(&mut self, config: Config, reason: Reason, outlet: &Outlet) -> Outcome {
+        let diff = diff(&self.written, &config);
         if !diff.restart.is_empty() {
-            self.reloaded(Reloaded::NeedsRestart);
-            log_restart(&diff, reason);
-            return;
+            self.reloaded(word::Reloaded::NeedsRestart);
+            return log_restart(&diff, reason);
         }
         // Whatever may fail comes first: all or nothing.
         if !diff.is_empty()
             && let Err(error) = self.acceptor.replace(config.tls.as_ref())
         {
-            self.reloaded(Reloaded::Failed);
+            self.reloaded(word::Reloaded::Failed);
             tracing::error!(reason = reason.as_str(), %error, "not reloaded; the configuration before stays in force");
-            return;
+            return Outcome::Refused(vec![error.to_string()]);
         }
         self.files.send_if_modified(|files| {
             let others = *files != config.files;
@@ -327,37 +400,41 @@ impl Reload {
             others
         });
         // Who looks because of an unknown pin, and finds nothing new, has not been asked for anything else.
-        let is_reload = reason == Reason::Signal || !diff.is_empty();
-        let undone = is_reload && self.follow_file(&config);
+        let is_reload = reason.is_awaited() || !diff.is_empty();
         if is_reload && logging::follow((&config.log).into()) {
             tracing::info!(
                 "the log's filter is as configured again: a reload takes another one back"
             );
         }
         if diff.is_empty() {
-            self.reloaded(Reloaded::Unchanged);
+            let undone = is_reload && self.follow_file();
+            self.reloaded(word::Reloaded::Unchanged);
             if undone {
                 self.publish(outlet);
             }
             match reason {
-                Reason::Signal => {
+                Reason::Signal | Reason::Asked => {
                     tracing::info!(reason = reason.as_str(), "reloaded: nothing has changed")
                 }
                 Reason::Watch | Reason::UnknownPin => {
                     tracing::debug!(reason = reason.as_str(), "nothing has changed")
                 }
             }
-            return;
+            return Outcome::Unchanged;
         }
-        self.membership
-            .update(&config, Some(&self.config), net::now());
-        self.config = config;
+        self.written = config;
+        self.services.follow(&self.written);
+        self.discovery.keep(&self.written);
+        self.show();
+        self.renew(None);
+        self.follow_file();
         self.publish(outlet);
-        self.reloaded(Reloaded::Applied);
+        self.reloaded(word::Reloaded::Applied);
         tracing::info!(reason = reason.as_str(), changes = %diff, "reloaded");
-        for note in &self.config.notes {
+        for note in &self.written.notes {
             tracing::warn!("{note}");
         }
+        Outcome::Changed(diff.to_string())
     }
 }
 
@@ -393,28 +470,34 @@ async fn until(at: Option<Instant>) {
 }
 
 /// Every fault is told, but not again for each request that makes us look.
-fn log_faults(errors: &ConfigErrors, reason: Reason) {
+fn log_faults(errors: &ConfigErrors, reason: Reason) -> Outcome {
     const MESSAGE: &str = "not reloaded; the configuration before stays in force";
     let source = errors.source_name();
+    let mut faults = Vec::new();
     for fault in errors.faults() {
         let fault = fault.display(source);
         match reason {
-            Reason::Signal | Reason::Watch => {
+            Reason::Signal | Reason::Asked | Reason::Watch => {
                 tracing::error!(reason = reason.as_str(), %fault, "{MESSAGE}");
             }
             Reason::UnknownPin => tracing::debug!(reason = reason.as_str(), %fault, "{MESSAGE}"),
         }
+        faults.push(fault.to_string());
     }
+    Outcome::Refused(faults)
 }
 
-fn log_restart(diff: &Diff, reason: Reason) {
+fn log_restart(diff: &Diff, reason: Reason) -> Outcome {
     const MESSAGE: &str = "not reloaded: these keys need a restart, and nothing else of the file was taken either; \
                            the configuration before stays in force";
     let keys = diff.restart.join(", ");
     match reason {
-        Reason::Signal | Reason::Watch => {
+        Reason::Signal | Reason::Asked | Reason::Watch => {
             tracing::error!(reason = reason.as_str(), keys, "{MESSAGE}")
         }
         Reason::UnknownPin => tracing::debug!(reason = reason.as_str(), keys, "{MESSAGE}"),
     }
+    Outcome::Refused(vec![format!(
+        "these keys need a restart, and nothing else of the file was taken either: {keys}"
+    )])
 }

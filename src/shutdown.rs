@@ -39,6 +39,19 @@ pub enum Phase {
     Forced,
 }
 
+impl Phase {
+    /// The word for answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Leaving => "leaving",
+            Self::Draining { .. } => "draining",
+            Self::Forced => "stopping",
+        }
+    }
+}
+
 /// What all threads are told.
 #[derive(Debug, Clone, Copy)]
 struct Told {

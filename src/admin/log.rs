@@ -5,6 +5,7 @@ use http::StatusCode;
 use super::{
     Answered,
     api::{self, ChangeLog, Fault, Log},
+    guard::Visitor,
 };
 use crate::{config, net, observe::logging};
 
@@ -13,7 +14,7 @@ pub(super) fn show() -> Answered {
     Ok(api::json(StatusCode::OK, &log))
 }
 
-pub(super) fn change(wanted: ChangeLog, user: Option<u32>) -> Answered {
+pub(super) fn change(wanted: ChangeLog, visitor: Visitor) -> Answered {
     let ChangeLog { filter, time } = wanted;
     if let Some(filter) = &filter {
         config::parse_filter(filter).map_err(|error| Fault::body(&format!("filter: {error}")))?;
@@ -27,8 +28,9 @@ pub(super) fn change(wanted: ChangeLog, user: Option<u32>) -> Answered {
         action = "log",
         filter = filter.as_deref().unwrap_or("as configured"),
         for_s = time.map(|time| time.as_secs_f64()),
-        user,
-        "changed through the admin socket",
+        user = visitor.user(),
+        peer = visitor.peer().map(tracing::field::display),
+        "changed through the admin listener",
     );
     let (standing, change) = logging::change(filter, time)?;
     if let Some(time) = time {

@@ -1,14 +1,17 @@
 //! Where the metrics of a process come from.
 
+use tokio::sync::watch;
+
 use crate::{
     limits::{Connections, Limit, Reached},
     net::{self, tls::Acceptor},
     observe::{
         Meters,
-        metrics::{Backend, Certificate, Metrics, Pool, Reading},
+        metrics::{Backend, Certificate, Metrics, Pool, Reading, Service},
         otlp,
     },
     proxy::Renewals,
+    reload,
     router::{
         membership::Shown,
         table::{self, Entry, RoutingTable, Subscriber},
@@ -21,6 +24,7 @@ use crate::{
 /// All that is read for a scrape.
 pub(super) struct Sources {
     pub(super) tables: Subscriber,
+    pub(super) services: watch::Receiver<Vec<reload::Shown>>,
     pub(super) renewals: Renewals,
     pub(super) store: Store,
     pub(super) connections: Connections,
@@ -41,6 +45,7 @@ impl Sources {
         let table = self.tables.current();
         Reading {
             pools: table.pools.iter().map(pool).collect(),
+            services: self.services.borrow().iter().map(service).collect(),
             ring: table.ring_digest(),
             keys: table.keys.digest(),
             pins_verified: pins_verified(&table),
@@ -73,6 +78,15 @@ fn pool(pool: &table::Pool) -> Pool {
         name: pool.options.name.clone(),
         traffic: pool.traffic.clone(),
         backends: pool.entries().iter().map(backend).collect(),
+    }
+}
+
+fn service(shown: &reload::Shown) -> Service {
+    Service {
+        pool: shown.pool.clone(),
+        url: shown.url.clone(),
+        addresses: shown.addresses.unwrap_or(0),
+        failing: shown.failure.is_some(),
     }
 }
 

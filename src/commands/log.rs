@@ -6,19 +6,16 @@ use http::Method;
 
 use super::{
     CommandError,
-    asking::{block_on, say, socket},
+    asking::{block_on, client, say},
 };
 use crate::{
-    admin::{
-        api::{ChangeLog, Log},
-        client::ask,
-    },
+    admin::api::{ChangeLog, Log},
     cli::{Asked, LogWanted},
     config::format_duration,
 };
 
 pub(super) fn log(wanted: LogWanted, asked: Asked) -> Result<ExitCode, CommandError> {
-    let socket = socket(asked)?;
+    let client = client(asked)?;
     let (method, body) = match wanted {
         LogWanted::Shown => (Method::GET, None),
         LogWanted::Reset => (Method::POST, Some((None, None))),
@@ -29,7 +26,7 @@ pub(super) fn log(wanted: LogWanted, asked: Asked) -> Result<ExitCode, CommandEr
         time: time.map(format_duration),
     });
     block_on(async {
-        let log: Log = ask(&socket, method, "/log", &body).await?;
+        let log: Log = client.ask(method, "/log", &body).await?;
         say(&description(&log))?;
         Ok(ExitCode::SUCCESS)
     })

@@ -19,13 +19,14 @@ use std::{
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigErrors, Limits, Listen, Origins, Overrides, PrincipalLimit, Server, admin,
+    Config, ConfigErrors, Limits, Listen, Origins, Overrides, PrincipalLimit, Server, Token,
+    admin::{self, Admin},
     bind::{self, Identities},
     connections::{self, Fitting},
-    cors,
+    cors, discovery, exposure,
     fault::Spot,
     file::{self, Report},
-    log, notes, origins, pools, secrets,
+    log, notes, origins, pools, probes, secrets,
     section::Section,
     store, timeouts, tls, traces,
     units::format_size,
@@ -151,14 +152,50 @@ pub fn keys(overrides: &Overrides, world: &dyn World) -> Result<Keys, ConfigErro
 ///
 /// # Errors
 ///
-/// If the text is no TOML, or that key names no socket.
-pub fn admin(text: &str) -> Result<Option<PathBuf>, ConfigErrors> {
+/// If the text is no TOML, or that key names no listener.
+pub fn admin(text: &str) -> Result<Admin, ConfigErrors> {
+    of_server(text, admin::read)
+}
+
+/// `server.admin_token` alone, whatever else the text says.
+///
+/// # Errors
+///
+/// If the text is no TOML, or the token cannot be read or used.
+pub fn admin_token(text: &str, world: &dyn World) -> Result<Option<Token>, ConfigErrors> {
+    of_server(text, |server| admin::token(server, world))
+}
+
+/// Where a process is asked whether it is ready, and by which path, whatever else the text says: see
+/// [`Source::probed`](super::source::Source::probed).
+///
+/// # Errors
+///
+/// If the text is no TOML, or one of those keys is wrong.
+pub fn probed(
+    text: &str,
+    overrides: &Overrides,
+) -> Result<Option<(SocketAddr, String)>, ConfigErrors> {
+    of_server(text, |server| {
+        let probes = probes::read(server);
+        if let Some(address) = probes.address {
+            return Some((address, "/readyz".to_owned()));
+        }
+        let has_admin = admin::read(server).places().next().is_some();
+        let path = probes.health_path.filter(|_| !has_admin)?;
+        let mut listen = listen(server, overrides).into_iter();
+        let clear = listen.find(|listen| listen.scheme == Scheme::Http)?;
+        Some((clear.address, path.as_str().to_owned()))
+    })
+}
+
+fn of_server<T>(text: &str, read: impl FnOnce(&Section<'_>) -> T) -> Result<T, ConfigErrors> {
     let table = file::parse(text).map_err(ConfigErrors::new)?;
     let report = Report::new(text);
-    let admin = admin::read(&report.root(&table).table("server"));
+    let found = read(&report.root(&table).table("server"));
     let faults = report.faults();
     if faults.is_empty() {
-        Ok(admin)
+        Ok(found)
     } else {
         Err(ConfigErrors::new(faults))
     }
@@ -202,6 +239,8 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
     notes.extend(notes::of_principal(principal.as_ref(), &limits, &pools));
     notes.extend(notes::of(&pools, &secrets.keys));
     notes.extend(notes::of_trust(&server.trusted_proxies));
+    notes.extend(exposure::of_admin(&server.admin));
+    notes.extend(probes::note(&server.probes, &pools));
     let config = Config {
         server,
         tls,
@@ -210,6 +249,7 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         log: log::read(root.table("log")),
         tracing: traces::read(root.table("tracing"), world),
         store: store::read(root.table("store")),
+        discovery: discovery::read(root.table("discovery")),
         cors: cors.map(Arc::new),
         pools,
         keys: secrets.keys,
@@ -245,15 +285,13 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
             .unwrap_or_else(|| default_origins(section.report(), &listen)),
         listen,
         admin: admin::read(&section),
+        admin_token: admin::token(&section, world),
+        probes: probes::read(&section),
         threads: threads.unwrap_or_else(|| world.cores().min(MOST_DEFAULT_THREADS)),
         watch: section.bool("watch").unwrap_or(true),
         trusted_proxies,
         proxy_protocol,
     };
-    section.not_yet("probes", Some("\"\""));
-    section.not_yet("probes_drain", Some("false"));
-    section.not_yet("admin_token", None);
-    section.not_yet("health_path", Some("\"\""));
     section.finish();
     server
 }

@@ -272,33 +272,6 @@ impl<'a> Section<'a> {
         Some(sections)
     }
 
-    /// A key of a later version: absent, or the value that is today's behaviour (as TOML writes it;
-    /// `None` where there is none). Never silently accepted.
-    pub(super) fn not_yet(&self, key: &'static str, today: Option<&str>) {
-        self.report.later(&self.path(key));
-        let Some((value, spot)) = self.value(key) else {
-            return;
-        };
-        let literal = match value {
-            DeValue::String(text) => format!("\"{text}\""),
-            DeValue::Boolean(value) => value.to_string(),
-            DeValue::Array(array) if array.is_empty() => "[]".to_owned(),
-            DeValue::Array(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Datetime(_)
-            | DeValue::Table(_) => String::new(),
-        };
-        match today {
-            Some(today) if today == literal => {}
-            Some(today) => self.wrong(
-                spot,
-                format!("not yet supported by this version; leave the key out, or write {today}"),
-            ),
-            None => self.wrong(spot, "not yet supported by this version; leave it out"),
-        }
-    }
-
     fn path(&self, key: &str) -> String {
         match self.spot.key.as_str() {
             "" => key.to_owned(),

@@ -19,6 +19,7 @@ use crate::{
     pin::{Keys, Secret},
 };
 
+mod discovered;
 mod documents;
 mod identity;
 mod options;

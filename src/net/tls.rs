@@ -87,6 +87,12 @@ impl Socket {
         }
     }
 
+    /// Whether something has come that nobody has read yet, be it only for TLS: the opposite of [`Stream::is_quiet`].
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !self.stream().is_quiet()
+    }
+
     /// Ready when there is something to read: see [`Stream::poll_peek`]. With TLS, that may also be something that TLS
     /// says to itself, and what is copied is what TLS has made of it; what was decrypted already is not seen.
     ///
@@ -110,14 +116,17 @@ impl Socket {
     ///
     /// When the connection is gone already.
     pub fn reset_on_close(&self) -> io::Result<()> {
-        let stream = match &self.0 {
+        self.stream().reset_on_close()
+    }
+
+    fn stream(&self) -> &Stream {
+        match &self.0 {
             Kind::Clear(stream) => stream,
             Kind::Tls(stream) => match stream.inner() {
                 TlsStream::Client(stream) => stream.get_ref().0.inner().stream(),
                 TlsStream::Server(stream) => stream.get_ref().0.inner().stream(),
             },
-        };
-        stream.reset_on_close()
+        }
     }
 
     fn secured(stream: impl Into<TlsStream<Transport>>) -> Self {

@@ -122,16 +122,14 @@ impl State {
         }
     }
 
-    /// The filter in force, with what the access log is to do, and without the frames of HTTP/2.
+    /// The filter in force, without what is to be silent unless it speaks of it.
     fn effective(&self) -> Result<EnvFilter, InvalidFilter> {
         let text = self.filter();
         let mut filter = parse_filter(text)?;
-        let silent = [(ACCESS, !self.configured.access), (FRAMES, true)];
-        for (target, is_silent) in silent {
-            if is_silent && !text.contains(target) {
+        for (target, is_wanted) in [(ACCESS, self.configured.access), (FRAMES, false)] {
+            if !is_wanted && !text.contains(target) {
                 let off = format!("{target}=off").parse();
-                let off = off.expect("a target and a level are a directive");
-                filter = filter.add_directive(off);
+                filter = filter.add_directive(off.expect("a target and a level are a directive"));
             }
         }
         Ok(filter)

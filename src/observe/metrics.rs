@@ -29,6 +29,8 @@ pub struct Metrics {
 pub struct Reading {
     /// The pools, in the order in which they are matched.
     pub pools: Vec<Pool>,
+    /// The DNS names that stand for backends, in the order of the file.
+    pub services: Vec<Service>,
     /// A digest of which backends there are: equal where proxies agree.
     pub ring: String,
     /// A digest of the keys and their order, from which none can be found out.
@@ -66,6 +68,19 @@ pub struct Pool {
     pub traffic: Arc<Traffic>,
     /// Its backends.
     pub backends: Vec<Backend>,
+}
+
+/// One DNS name that stands for backends.
+#[derive(Debug)]
+pub struct Service {
+    /// Its pool.
+    pub pool: String,
+    /// Its URL.
+    pub url: String,
+    /// How many addresses its last list has.
+    pub addresses: usize,
+    /// Whether there is no newer list because the DNS did not give one.
+    pub failing: bool,
 }
 
 /// One backend of one pool.

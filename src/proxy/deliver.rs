@@ -151,7 +151,7 @@ impl Delivery<'_> {
                 .map_err(ProxyError::Refused)?;
             let entry = self.pool.entry(decision.member);
             if own_host && let Some(request) = request {
-                headers::set_host(request.headers_mut(), &entry.backend.endpoint.to_string());
+                headers::set_host(request.headers_mut(), &entry.backend.endpoint.authority());
             }
             let stopped = match self.attempt(entry, decision, opening, request).await {
                 Ok(delivered) => return Ok(delivered),
@@ -219,8 +219,7 @@ impl Delivery<'_> {
         };
         let head = (self.head, self.asked.head_limit(self.table));
         let client = &self.proxy.client;
-        let options = self.options(entry);
-        let mut sent = pin!(client.send(target, request, &options, head));
+        let mut sent = pin!(client.send(target, request, || self.options(entry), head));
         let answered = poll_fn(|cx| match sent.as_mut().poll(cx) {
             Poll::Pending if in_flight.is_to_end(self.proxy.watch.round()) => Poll::Ready(None),
             polled => polled.map(Some),
@@ -282,6 +281,7 @@ pub(super) fn seen_in(failure: &Failure, is_of_session: bool) -> Option<Observat
         Failure::Closed(_) => Some(Observation::Reset),
         // A request of a session may be at work; what opens something has to begin.
         Failure::HeadTimeout(_) if !is_of_session => Some(Observation::TimedOut),
+        Failure::Refused(_) => None, // it is well, and says so
         Failure::HeadTimeout(_) | Failure::Malformed(_) | Failure::RequestBody(_) => None,
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     },
     observe::{tally::Word as _, word::Reason},
     router::Refusal,
-    upstream::{Failure, connect::ConnectError},
+    upstream::{Failure, NoHttp2, connect::ConnectError},
 };
 
 /// Seconds after which a client may try again what will pass.
@@ -316,6 +316,7 @@ fn refused(refusal: Refusal) -> Verdict {
         Refusal::BackendRemoved | Refusal::BackendDown => Verdict::gone(Reason::BackendLost),
         Refusal::Unpinned | Refusal::UnpinnedMessage => Verdict::gone(Reason::Unpinned),
         Refusal::UnknownCoordinate => Verdict::for_now(Reason::UnknownCoordinate),
+        Refusal::Undiscovered => Verdict::for_now(Reason::Undiscovered),
         Refusal::UnknownKey => Verdict::for_now(Reason::UnknownKey),
         Refusal::NoBackend => Verdict::for_now(Reason::NoBackend),
         Refusal::SessionsFull => {
@@ -342,13 +343,20 @@ pub(super) fn upstream(failure: &Failure) -> Verdict {
         Failure::Connect(ConnectError::Unresolved { .. }) => {
             Verdict::for_now(Reason::HostUnresolved)
         }
+        Failure::Connect(ConnectError::Http2(NoHttp2::Silent(_))) => {
+            Verdict::of(StatusCode::GATEWAY_TIMEOUT, Reason::BackendTimeout)
+        }
+        Failure::Connect(ConnectError::Http2(_)) => {
+            Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendNotHttp2)
+        }
         Failure::Connect(ConnectError::SeveralAddresses { .. }) => {
             Verdict::for_now(Reason::HostSeveralAddresses)
         }
+        Failure::Refused(_) => Verdict::for_now(Reason::BackendRefused),
         Failure::Closed(_) => Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendClosed),
         Failure::Malformed(_) => Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendAnswerInvalid),
         Failure::HeadTimeout(_) => Verdict::of(StatusCode::GATEWAY_TIMEOUT, Reason::BackendTimeout),
-        Failure::RequestBody(error) => broken_off(RequestBodyError::behind(error)),
+        Failure::RequestBody(error) => broken_off(RequestBodyError::behind(&**error)),
     }
 }
 

@@ -16,7 +16,7 @@ mod wanted;
 use std::{future::poll_fn, pin::Pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header, request};
+use http::{HeaderMap, Request, Response, StatusCode, header, request};
 
 use self::{
     member::Opened,
@@ -81,9 +81,14 @@ impl Delivery<'_> {
         if matches!(first, First::Nothing) {
             // It waits as any other does, and is answered so.
             let opener = stream.members().opener();
-            let mut request = Some(opener.request(self.pool.entry(decision.member)));
-            let delivered = self.run(decision, &mut request).await?;
+            let (head, body) = opener
+                .request(self.pool.entry(decision.member))
+                .into_parts();
+            let asked = head.clone();
+            let mut request = Some(Request::from_parts(head, body));
+            let mut delivered = self.run(decision, &mut request).await?;
             let member = delivered.member;
+            opener.undoes(self.table, self.pool.entry(member), &asked)(&mut delivered.response);
             let opened = opener.opened(self.table, self.pool, member, delivered.in_flight);
             first = stream.adopt(self.pool.entry(member), opened(delivered.response));
         }

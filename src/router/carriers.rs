@@ -57,7 +57,9 @@ pub fn judge<'a>(
     let says = match located {
         Ok(member) => Says::Here(member),
         Err(Refusal::BackendRemoved | Refusal::BackendDown | Refusal::KeyRemoved) => Says::Lost,
-        Err(refusal @ (Refusal::UnknownCoordinate | Refusal::UnknownKey)) => Says::Unknown(refusal),
+        Err(
+            refusal @ (Refusal::UnknownCoordinate | Refusal::Undiscovered | Refusal::UnknownKey),
+        ) => Says::Unknown(refusal),
         Err(
             Refusal::Forged
             | Refusal::OtherPrincipal

@@ -71,6 +71,8 @@ struct Known {
     was_lost: bool,
     /// Since when each of its sessions that shows itself is counted and not forgotten again.
     counted_since: Instant,
+    /// How it stands, and since when: for operators.
+    shown_since: Option<(Shown, Instant)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,7 +142,8 @@ impl Membership {
             let earlier = take(&mut members.known, &backend.name);
             let before = members.lost.len();
             members.lost.retain(|nodes| *nodes.name() != backend.name);
-            let mut listed = self.listed(backend, earlier, pool.join_delay, now);
+            let join_delay = backend.join_delay.unwrap_or(pool.join_delay);
+            let mut listed = self.listed(backend, earlier, join_delay, now);
             listed.was_lost |= members.lost.len() < before;
             known.push(listed);
         }
@@ -218,6 +221,7 @@ impl Membership {
                 was_lost: false,
                 // It may have served before: by other proxies, or by this one before it was removed.
                 counted_since: now,
+                shown_since: None,
             },
         }
     }
@@ -359,6 +363,7 @@ impl Membership {
             tracing: config.tracing.as_ref().map(|tracing| tracing.sampling),
             trusted_proxies: config.server.trusted_proxies.clone(),
             proxy_protocol: config.server.proxy_protocol,
+            health_path: config.server.probes.health_path.clone(),
             allowed_origins: config.server.allowed_origins.clone(),
             cors: config.cors.clone(),
         }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 pub use self::pool::{Entry, Pool, Standing};
 use crate::{
-    config::{Cors, Limits, Log, Origins, Sampling, Timeouts},
+    config::{Cors, Limits, Log, Origins, PathPrefix, Sampling, Timeouts},
     identity::trusted::Trusted,
     pin::{KeyId, Keys, Verified},
 };
@@ -42,6 +42,8 @@ pub struct RoutingTable {
     pub trusted_proxies: Trusted,
     /// Whether each connection begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
+    /// The path that is this process's own, for balancers.
+    pub health_path: Option<PathPrefix>,
     /// Whose pages may ask.
     pub allowed_origins: Origins,
     /// What is told to pages of other origins, where that is not left to the backends.

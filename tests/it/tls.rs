@@ -83,6 +83,25 @@ impl Edge {
     }
 }
 
+/// A folder with a certificate for a.test, and with that of its authority.
+fn certified() -> (tempfile::TempDir, Authority) {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Test CA");
+    authority.issue(&["a.test"]).write(folder.path(), "a");
+    fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    (folder, authority)
+}
+
+/// A pinring before `backend` that speaks TLS as a.test, and a way in without it.
+fn behind_tls(backend: &Backend) -> (Pinring, Relay) {
+    let (folder, authority) = certified();
+    let backends = Pinring::backends(&[backend]);
+    let toml = format!("{backends}\n{}", settings(&["a"], ""));
+    let pinring = Pinring::start_in(folder, &toml, &[]);
+    let relay = Relay::to(pinring.address(), "a.test", authority.client());
+    (pinring, relay)
+}
+
 /// What curl has to say.
 #[derive(Debug)]
 struct Called {
@@ -349,16 +368,7 @@ fn clients_show_certificates_where_these_are_asked_for() {
 #[test]
 fn events_leave_the_moment_they_arrive_and_a_killed_backend_is_seen() {
     let (backend, arrivals) = Backend::manual();
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
-    let toml = format!(
-        "{}\n{}",
-        Pinring::backends(&[&backend]),
-        settings(&["a"], "")
-    );
-    let pinring = Pinring::start_in(folder, &toml, &[]);
-    let relay = Relay::to(pinring.address(), "a.test", authority.client());
+    let (_pinring, relay) = behind_tls(&backend);
     let mut client = Client::connect(relay.address());
     client.send(request("GET", "", ""));
     let mut asked = arrivals.next();
@@ -393,16 +403,7 @@ fn large_bodies_pass_whole_both_ways() {
             .write_all(&ok("", &String::from_utf8_lossy(&request.body)))
             .is_ok()
     });
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
-    let toml = format!(
-        "{}\n{}",
-        Pinring::backends(&[&backend]),
-        settings(&["a"], "")
-    );
-    let pinring = Pinring::start_in(folder, &toml, &[]);
-    let relay = Relay::to(pinring.address(), "a.test", authority.client());
+    let (_pinring, relay) = behind_tls(&backend);
     let body: String = (0..400_000).map(|number| format!("{number},")).collect();
     let answer = Client::once(relay.address(), "POST", "", &body);
     assert!(answer.complete && answer.text() == body);
@@ -436,9 +437,7 @@ fn http_without_tls_is_told_so_and_garbage_is_not_noisy() {
 
 #[test]
 fn a_client_that_is_slow_to_shake_hands_holds_nobody_up_and_is_closed() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
+    let (folder, authority) = certified();
     let server =
         server_with_admin(folder.path()).replace("127.0.0.1:0\"", "127.0.0.1:0\"\nthreads = 1");
     let server = server.replace("listen = \"", "listen = \"https://");
@@ -470,10 +469,7 @@ fn a_client_that_is_slow_to_shake_hands_holds_nobody_up_and_is_closed() {
 
 #[test]
 fn listeners_with_and_without_tls_stand_beside_each_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
-    fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    let (folder, authority) = certified();
     let both = settings(&["a"], "").replace(
         "\"https://127.0.0.1:0\"",
         "[\"127.0.0.1:0\", \"https://127.0.0.1:0\"]",
@@ -494,9 +490,7 @@ fn listeners_with_and_without_tls_stand_beside_each_other() {
 
 #[test]
 fn check_names_the_file_and_the_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
+    let (folder, authority) = certified();
     authority.issue(&["b.test"]).write(folder.path(), "b");
     fs::copy(folder.path().join("b.key"), folder.path().join("a.key")).unwrap();
     let file = folder.path().join("pinring.toml");

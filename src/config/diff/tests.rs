@@ -148,3 +148,19 @@ fn whose_pages_may_ask_and_read_needs_no_restart() {
             .starts_with("cors off → [\"https://a\"]; GET, POST, DELETE; ")
     );
 }
+
+#[test]
+fn names_that_stand_for_backends_are_told_as_these_are() {
+    const MCP: &str = "{ url = \"dns+http://mcp:1\" }";
+    let diff = between(&pool(A, ""), &pool(&format!("{A}, {MCP}"), ""));
+    assert_eq!(diff.to_string(), "backends added: dns+http://mcp:1");
+    let heavier = MCP.replace(" }", ", weight = 2, family = \"ipv6\" }");
+    let diff = between(
+        &pool(MCP, ""),
+        &pool(&heavier, "[discovery]\ntimeout = \"1s\""),
+    );
+    assert_eq!(
+        diff.to_string(),
+        "dns+http://mcp:1.family auto → ipv6; dns+http://mcp:1.weight 1 → 2; discovery.timeout 5s → 1s"
+    );
+}

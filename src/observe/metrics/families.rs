@@ -25,6 +25,7 @@ impl Collector for Scrape {
         let mut writer = Writer::new(&mut encoder);
         self.requests(&mut writer)?;
         self.backends(&mut writer)?;
+        self.services(&mut writer)?;
         self.sessions(&mut writer)?;
         self.clients(&mut writer)?;
         self.process(&mut writer)
@@ -207,6 +208,29 @@ impl Scrape {
         )?;
         if let Some(is_up) = self.reading.store_up {
             up.set(&[], u32::from(is_up))?;
+        }
+        Ok(())
+    }
+
+    fn services(&self, writer: &mut Writer<'_, '_>) -> fmt::Result {
+        let services = &self.reading.services;
+        let mut addresses = writer.gauges(
+            "pinring_discovery_addresses",
+            "Addresses in the last list of a DNS name that stands for backends.",
+            None,
+        )?;
+        for service in services {
+            let labels = [("pool", &*service.pool), ("service", &*service.url)];
+            addresses.set(&labels, service.addresses as u64)?;
+        }
+        let mut failing = writer.gauges(
+            "pinring_discovery_failing",
+            "Whether the DNS gives no newer list of a name, so that the last one stays in force.",
+            None,
+        )?;
+        for service in services {
+            let labels = [("pool", &*service.pool), ("service", &*service.url)];
+            failing.set(&labels, u32::from(service.failing))?;
         }
         Ok(())
     }

@@ -19,6 +19,16 @@ pub struct View {
     pub name: Name,
     /// How it stands.
     pub state: Shown,
+    /// Why, where it does not take new work as the others do; else empty.
+    pub why: &'static str,
+    /// Since when, as far as tables have been published: see [`Membership::mark`].
+    pub since: Instant,
+    /// Where it listens.
+    pub url: String,
+    /// Its share of new work in proportion to the others.
+    pub weight: u16,
+    /// Whether it is on this machine, as `local` of its pool says.
+    pub local: bool,
     /// Its live sessions, as far as this process knows them.
     pub sessions: u32,
     /// Its requests and streams that are under way.
@@ -114,6 +124,16 @@ impl Membership {
                 pool: pool.name.clone(),
                 name: known.backend.name.clone(),
                 state: known.shown(),
+                why: known.why(),
+                since: known
+                    .shown_since
+                    .map_or(known.counted_since, |(_, since)| since),
+                url: known.backend.endpoint.url(),
+                weight: known.backend.weight.0.get(),
+                local: pool
+                    .local
+                    .as_ref()
+                    .is_some_and(|local| local.is(&known.backend)),
                 sessions: known.load.sessions(),
                 in_flight: known.load.in_flight(),
                 ends_at: known.ends_at(),
@@ -131,7 +151,35 @@ impl Membership {
     }
 }
 
+impl Membership {
+    /// Notes since when each backend stands as it does: to be told of every change.
+    pub fn mark(&mut self, now: Instant) {
+        let known = self
+            .pools
+            .values_mut()
+            .flat_map(|members| &mut members.known);
+        for known in known {
+            let shown = known.shown();
+            if known.shown_since.is_none_or(|(before, _)| before != shown) {
+                known.shown_since = Some((shown, now));
+            }
+        }
+    }
+}
+
 impl Known {
+    fn why(&self) -> &'static str {
+        match self.shown() {
+            Shown::Open => "",
+            Shown::Joining => "new on the list: gets new work after join_delay",
+            Shown::Suspect | Shown::Lost => self.health.cause(),
+            Shown::Draining if self.drain == Drain::None => "draining = true in the file",
+            Shown::Draining => "an operator drains it",
+            Shown::Departed => "no longer on the list",
+            Shown::Drained => "drained, and its time is over",
+        }
+    }
+
     fn shown(&self) -> Shown {
         let is_drained = matches!(self.drain, Drain::Over { .. });
         Shown::of(

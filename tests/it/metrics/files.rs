@@ -27,9 +27,12 @@ fn everything() -> Scrape {
     let certificate = authority
         .issue(&["mcp.example"])
         .write(folder.path(), "server");
+    // A name that nobody tells of.
+    let backends =
+        Pinring::backends(&[&a, &b]).replace("}]", "}, { url = \"dns+http://mcp.test:1\" }]");
     let toml = format!(
-        "{}\n[store]\nurl = \"redis://127.0.0.1:9\"\n[[tls.certificates]]\ncertificate = \"{}\"\nkey = \"{}\"\n{}",
-        Pinring::backends(&[&a, &b]),
+        "{}\n[discovery]\nservers = [\"127.0.0.1:9\"]\ntimeout = \"100ms\"\n[store]\nurl = \"redis://127.0.0.1:9\"\n[[tls.certificates]]\ncertificate = \"{}\"\nkey = \"{}\"\n{}",
+        backends,
         certificate.display(),
         certificate.with_extension("key").display(),
         server_with_admin(folder.path()),

@@ -2,13 +2,14 @@
 
 use std::{
     io::{Read as _, Write as _},
+    net::SocketAddr,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
 };
 
 use serde_json::Value;
 
-use super::{PATIENCE, Pinring};
+use super::{Client, PATIENCE, Pinring};
 
 /// The socket of [`administrated`] in `folder`.
 pub(crate) fn socket_in(folder: &Path) -> PathBuf {
@@ -57,7 +58,42 @@ pub(crate) fn exchange(
     (status, head.to_owned(), body.to_owned())
 }
 
+/// Starts a pinring with `toml` and an admin address, with `more` lines under `[server]`.
+pub(crate) fn administrated_by_tcp(toml: &str, more: &str) -> Pinring {
+    let server = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
+    Pinring::start(&format!("{toml}\n{server}{more}\n"))
+}
+
 impl Pinring {
+    /// Its admin address.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        let line = self.find_log("admin").unwrap();
+        let mut places = line["admin"].as_str().unwrap().split(", ");
+        places.find_map(|place| place.parse().ok()).unwrap()
+    }
+
+    /// Asks at its admin address, with further header lines.
+    pub(crate) fn ask_by_tcp(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &str,
+        body: &str,
+    ) -> (u16, Value) {
+        let address = self.admin_address();
+        let host = if headers.to_lowercase().contains("host:") {
+            String::new()
+        } else {
+            format!("host: {address}\r\n")
+        };
+        let length = body.len();
+        let head = format!("{method} {target} HTTP/1.1\r\n{host}{headers}");
+        let request = format!("{head}content-length: {length}\r\n\r\n{body}");
+        let answer = Client::connect(address).send(request).answer();
+        let told = serde_json::from_slice(&answer.body);
+        (answer.status, told.unwrap_or_default())
+    }
+
     /// Its admin socket.
     pub(crate) fn admin(&self) -> PathBuf {
         socket_in(self.file().parent().unwrap())

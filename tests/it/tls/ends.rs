@@ -24,9 +24,7 @@ fn tls_client(authority: &Authority) -> rustls::ClientConnection {
 #[test]
 fn a_drain_lets_calls_end_and_takes_the_request_behind_a_handshake() {
     let (backend, arrivals) = Backend::manual();
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
+    let (folder, authority) = certified();
     let server = settings(&["a"], "").replace("[tls]", "[timeouts]\ndrain = \"1m\"\n[tls]");
     let toml = format!("{}\n{server}", Pinring::backends(&[&backend]));
     let mut pinring = Pinring::start_in(folder, &toml, &[]);
@@ -85,9 +83,7 @@ fn a_drain_cuts_what_does_not_end_and_handshakes_do_not_hold_it_up() {
 
 #[test]
 fn a_balancer_names_the_client_before_tls_begins() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
+    let (folder, authority) = certified();
     let balanced = "[server]\nproxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]";
     let toml = settings(&["a"], "").replace("[server]", balanced);
     let edge = Edge::in_folder(folder, authority, &toml);
@@ -110,10 +106,7 @@ fn a_balancer_names_the_client_before_tls_begins() {
 
 #[test]
 fn a_take_over_keeps_tls_clients_served() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
-    fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    let (folder, authority) = certified();
     let admin = folder.path().join("admin.sock");
     let server = format!(
         "listen = \"https://127.0.0.1:0\"\nadmin = \"unix:{}\"",
@@ -143,10 +136,7 @@ fn a_take_over_keeps_tls_clients_served() {
 
 #[test]
 fn a_passed_socket_speaks_what_its_port_is_configured_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
-    fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    let (folder, _authority) = certified();
     let backend = Backend::answering(ok("", "hello"));
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
