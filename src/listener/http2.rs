@@ -33,7 +33,7 @@ use self::{
 };
 use super::{Connection, Handler, Options, Pings, Server, metered::Metered};
 use crate::{
-    limits::{Connected, Full, Limit, Room},
+    limits::{Full, Limit, Room},
     net::{self, Deadline},
     shutdown::{Phase, Subscription},
 };
@@ -181,9 +181,8 @@ impl<H: Handler> Connection<H> {
         let subscription = poll_fn(|cx| Poll::Ready(watch.subscribe(cx))).await;
         let is_head = request.method() == Method::HEAD;
         let request = translated(request);
-        let entered = self.enter(&open);
-        let mut response = match entered.as_ref().map_err(|full| *full) {
-            Ok(_) => self.server.handler.handle(request, &self.client).await,
+        let mut response = match self.enter(&open) {
+            Ok(()) => self.server.handler.handle(request, &self.client).await,
             Err(full) => self.server.handler.turn_away(full),
         };
         open.answered();
@@ -206,19 +205,18 @@ impl<H: Handler> Connection<H> {
         Ok(response.map(|body| Streamed {
             body: (!is_head).then_some(body),
             _open: open,
-            _entered: entered.unwrap_or_default(),
             _subscription: subscription,
         }))
     }
 
-    /// Takes room for a request. The first of a connection has the connection's; another one beside it takes as much as if
+    /// Takes room for a request. One of a connection has the connection's; another one beside it takes as much as if
     /// it had come over a connection of its own, for it may need a backend's as that would.
-    fn enter(&self, open: &Open) -> Result<Option<Connected>, Full> {
+    fn enter(&self, open: &Open) -> Result<(), Full> {
         if let Some(full) = self.full {
             return Err(full);
         }
         if !open.is_beside_another() {
-            return Ok(None);
+            return Ok(());
         }
         let Server {
             handler,
@@ -233,7 +231,7 @@ impl<H: Handler> Connection<H> {
         let entered = connections.enter(room, self.client.peer.ip());
         entered
             .inspect_err(|full| reached.count(full.limit()))
-            .map(Some)
+            .map(|room| open.takes(room))
     }
 }
 
@@ -242,7 +240,6 @@ impl<H: Handler> Connection<H> {
 struct Streamed<B> {
     body: Option<B>,
     _open: Open,
-    _entered: Option<Connected>,
     _subscription: Subscription,
 }
 

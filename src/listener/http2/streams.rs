@@ -1,7 +1,7 @@
 //! What one connection with HTTP/2 is doing, until when it may, and how much its client may ask for in vain.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     rc::Rc,
     task::{Context, Poll},
     time::Duration,
@@ -9,7 +9,7 @@ use std::{
 
 use super::frames::{Frame, Kind};
 use crate::{
-    limits::Limit,
+    limits::{Connected, Limit},
     net::{self, Deadline, Instant},
 };
 
@@ -46,6 +46,8 @@ pub(super) struct Streams {
     idle_frames: Cell<usize>,
     idle_since: Cell<Instant>,
     abused: Cell<Option<Limit>>,
+    /// The room of all requests under way but one, which has the connection's.
+    beside: RefCell<Vec<Connected>>,
 }
 
 /// What a client has been waited for in vain.
@@ -76,6 +78,7 @@ impl Streams {
             idle_frames: Cell::new(0),
             idle_since: Cell::new(net::now()),
             abused: Cell::new(None),
+            beside: RefCell::default(),
         }
     }
 
@@ -207,6 +210,11 @@ impl Open {
         self.streams.are_several()
     }
 
+    /// Takes its room, until there is one less under way.
+    pub(super) fn takes(&self, room: Connected) {
+        self.streams.beside.borrow_mut().push(room);
+    }
+
     /// Its answer begins.
     pub(super) fn answered(&mut self) {
         self.is_answered = true;
@@ -229,7 +237,9 @@ impl Drop for Open {
         if !*is_answered {
             streams.take_back();
         }
-        streams.open.set(streams.open.get() - 1);
+        let left = streams.open.get() - 1;
+        streams.open.set(left);
+        streams.beside.borrow_mut().truncate(left.saturating_sub(1));
         streams.wait();
     }
 }
