@@ -9,6 +9,7 @@ pub mod api;
 pub mod client;
 
 mod change;
+mod dashboard;
 mod explain;
 mod guard;
 mod listener;

@@ -7,6 +7,7 @@ use super::{
     Admin, Answered,
     api::{self, Body, Fault},
     change::{self, read},
+    dashboard::{self, Asset},
     guard::{self, Shown, Visitor},
     log, probes,
 };
@@ -15,6 +16,9 @@ use crate::{config, net, observe::metrics, reload::command::Command, takeover};
 /// What can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
+    Page(Asset),
+    Events,
+    Ring,
     Livez,
     Readyz,
     Metrics,
@@ -31,7 +35,12 @@ enum Route {
     TakeOver,
 }
 
-const ROUTES: [(&str, Method, Route); 14] = [
+const ROUTES: [(&str, Method, Route); 19] = [
+    ("/", Method::GET, Route::Page(Asset::Page)),
+    ("/dashboard.css", Method::GET, Route::Page(Asset::Style)),
+    ("/dashboard.js", Method::GET, Route::Page(Asset::Script)),
+    ("/events", Method::GET, Route::Events),
+    ("/ring", Method::GET, Route::Ring),
     ("/livez", Method::GET, Route::Livez),
     ("/readyz", Method::GET, Route::Readyz),
     ("/metrics", Method::GET, Route::Metrics),
@@ -67,7 +76,10 @@ impl Route {
     /// Whether it changes something.
     fn changes(self) -> bool {
         match self {
-            Self::Livez
+            Self::Page(_)
+            | Self::Events
+            | Self::Ring
+            | Self::Livez
             | Self::Readyz
             | Self::Metrics
             | Self::Config
@@ -129,6 +141,9 @@ impl Admin {
             }
         }
         match route? {
+            Route::Page(asset) => Ok(dashboard::asset(asset)),
+            Route::Events => Ok(self.events()),
+            Route::Ring => self.ring(&head),
             Route::Livez => Ok(probes::alive()),
             Route::Readyz => self.readiness(&head).await,
             Route::Metrics => Ok(self.metrics()),

@@ -7,9 +7,10 @@
 mod families;
 mod writer;
 
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::SystemTime};
 
 use prometheus_client::{encoding::text, registry::Registry};
+use serde::{Deserialize, Serialize};
 
 use self::families::Scrape;
 use super::{meter::Meters, traffic::Traffic};
@@ -118,6 +119,29 @@ impl Metrics {
         Self { meters, read }
     }
 
+    /// A part of it, in numbers.
+    #[must_use]
+    pub fn glance(&self) -> Glance {
+        let some =
+            |(word, times): (&'static str, u64)| (times > 0).then(|| (word.to_owned(), times));
+        let asked = |pool: &Pool, backend: &Backend| Asked {
+            pool: pool.name.clone(),
+            backend: backend.name.clone(),
+            requests: backend.traffic.requests().map(|(.., times)| times).sum(),
+            streams: backend.traffic.streams(),
+        };
+        let pools = (self.read)().pools;
+        let of_pool = |pool: &Pool| -> Vec<Asked> {
+            let backends = pool.backends.iter();
+            backends.map(|backend| asked(pool, backend)).collect()
+        };
+        Glance {
+            traffic: pools.iter().flat_map(of_pool).collect(),
+            refusals: self.meters.refusals().read().filter_map(some).collect(),
+            losses: self.meters.losses().read().filter_map(some).collect(),
+        }
+    }
+
     /// Everything at this moment, in the text that [`CONTENT_TYPE`] announces. Takes microseconds for each backend, and
     /// waits for nothing.
     #[must_use]
@@ -131,6 +155,30 @@ impl Metrics {
         text::encode(&mut text, &registry).expect("a string takes whatever is written");
         text
     }
+}
+
+/// What a page shows of a process each second.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Glance {
+    /// What each backend was asked.
+    pub traffic: Vec<Asked>,
+    /// Answers of pinring's own, by reason; those that there were.
+    pub refusals: BTreeMap<String, u64>,
+    /// Live sessions that were lost, by why; those that there were.
+    pub losses: BTreeMap<String, u64>,
+}
+
+/// What one backend was asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Asked {
+    /// Its pool.
+    pub pool: String,
+    /// Its name.
+    pub backend: String,
+    /// All requests that were answered, or whose client left, since it has been known.
+    pub requests: u64,
+    /// The event streams that are open.
+    pub streams: u32,
 }
 
 impl fmt::Debug for Metrics {

@@ -55,6 +55,16 @@ impl Fault {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", message)
     }
 
+    /// No pool is named, or none that there is; there are `names`.
+    #[must_use]
+    pub fn no_pool(names: &[&str]) -> Self {
+        let message = format!(
+            "name a pool, as ?pool=NAME; there are: {}",
+            names.join(", ")
+        );
+        Self::new(StatusCode::NOT_FOUND, "no_pool", message)
+    }
+
     /// What was sent cannot be read.
     #[must_use]
     pub fn body(why: &dyn std::fmt::Display) -> Self {
