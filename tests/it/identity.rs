@@ -98,12 +98,12 @@ fn a_stolen_id_is_of_no_use_and_a_refreshed_token_is_as_good() {
     );
     let (_, status) = ask(&pinring.admin(), "GET", "/backends", "");
     assert_eq!(status["counts"]["principals_refused"], 12, "{status}");
-    let reasons = pinring.find_logs("reason");
-    assert!(
+    eventually("the log says why", || {
+        let reasons = pinring.find_logs("reason");
         reasons
             .iter()
             .any(|line| line["reason"] == "principal_other" && line["status"] == 404)
-    );
+    });
 
     for serial in [1, 2, 3] {
         let refreshed = of("https://id.example", "ann", serial);

@@ -248,12 +248,13 @@ fn tls_1_2_and_1_3_are_spoken_and_nothing_older() {
 }
 
 #[test]
-fn http_1_1_is_agreed_upon_and_what_is_not_spoken_is_not() {
+fn a_protocol_is_agreed_upon_and_what_is_not_spoken_is_not() {
     let edge = Edge::new("");
     for (offered, told) in [
-        ("h2,http/1.1", "ALPN protocol: http/1.1"),
+        ("http/1.1,h2", "ALPN protocol: h2"),
         ("http/1.1", "ALPN protocol: http/1.1"),
-        ("h2", "no peer certificate available"),
+        ("h2", "ALPN protocol: h2"),
+        ("spdy/3.1", "no peer certificate available"),
     ] {
         let said = edge.openssl(&["-alpn", offered]);
         assert!(said.contains(told), "{offered}: {said}");

@@ -4,7 +4,9 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Backend, Pinring, administrated_by_tcp, ask, eventually, socket_in};
+use crate::support::{
+    Backend, Chunk, Client, Pinring, administrated_by_tcp, ask, eventually, socket_in,
+};
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 const RIGHT: &str = "authorization: Bearer 0123456789abcdef0123456789abcdef\r\n";
@@ -159,4 +161,41 @@ fn a_default_address_that_is_taken_is_done_without() {
     for (pinring, _) in without {
         pinring.wait_for_log("no admin listener");
     }
+}
+
+#[test]
+fn the_dashboard_is_a_page_of_its_own_and_told_each_second() {
+    let backend = Backend::stateful("a");
+    let pinring = with_token(&backend);
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let mut client = Client::connect(pinring.admin_address());
+    let page = client.send(get("/")).answer();
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'"), "{policy}");
+    for part in ["dashboard.css", "dashboard.js"] {
+        assert!(page.text().contains(part));
+        assert_eq!(client.send(get(&format!("/{part}"))).answer().status, 200);
+    }
+    Client::initialize(pinring.address());
+    let head = client.send(get("/events")).head();
+    assert!(head.contains("text/event-stream"), "{head}");
+    for _ in 0..2 {
+        let Chunk::Data(event) = client.chunk() else {
+            panic!("the stream goes on");
+        };
+        let event = String::from_utf8(event).unwrap();
+        let data = event.strip_prefix("event: status\ndata: ").unwrap();
+        let told: Value = serde_json::from_str(data).unwrap();
+        assert_eq!(told["pools"][0]["backends"][0]["name"], "a");
+        assert_eq!(told["traffic"][0]["requests"], 1);
+    }
+    let (status, ring) = pinring.ask_by_tcp("GET", "/ring?pool=default", "", "");
+    assert_eq!((status, &ring["backends"][0]), (200, &"a".into()));
+    assert_eq!(ring["slices"].as_array().unwrap().len(), 2048);
+    let nobodys = pinring.ask_by_tcp("GET", "/ring", "", "");
+    assert_eq!(reason(&nobodys), (404, "no_pool"));
 }
