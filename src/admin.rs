@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod client;
+mod log;
 
 use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
@@ -157,8 +158,10 @@ impl Admin {
                 let wanted = read(request.into_body()).await?;
                 to_its_end(self.clone().undrain(wanted, user)).await
             }
+            (&Method::GET, "/log") => log::show(),
+            (&Method::POST, "/log") => log::change(read(request.into_body()).await?, user),
             (&Method::POST, takeover::TARGET) => self.take_over(request),
-            (_, path @ ("/backends" | "/limits" | "/metrics")) => {
+            (_, path @ ("/backends" | "/limits" | "/log" | "/metrics")) => {
                 Err(Fault::method(path, &Method::GET))
             }
             (_, path @ ("/drain" | "/undrain" | takeover::TARGET)) => {

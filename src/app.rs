@@ -31,7 +31,11 @@ use crate::{
     health::probe,
     limits::{Connections, Reached},
     net::{self, tls::Acceptor},
-    observe::{Meters, metrics::Metrics},
+    observe::{
+        Meters,
+        metrics::Metrics,
+        otlp::{self, Exporter},
+    },
     proxy::{Alarms, Bodies, Renewals, Unknowns},
     reload::{
         Inputs, Reason, Reload,
@@ -135,8 +139,15 @@ impl Bound {
     async fn serve(self) -> Result<(), StartError> {
         let mut signals = Signals::install()?;
         let threads = self.config.server.threads.get();
-        let (mut process, worker) = Process::new(self.source, self.config)?;
+        let (mut process, mut worker) = Process::new(self.source, self.config)?;
         process.reload.discover(&process.publisher).await;
+        let export = process.reload.config().tracing.as_ref();
+        let mut exporter = None;
+        if let Some(export) = export.and_then(|tracing| tracing.export.as_ref()) {
+            let (names, counts) = (worker.names.clone(), process.spans.clone());
+            let (started, outbox) = Exporter::start(export, names, counts)?;
+            (exporter, worker.outbox) = (Some(started), Some(outbox));
+        }
         let mut workers = Vec::new();
         for number in 0..threads {
             let sockets = self
@@ -170,6 +181,9 @@ impl Bound {
         for worker in workers {
             // A worker's panic has been printed; the others have drained all the same.
             drop(worker.join());
+        }
+        if let Some(exporter) = exporter {
+            exporter.ended().await; // nobody has a span to add
         }
         tracing::info!("stopped");
         Ok(())
@@ -217,6 +231,7 @@ struct Process {
     /// Asks for everything else.
     commander: Commander,
     counters: Counters,
+    spans: otlp::Counts,
     metrics: Metrics,
     sessions: Sessions,
     store: Store,
@@ -244,7 +259,7 @@ impl Process {
         let (publisher, subscriber) = table::publish(table);
         let (trigger, watcher) = shutdown::channel();
         let (reporter, reports) = probe::reports();
-        let names = Names::default();
+        let (names, spans) = (Names::default(), otlp::Counts::default());
         let (connections, reached) = (Connections::default(), Reached::new());
         let (unknowns, alarms) = (Unknowns::new(), Alarms::default());
         let (sender, reasons) = mpsc::channel(4);
@@ -260,6 +275,7 @@ impl Process {
             upstream: upstream.clone(),
             acceptor: acceptor.clone(),
             phases: trigger.rouser(),
+            spans: spans.clone(),
         };
         let process = Self {
             metrics: sources.metrics(meters.clone()),
@@ -282,7 +298,9 @@ impl Process {
                 store.clone(),
                 alarms.clone(),
                 acceptor.clone(),
+                spans.clone(),
             ),
+            spans,
             sessions: sessions.clone(),
             store,
             tables: subscriber.reader(),
@@ -305,6 +323,7 @@ impl Process {
             reached,
             meters,
             acceptor,
+            outbox: None,
         };
         Ok((process, worker))
     }
@@ -357,13 +376,21 @@ fn relieve(before: Predecessor) {
 }
 
 /// What the admin listener tells of the whole process.
-fn counters(renewals: Renewals, store: Store, alarms: Alarms, acceptor: Acceptor) -> Counters {
+fn counters(
+    renewals: Renewals,
+    store: Store,
+    alarms: Alarms,
+    acceptor: Acceptor,
+    spans: otlp::Counts,
+) -> Counters {
     Counters::new(move || Counts {
         sessions_reinitialized: renewals.reinitialized(),
         handshakes_forgotten: store.forgotten(),
         principals_refused: alarms.principals_refused(),
         sessions_withheld: alarms.sessions_withheld(),
         tls_handshakes_failed: acceptor.failed(),
+        spans_exported: spans.exported(),
+        spans_dropped: spans.dropped(),
     })
 }
 

@@ -93,6 +93,8 @@ pub struct Endpoint {
     pub port: NonZeroU16,
     /// How `https://` is spoken; `None` is `http://`.
     pub tls: Option<Tls>,
+    /// Whether HTTP/2 is spoken, and nothing else.
+    pub http2: bool,
     /// Host and port of the URL, where a name stands for several backends.
     pub service: Option<Arc<str>>,
 }
@@ -209,6 +211,7 @@ impl FromStr for Url {
             host: parse_host(host)?,
             port,
             tls: None,
+            http2: false,
             service: None,
         };
         Ok(Self { scheme, endpoint })

@@ -27,6 +27,7 @@ Examples:
   pinring check pinring.toml                     every fault of a file at once
   pinring explain 0193c2e6-…-cftk5pn… --config pinring.toml
   pinring drain b --wait --config pinring.toml   no new work for b; wait until its sessions have ended
+  pinring log debug --for 10m                    what the running process logs, changed for a while
   pinring --take-over --config pinring.toml      restart: the process before leaves when this one serves
   kill -HUP PID                                  reload
 
@@ -133,6 +134,20 @@ enum Subcommands {
         #[command(flatten)]
         admin: AdminArgs,
     },
+    /// Show what the process logs, or change that while it runs
+    Log {
+        /// What to log, as in RUST_LOG: off, error, warn, info, debug, trace, or such as info,pinring::proxy=debug
+        #[arg(value_name = "LEVEL", conflicts_with = "reset")]
+        filter: Option<String>,
+        /// How long; by default until the next reload
+        #[arg(long = "for", value_name = "TIME", value_parser = duration, requires = "filter")]
+        time: Option<Duration>,
+        /// Log again as file and environment say
+        #[arg(long)]
+        reset: bool,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -191,8 +206,31 @@ pub enum Command {
         /// Which process.
         asked: Asked,
     },
+    /// Show or change what is logged.
+    Log {
+        /// What is wanted.
+        wanted: LogWanted,
+        /// Which process.
+        asked: Asked,
+    },
     /// Print completions.
     Completions(Shell),
+}
+
+/// What `pinring log` is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogWanted {
+    /// Show it.
+    Shown,
+    /// Log by this filter.
+    Changed {
+        /// As in `RUST_LOG`.
+        filter: String,
+        /// How long; `None`: until the next reload.
+        time: Option<Duration>,
+    },
+    /// Log as configured.
+    Reset,
 }
 
 /// Reads the command line. `env` gives the environment.
@@ -238,6 +276,19 @@ pub fn parse(
         },
         Some(Subcommands::Undrain { backend, admin }) => Command::Undrain {
             backend,
+            asked: admin.asked(&env)?,
+        },
+        Some(Subcommands::Log {
+            filter,
+            time,
+            reset,
+            admin,
+        }) => Command::Log {
+            wanted: match filter {
+                Some(filter) => LogWanted::Changed { filter, time },
+                None if reset => LogWanted::Reset,
+                None => LogWanted::Shown,
+            },
             asked: admin.asked(&env)?,
         },
         Some(Subcommands::Completions { shell }) => Command::Completions(shell),

@@ -1,8 +1,10 @@
 //! What the subcommands do. Each prints to standard output and gives its exit code.
 
+mod asking;
 mod discovered;
 mod drain;
 mod explain;
+mod log;
 
 use std::{
     fmt::Write as _,
@@ -23,7 +25,7 @@ use crate::{
     config::{self, Config, ConfigErrors, InvalidFilter, Overrides, source::Source},
     demo::{self, Replica},
     net,
-    observe::logging,
+    observe::logging::{self, Configured},
     ring::{Nodes, Ring},
 };
 
@@ -132,6 +134,7 @@ pub fn run(command: Command) -> Result<ExitCode, CommandError> {
             asked,
         } => drain::drain(&backend, deadline, wait, asked),
         Command::Undrain { backend, asked } => drain::undrain(&backend, asked),
+        Command::Log { wanted, asked } => log::log(wanted, asked),
         Command::Completions(shell) => {
             cli::completions(shell, &mut io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -155,26 +158,22 @@ fn serve(
 }
 
 fn start_log(config: &Config, format: Option<LogFormat>) -> Result<WorkerGuard, CommandError> {
-    let format = match (format, config.log.format) {
-        (Some(LogFormat::Text), _) | (None, config::LogFormat::Text) => logging::Format::Text,
-        (Some(LogFormat::Json), _) | (None, config::LogFormat::Json) => logging::Format::Json,
-        (None, config::LogFormat::Auto) => logging::Format::Auto,
+    let format = match format {
+        Some(LogFormat::Text) => config::LogFormat::Text,
+        Some(LogFormat::Json) => config::LogFormat::Json,
+        None => config.log.format,
     };
     let from_environment = std::env::var("RUST_LOG")
         .ok()
         .filter(|filter| !filter.is_empty());
-    let filter = config
-        .log
-        .filter
-        .clone()
-        .or(from_environment)
-        .unwrap_or_else(|| "info".to_owned());
-    // That of the file has been checked: what is refused here is the environment's.
-    let filter = config::parse_filter(&filter).map_err(|source| CommandError::Filter {
-        value: filter,
-        source,
-    })?;
-    Ok(logging::start(format, filter, config.log.access))
+    let configured = Configured::from(&config.log);
+    logging::start(format, configured, from_environment.clone()).map_err(|source| {
+        // That of the file has been checked: what is refused here is the environment's.
+        CommandError::Filter {
+            value: from_environment.unwrap_or_default(),
+            source,
+        }
+    })
 }
 
 fn check(source: &Source) -> Result<ExitCode, CommandError> {

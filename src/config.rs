@@ -20,6 +20,7 @@ mod file;
 mod filter;
 mod listen;
 mod local;
+mod log;
 mod notes;
 mod origins;
 mod overrides;
@@ -31,6 +32,7 @@ mod services;
 mod store;
 mod timeouts;
 pub mod tls;
+mod traces;
 mod units;
 
 use std::{
@@ -52,10 +54,12 @@ pub use self::{
     filter::{InvalidFilter, parse as parse_filter},
     listen::ListenStreams,
     local::Local,
+    log::{Log, LogFormat, Sample},
     origins::{InvalidOrigin, Origins},
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
     services::{Found, Naming, Service, Unusable, WhyUnusable},
+    traces::{Export, Sampling, TraceTrust, Tracing},
     units::{InvalidQuantity, format_duration, parse_duration},
 };
 use crate::{
@@ -78,6 +82,8 @@ pub struct Config {
     pub limits: Limits,
     /// What is written, and how.
     pub log: Log,
+    /// Which requests become spans, and where those go; `None`: nobody asks, and trace contexts pass as they are.
+    pub tracing: Option<Tracing>,
     /// Where handshakes are kept for sessions whose backend is lost.
     pub store: Store,
     /// How backends are found by DNS names.
@@ -195,6 +201,8 @@ pub struct Limits {
     pub connections: usize,
     /// The same of one IPv4 address, or one /64 of IPv6; `None`: any number.
     pub connections_per_address: Option<NonZeroUsize>,
+    /// Requests of one HTTP/2 connection under way at one time.
+    pub http2_streams: u32,
     /// Live sessions of one backend that are opened here; `None`: any number.
     pub sessions_per_backend: Option<NonZeroU32>,
     /// Live sessions of one principal; `None`: nobody counts them.
@@ -243,36 +251,6 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-/// `[log]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// The form of a line.
-    pub format: LogFormat,
-    /// What is logged, in the syntax of `RUST_LOG`; `None` leaves it to that variable.
-    pub filter: Option<String>,
-    /// Whether each request leaves a line.
-    pub access: bool,
-}
-
-/// The form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl LogFormat {
-    const WORDS: [(&'static str, Self); 3] = [
-        ("auto", Self::Auto),
-        ("text", Self::Text),
-        ("json", Self::Json),
-    ];
-}
-
 /// One MCP server in several replicas: which requests are its own, and how they are treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
@@ -284,6 +262,8 @@ pub struct Pool {
     pub strip_prefix: Option<PathPrefix>,
     /// The `Host` that a backend sees.
     pub host: HostHeader,
+    /// Whether HTTP/2 is spoken with its backends, and nothing else.
+    pub http2: bool,
     /// What becomes of session ids that carry no pin.
     pub unpinned: Unpinned,
     /// Whose a session is: pins are good for that principal alone. `None`: for anybody.
@@ -431,12 +411,6 @@ impl fmt::Display for Placement {
 }
 
 impl fmt::Display for Unpinned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(word(&Self::WORDS, self))
-    }
-}
-
-impl fmt::Display for LogFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(word(&Self::WORDS, self))
     }

@@ -7,7 +7,7 @@
 //! # The way of a request
 //!
 //! ```text
-//! listener ── accept, permit, PROXY protocol, TLS, HTTP/1.1, pace of the connection
+//! listener ── accept, permit, PROXY protocol, TLS, HTTP/1.1 or HTTP/2, pace of the connection
 //!    └─ proxy::Proxy::handle
 //!         1 classify  mcp              request head → RequestKind, Era
 //!         2 route     router           RequestKind × RoutingTable → Decision or Refusal   (pure; uses pin, ring)
@@ -29,7 +29,7 @@
 //!
 //! | module | kind | its job in one sentence | may import |
 //! |---|---|---|---|
-//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, limits, net, observe::metrics, reload::command, router::membership, takeover |
+//! | `admin` | I | answers and obeys on a Unix socket, and is the client of that; the writer is asked | backend, config, limits, net, observe::logging, observe::metrics, reload::command, router::membership, takeover |
 //! | `app` | W | builds every part from `Config`, binds all sockets, serves until drained | admin, backend, config, discovery, health::probe, incoming, limits, listener, net, observe, proxy, reload, router::membership, router::table, sessions, shutdown, takeover, upstream |
 //! | `backend` | P | one replica: name (its identity), address, weight, admission | - |
 //! | `cli` | P | argv and environment → one `Command` | config |
@@ -47,7 +47,7 @@
 //! | `identity::trusted` | P | whom to believe about clients, and where a client is by that | - |
 //! | `incoming` | I | a request's body, which tells its connection when all of it was taken | - |
 //! | `limits` | P | how often each limit was reached, and the budget of connections | - |
-//! | `listener` | I | accepts, with TLS or without, keeps the pace of connections, serves HTTP/1.1 with a given handler | incoming, limits, net, shutdown |
+//! | `listener` | I | accepts, with TLS or without, keeps the pace of connections, serves HTTP/1.1 and HTTP/2 with a given handler | incoming, limits, net, shutdown |
 //! | `listener::proxy_protocol` | I | reads whose connection a balancer passes on | net |
 //! | `mcp` | P | request head → `RequestKind`: era, session id, what begins something | - |
 //! | `mcp::endpoint` | P | the first event of an HTTP+SSE stream, and the query of its messages | - |
@@ -64,10 +64,14 @@
 //! | `net` | I | all sockets, timers and clocks | - |
 //! | `net::simulated` | I | machines, links and clocks for `tests/sim`, in the place of the real ones | net |
 //! | `net::tls` | I | TLS over those sockets, for both sides, and what outlives a change of certificates | backend, config::tls, net |
-//! | `observe` | I | what is counted of each request and its line in the access log; takes plain values | net |
-//! | `observe::logging` | I | sets up the log | observe |
+//! | `observe` | I | what is counted of each request, its line in the access log, its spans; takes plain values | config, net |
+//! | `observe::logging` | I | sets up the log, and changes what is logged | config, net, observe |
 //! | `observe::metrics` | I | all that is counted, and how the process stands, as OpenMetrics text | observe |
+//! | `observe::otlp` | I | sends spans to a collector, from a thread of its own | backend, config, net, upstream, upstream::connect, upstream::names |
+//! | `observe::request_id` | P | the name under which a request is found in everybody's log | - |
+//! | `observe::spans` | I | a request as spans of a trace | net, observe, observe::otlp |
 //! | `observe::tally` | P | counters by the words of an enumeration | observe |
+//! | `observe::trace_context` | P | which trace a request belongs to, as W3C Trace Context has it | - |
 //! | `observe::traffic` | P | what one backend was asked, counted over all threads | observe |
 //! | `observe::word` | P | the words that logs, metrics and bodies share | observe |
 //! | `pin` | P | a backend's string and a coordinate ⇄ the client's string; the keys | ring |
@@ -98,8 +102,9 @@
 //! | `sessions::store` | I | how sessions began and where they went, for those whose backend is lost | net, ring::hash, router, sessions |
 //! | `shutdown` | I | signals, the phases of a drain, and what tells every connection of them | net |
 //! | `takeover` | I | listening sockets go from a running process to the one that takes its place | net |
-//! | `upstream` | I | sends one request to one given backend over a pooled connection | backend, net |
+//! | `upstream` | I | sends one request to one given backend over a pooled connection, of HTTP/1.1 or HTTP/2 | backend, net |
 //! | `upstream::connect` | I | connects within one deadline, of which resolving has a share | backend, net, upstream |
+//! | `upstream::http2` | I | shares connections among requests that speak HTTP/2, and takes back those that a backend has refused | backend, net, upstream |
 //! | `upstream::names` | I | looks host names up, each once at a time, and remembers where they led | net, upstream |
 
 pub mod admin;

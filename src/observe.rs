@@ -8,12 +8,16 @@ mod exchange;
 pub mod logging;
 pub mod meter;
 pub mod metrics;
+pub mod otlp;
+pub mod request_id;
+pub mod spans;
 pub mod tally;
+pub mod trace_context;
 pub mod traffic;
 pub mod word;
 
 pub use self::{
-    exchange::{Exchange, Stream},
+    exchange::{Asking, Exchange, Marks, Stream},
     meter::{Meter, Meters},
     word::{Outcome, Reason, Route},
 };

@@ -17,6 +17,7 @@ mod gone;
 pub mod headers;
 mod listen;
 mod liveness;
+mod marks;
 mod message_id;
 mod refuse;
 mod reinitialize;
@@ -47,6 +48,7 @@ use self::{
     error::ProxyError,
     headers::Forwarded,
     liveness::options,
+    marks::Replaced,
     message_id::MessageId,
     reinitialize::Recovered,
     route::pool_of,
@@ -58,7 +60,7 @@ use crate::{
     limits::Reached,
     mcp,
     net::{Instant, Ticker},
-    observe::{Exchange, Meter},
+    observe::{Asking, Exchange, Meter, otlp::Outbox, request_id::REQUEST_ID},
     pin::PIN_LEN,
     router::table::Reader,
     sessions::Sessions,
@@ -87,6 +89,8 @@ pub struct Proxy {
     sessions: Sessions,
     reached: Reached,
     meter: Meter,
+    /// Where spans go, if they are wanted.
+    outbox: Option<Outbox>,
     renewals: Renewals,
     bodies: Bodies,
     reporter: Reporter,
@@ -103,10 +107,10 @@ impl Proxy {
     pub fn new(
         tables: Reader,
         (unknowns, alarms): (Unknowns, Alarms),
-        (sessions, reached, meter): (Sessions, Reached, Meter),
+        (sessions, reached): (Sessions, Reached),
+        (meter, outbox, ticker): (Meter, Option<Outbox>, Ticker),
         (renewals, bodies): (Renewals, Bodies),
         (reporter, names, upstream): (Reporter, Names, upstream::Open),
-        ticker: Ticker,
         watch: Watch,
     ) -> Self {
         Self {
@@ -117,6 +121,7 @@ impl Proxy {
             sessions,
             reached,
             meter,
+            outbox,
             renewals,
             bodies,
             reporter,
@@ -143,15 +148,18 @@ impl Proxy {
         peer: Peer,
         forwarded: Forwarded<'_>,
     ) -> impl Future<Output = Response<Answer>> {
+        let table = self.tables.snapshot();
         let client = match peer {
-            Peer::Known(address) => {
-                let table = self.tables.snapshot();
-                table.trusted_proxies.client(address, request.headers())
-            }
+            Peer::Known(address) => table.trusted_proxies.client(address, request.headers()),
             Peer::Unknown(balancer) => Client::direct(balancer),
         };
-        let (method, target) = (request.method(), request.uri());
-        let exchange = Exchange::begin(&self.meter, client.address, method, target);
+        let (marks, context) = self.mark(&table, request.headers(), client);
+        let asking = Asking {
+            client: client.address,
+            method: request.method(),
+            target: request.uri(),
+        };
+        let exchange = Exchange::begin(&self.meter, asking, table.log.sample, marks);
         let (head, body) = request.into_parts();
         let mut arrival = Arrival {
             // A client that waits for 100-continue sends nothing until the body is asked for.
@@ -161,16 +169,20 @@ impl Proxy {
             client,
             message_id: None,
             page: None,
+            context,
             exchange,
         };
         // An `async fn` would keep the place that the request was passed in, too.
         async move {
             let answered = self.forward(&mut arrival, forwarded).await;
-            let page = arrival.page.take();
+            let (page, id) = (arrival.page.take(), arrival.exchange.request_id().cloned());
             let mut response = answered.unwrap_or_else(|error| {
                 self.alarms.refused(&error);
                 arrival.refuse(&error, &self.reached)
             });
+            if let Some(id) = id {
+                response.headers_mut().insert(REQUEST_ID, id);
+            }
             if let Some(page) = page {
                 page.admit(response.headers_mut());
             }
@@ -193,6 +205,8 @@ impl Proxy {
             return Ok(answer);
         }
         let mut carrying = self.read(&table, arrival, &mut classified).await?;
+
+        arrival.tell_marks();
 
         // 2 route: a refusal says whether the session is gone or will be known.
         let routed = self.route(&mut table, arrival, &mut classified).await;

@@ -32,7 +32,7 @@ use crate::{
     },
     net::{self, Instant, tls::Acceptor},
     observe::{
-        Meters,
+        Meters, logging,
         word::{Loss, Reloaded},
     },
     router::{
@@ -352,9 +352,14 @@ impl Reload {
             others
         });
         // Who looks because of an unknown pin, and finds nothing new, has not been asked for anything else.
-        let follows = reason == Reason::Signal || !diff.is_empty();
+        let is_reload = reason == Reason::Signal || !diff.is_empty();
+        if is_reload && logging::follow((&config.log).into()) {
+            tracing::info!(
+                "the log's filter is as configured again: a reload takes another one back"
+            );
+        }
         if diff.is_empty() {
-            let undone = follows && self.follow_file();
+            let undone = is_reload && self.follow_file();
             self.reloaded(Reloaded::Unchanged);
             if undone {
                 self.publish(outlet);

@@ -13,12 +13,14 @@ use crate::{
     backend::Name,
     limits::{Limit, Reached},
     net::Instant,
+    observe::logging::{NoLog, Standing},
     reload::command::Stopping,
     router::membership::{Changed, Unchanged, View},
 };
 
 /// All endpoints, for whoever asks for another.
-const ENDPOINTS: &str = "GET /backends, GET /limits, GET /metrics, POST /drain, POST /undrain";
+const ENDPOINTS: &str =
+    "GET /backends, GET /limits, GET /log, GET /metrics, POST /drain, POST /undrain, POST /log";
 
 /// The answer to `GET /backends`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,12 @@ pub struct Counts {
     pub sessions_withheld: u64,
     /// Clients that did not come through the TLS handshake.
     pub tls_handshakes_failed: u64,
+    /// Spans that the collector has taken.
+    #[serde(default)]
+    pub spans_exported: u64,
+    /// Spans that were lost, because the collector was away or slow.
+    #[serde(default)]
+    pub spans_dropped: u64,
 }
 
 /// The answer to `GET /limits`.
@@ -87,6 +95,40 @@ pub struct Drain {
 pub struct Undrain {
     /// The backend's name.
     pub backend: String,
+}
+
+/// What `POST /log` wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeLog {
+    /// What is to be logged, as in `RUST_LOG`; without it, as configured.
+    #[serde(default)]
+    pub filter: Option<String>,
+    /// How long, as `"10m"`; without it, until the next reload.
+    #[serde(default, rename = "for")]
+    pub time: Option<String>,
+}
+
+/// The answer to `GET /log` and `POST /log`: what is logged at the moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// The filter in force.
+    pub filter: String,
+    /// That of file and environment.
+    pub configured: String,
+    /// In how many seconds that one is in force again, if an operator's filter stands in for it for a time.
+    pub reset_in_s: Option<u64>,
+}
+
+impl From<Standing> for Log {
+    fn from(standing: Standing) -> Self {
+        let left = standing.left;
+        Self {
+            filter: standing.filter,
+            configured: standing.configured,
+            reset_in_s: left.map(|left| left.as_secs() + u64::from(left.subsec_nanos() > 0)),
+        }
+    }
 }
 
 /// The answer to a change.
@@ -260,6 +302,12 @@ impl Fault {
     #[must_use]
     pub fn response(self) -> Response<Full<Bytes>> {
         json(self.status, &Failed { error: self })
+    }
+}
+
+impl From<NoLog> for Fault {
+    fn from(none: NoLog) -> Self {
+        Self::new(StatusCode::CONFLICT, "no_log", none.to_string())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     observe::{
         Meters,
         metrics::{Backend, Certificate, Metrics, Pool, Reading, Service},
+        otlp,
     },
     proxy::Renewals,
     reload,
@@ -31,6 +32,7 @@ pub(super) struct Sources {
     pub(super) upstream: upstream::Open,
     pub(super) acceptor: Acceptor,
     pub(super) phases: Rouser,
+    pub(super) spans: otlp::Counts,
 }
 
 impl Sources {
@@ -49,6 +51,7 @@ impl Sources {
             pins_verified: pins_verified(&table),
             sessions_reinitialized: self.renewals.reinitialized(),
             handshakes_forgotten: self.store.forgotten(),
+            spans: [self.spans.exported(), self.spans.dropped()],
             store_up: self.store.is_up(),
             downstream: self.connections.count(),
             upstream: self.upstream.count(),

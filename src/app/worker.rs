@@ -17,9 +17,9 @@ use crate::{
     health::probe::Reporter,
     incoming::Incoming,
     limits::{Connections, Full, Reached, Room},
-    listener::{self, Downstream, Handler, Refusals, Server},
+    listener::{self, Downstream, Handler, Pings, Refusals, Server},
     net::{self, Ticker, tls::Acceptor},
-    observe::Meters,
+    observe::{Meters, otlp::Outbox},
     proxy::{
         self, Alarms, Bodies, Peer, Proxy, Renewals, Unknowns, body::Answer, headers::Forwarded,
     },
@@ -45,6 +45,8 @@ pub(super) struct Worker {
     pub(super) connections: Connections,
     pub(super) reached: Reached,
     pub(super) meters: Meters,
+    /// Where spans go, if they are wanted.
+    pub(super) outbox: Option<Outbox>,
     pub(super) acceptor: Acceptor,
 }
 
@@ -87,10 +89,10 @@ impl Worker {
         let proxy = Proxy::new(
             self.subscriber.reader(),
             (self.unknowns, self.alarms),
-            (self.sessions, self.reached.clone(), self.meters.meter()),
+            (self.sessions, self.reached.clone()),
+            (self.meters.meter(), self.outbox, ticker.clone()),
             (self.renewals, self.bodies),
             (self.reporter, self.names, self.upstream),
-            ticker.clone(),
             watch.clone(),
         );
         let handler = Traffic {
@@ -161,6 +163,11 @@ impl Handler for Traffic {
             liveness: proxy::client_liveness(&table),
             header_bytes: table.limits.header_bytes.max(table.limits.target_bytes),
             headers: table.limits.headers,
+            http2_streams: table.limits.http2_streams,
+            pings: Pings::new(
+                table.timeouts.tcp_keep_alive,
+                table.timeouts.tcp_user_timeout,
+            ),
             proxy_protocol: table.proxy_protocol,
             room: Room {
                 all: table.limits.connections,

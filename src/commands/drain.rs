@@ -1,15 +1,13 @@
 //! `pinring drain` and `undrain`: tell one process through its admin socket, say what then holds, and wait.
 
-use std::{
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io, path::Path, process::ExitCode, time::Duration};
 
 use http::Method;
 
-use super::CommandError;
+use super::{
+    CommandError,
+    asking::{block_on, say, socket},
+};
 use crate::{
     admin::{
         api::{Backend, Backends, Changes, Drain, Undrain},
@@ -64,30 +62,6 @@ pub(super) fn undrain(backend: &str, asked: Asked) -> Result<ExitCode, CommandEr
         ))?;
         Ok(ExitCode::SUCCESS)
     })
-}
-
-fn socket(asked: Asked) -> Result<PathBuf, CommandError> {
-    let source = match asked {
-        Asked::At(path) => return Ok(path),
-        Asked::With(source) => source,
-    };
-    let admin = source.admin().map_err(CommandError::AdminUnknown)?;
-    admin.ok_or(CommandError::NoAdmin {
-        file: source.file.unwrap_or_default(),
-    })
-}
-
-fn block_on(
-    work: impl Future<Output = Result<ExitCode, CommandError>>,
-) -> Result<ExitCode, CommandError> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().build()?.block_on(work)
-}
-
-fn say(line: &str) -> io::Result<()> {
-    let mut out = io::stdout();
-    writeln!(out, "{line}")?;
-    out.flush()
 }
 
 /// What holds after the drain was asked for.

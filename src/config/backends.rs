@@ -249,6 +249,7 @@ impl<'a> Backends<'a> {
         }
         self.services.insert(key, spot.clone());
         url.question.family = entry.family;
+        let http2 = tls.http2();
         let tls = match url.scheme {
             Scheme::Http => None,
             Scheme::Https => Some(self.tls(&Host::Dns(url.question.host().into()), spot, tls)?),
@@ -261,6 +262,7 @@ impl<'a> Backends<'a> {
         Some(Service {
             url,
             naming,
+            http2,
             tls,
             weight: entry.weight,
             admission: entry.admission,
@@ -331,6 +333,7 @@ impl<'a> Backends<'a> {
             scheme,
             mut endpoint,
         } = url;
+        endpoint.http2 = tls.http2();
         if scheme == Scheme::Https {
             endpoint.tls = Some(self.tls(&endpoint.host, spot, tls)?);
         }

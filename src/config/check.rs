@@ -19,16 +19,15 @@ use std::{
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigErrors, Limits, Listen, Log, LogFormat, Origins, Overrides, PrincipalLimit,
-    Server, admin,
+    Config, ConfigErrors, Limits, Listen, Origins, Overrides, PrincipalLimit, Server, admin,
     bind::{self, Identities},
     connections::{self, Fitting},
     cors, discovery,
     fault::Spot,
     file::{self, Report},
-    filter, notes, origins, pools, secrets,
+    log, notes, origins, pools, secrets,
     section::Section,
-    store, timeouts, tls,
+    store, timeouts, tls, traces,
     units::format_size,
 };
 use crate::{
@@ -208,7 +207,8 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         tls,
         timeouts: timeouts::read(root.table("timeouts")),
         limits,
-        log: log(root.table("log")),
+        log: log::read(root.table("log")),
+        tracing: traces::read(root.table("tracing"), world),
         store: store::read(root.table("store")),
         discovery: discovery::read(root.table("discovery")),
         cors: cors.map(Arc::new),
@@ -220,7 +220,6 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         notes,
     };
     affinity.finish();
-    root.not_yet("tracing", None);
     root.finish();
     config
 }
@@ -319,7 +318,7 @@ fn listen(section: &Section<'_>, overrides: &Overrides) -> Vec<Listen> {
     )
 }
 
-const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
@@ -339,6 +338,9 @@ const DEFAULT_HEADERS: usize = 100;
 const DEFAULT_TARGET_BYTES: usize = 16 * 1024;
 /// hyper takes no more than 65,534 bytes.
 const TARGET_BYTES: RangeInclusive<usize> = 1024..=63 * 1024;
+/// What RFC 9113, section 6.5.2, has for the least that does not hinder clients, and what most assume before they are told.
+const DEFAULT_HTTP2_STREAMS: u32 = 100;
+const HTTP2_STREAMS: RangeInclusive<u32> = 1..=10_000;
 /// Most calls are below 10 KiB; what a tool is given as a file may be a few hundred.
 const DEFAULT_REPLAY_BYTES: usize = 256 * 1024;
 const REPLAY_BYTES: RangeInclusive<usize> = 1024..=16 * 1024 * 1024;
@@ -374,6 +376,9 @@ fn limits(
         connections_per_address: section
             .integer("connections_per_address", 0..=1_000_000)
             .and_then(|most| NonZeroUsize::new(most as usize)),
+        http2_streams: section
+            .integer("http2_streams", HTTP2_STREAMS)
+            .unwrap_or(DEFAULT_HTTP2_STREAMS),
         sessions_per_backend: sessions(&section, "sessions_per_backend"),
         sessions_per_principal: per_principal(&section, principal.cloned()),
         replay_bytes: section
@@ -433,25 +438,4 @@ fn per_principal(section: &Section<'_>, by: Option<identity::Source>) -> Option<
         section.refuse(KEY, message);
     }
     by.map(|by| PrincipalLimit { most, by })
-}
-
-fn log(section: Section<'_>) -> Log {
-    let filter = section
-        .string("filter")
-        .and_then(|found| match filter::parse(found.value) {
-            Ok(_) => Some(found.value.to_owned()),
-            Err(error) => {
-                section.report().push(found.spot.fault(error.to_string()));
-                None
-            }
-        });
-    let log = Log {
-        format: section
-            .choice("format", &LogFormat::WORDS)
-            .unwrap_or(LogFormat::Auto),
-        filter,
-        access: section.bool("access").unwrap_or(true),
-    };
-    section.finish();
-    log
 }

@@ -13,8 +13,8 @@ use std::{
 use http::HeaderValue;
 
 use super::{
-    Config, Cors, Discovery, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit, Server,
-    Service, Store, Timeouts,
+    Config, Cors, Discovery, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit,
+    Sampling, Server, Service, Store, Timeouts, Tracing,
     tls::Tls,
     units::{format_duration, format_size},
 };
@@ -87,6 +87,8 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
             timeouts(&config.timeouts),
             limits(&config.limits),
             server(&config.server),
+            log(&config.log),
+            tracing(config.tracing.as_ref()),
             pages(config),
             tls(config.tls.as_ref()),
             discovery(&config.discovery),
@@ -99,7 +101,7 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
     diff
 }
 
-/// Sockets, threads, the watcher, the log and the store are made once, at the start.
+/// Sockets, threads, the watcher, the form of the log and the store are made once, at the start.
 fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Server {
         listen,
@@ -110,12 +112,14 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         trusted_proxies: _,
         proxy_protocol: _,
     } = &old.server;
-    let Log {
-        format,
-        filter,
-        access,
-    } = &old.log;
+    let format = old.log.format;
     let Store { url, sessions } = &old.store;
+    let export = |config: &Config| {
+        config
+            .tracing
+            .as_ref()
+            .and_then(|tracing| tracing.export.clone())
+    };
     let sorted = |listen: &[Listen]| {
         let mut addresses = listen.to_vec();
         addresses.sort_unstable();
@@ -129,9 +133,8 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("server.admin", *admin == new.server.admin),
         ("server.threads", *threads == new.server.threads),
         ("server.watch", *watch == new.server.watch),
-        ("log.format", *format == new.log.format),
-        ("log.filter", *filter == new.log.filter),
-        ("log.access", *access == new.log.access),
+        ("log.format", format == new.log.format),
+        ("tracing.otlp", export(old) == export(new)),
         ("store.url", *url == new.store.url),
         ("store.sessions", *sessions == new.store.sessions),
     ]
@@ -217,6 +220,7 @@ fn limits(limits: &Limits) -> Listing {
         target_bytes,
         connections,
         connections_per_address,
+        http2_streams,
         sessions_per_backend,
         sessions_per_principal,
         replay_bytes,
@@ -239,6 +243,7 @@ fn limits(limits: &Limits) -> Listing {
                 .map_or(0, NonZeroUsize::get)
                 .to_string(),
         ),
+        ("limits.http2_streams", http2_streams.to_string()),
         (
             "limits.sessions_per_backend",
             or_zero(*sessions_per_backend),
@@ -248,6 +253,41 @@ fn limits(limits: &Limits) -> Listing {
         ("limits.body_bytes", format_size(*body_bytes)),
         ("limits.body_bytes_total", format_size(*body_bytes_total)),
     ]
+}
+
+fn log(log: &Log) -> Listing {
+    let Log {
+        format: _, // needs a restart
+        filter,
+        access,
+        sample,
+        request_id,
+    } = log;
+    vec![
+        (
+            "log.filter",
+            format!("\"{}\"", filter.as_deref().unwrap_or_default()),
+        ),
+        ("log.access", access.to_string()),
+        ("log.access_sample", sample.share.to_string()),
+        ("log.access_slow", format_duration(sample.slow)),
+        ("log.request_id", request_id.to_string()),
+    ]
+}
+
+fn tracing(tracing: Option<&Tracing>) -> Listing {
+    let sampling = tracing.map(
+        |Tracing {
+             sampling,
+             export: _,
+         }| {
+            // Of what is exported, and where to, a restart is needed.
+            let Sampling { share, trust } = sampling;
+            (share.to_string(), trust.to_string())
+        },
+    );
+    let (sample, trust) = sampling.unwrap_or_else(|| ("off".to_owned(), "off".to_owned()));
+    vec![("tracing.sample", sample), ("tracing.trust", trust)]
 }
 
 fn tls(tls: Option<&Tls>) -> Listing {
@@ -298,6 +338,7 @@ fn options(pool: &Pool) -> Listing {
         matcher,
         strip_prefix,
         host,
+        http2,
         unpinned,
         bind,
         accept_unbound,
@@ -325,6 +366,7 @@ fn options(pool: &Pool) -> Listing {
         ("match", matcher.to_string()),
         ("strip_prefix", format!("\"{strip}\"")),
         ("host", host.to_string()),
+        ("http2", http2.to_string()),
         ("unpinned", unpinned.to_string()),
         (
             "bind",
@@ -386,6 +428,7 @@ fn service(pool: &Pool, service: &Service) -> Listing {
         url,
         naming,
         tls,
+        http2: _, // its pool's option
         weight,
         admission,
     } = service;

@@ -176,7 +176,7 @@ impl Reader<'_> {
             path: PathPrefix::root(),
         };
         let mut pool = self.options(&section, DEFAULT_POOL, everything);
-        let tls = Upstream::read(section.table("tls"), self.world, self.system);
+        let tls = Upstream::read(section.table("tls"), self.world, self.system, pool.http2);
         section.finish();
         let (listed, given) = (
             backends.read(listed.unwrap_or_default(), "[[backends]]", &tls),
@@ -200,7 +200,7 @@ impl Reader<'_> {
                 "the pool has none; write [[pools.backends]] below it, with a url",
             );
         }
-        let tls = Upstream::read(section.table("tls"), self.world, self.system);
+        let tls = Upstream::read(section.table("tls"), self.world, self.system, pool.http2);
         pool.take(backends.read(listed.unwrap_or_default(), "[[pools.backends]]", &tls));
         tls.finish();
         section.finish();
@@ -224,13 +224,14 @@ impl Reader<'_> {
             Unpinned::Reject // the ring would be a way around the tag
         };
         let read_bodies = section.bool("read_bodies").unwrap_or(true);
-        let pool = Pool {
+        Pool {
             name: name.to_owned(),
             strip_prefix: self.strip_prefix(section, &matcher.path),
             matcher,
             host: section
                 .choice("host", &HostHeader::WORDS)
                 .unwrap_or(HostHeader::Pass),
+            http2: section.bool("http2").unwrap_or(false),
             unpinned: affinity.unpinned.unwrap_or(by_keys),
             bind,
             accept_unbound: affinity.accept_unbound.unwrap_or(false),
@@ -254,9 +255,7 @@ impl Reader<'_> {
             backends: Vec::new(),
             services: Vec::new(),
             undiscovered: false,
-        };
-        section.not_yet("http2", Some("false"));
-        pool
+        }
     }
 
     fn name(&mut self, section: &Section<'_>) -> String {

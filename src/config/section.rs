@@ -141,6 +141,28 @@ impl<'a> Section<'a> {
         number
     }
 
+    /// A part of all: 0 to 1.
+    pub(super) fn share(&self, key: &'static str) -> Option<f32> {
+        let (value, spot) = self.value(key)?;
+        let number = match value {
+            DeValue::Integer(number) => number.as_str().parse::<f32>().ok(),
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            DeValue::String(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => None,
+        };
+        let share = number.filter(|number| (0.0..=1.0).contains(number));
+        if share.is_none() {
+            self.wrong(
+                spot,
+                "write a number from 0.0 to 1.0, such as 0.01 for one in a hundred, without quotes",
+            );
+        }
+        share
+    }
+
     pub(super) fn duration(
         &self,
         key: &'static str,

@@ -25,6 +25,8 @@ pub struct Service {
     pub naming: Naming,
     /// How `https://` is spoken with each.
     pub tls: Option<Tls>,
+    /// Whether HTTP/2 is spoken with each, and nothing else.
+    pub http2: bool,
     /// The weight of each.
     pub weight: Weight,
     /// Whether they take new work.
@@ -120,6 +122,7 @@ impl Service {
                 host: Host::Ip(address.ip()),
                 port,
                 tls: self.tls.clone(),
+                http2: self.http2,
                 service: Some(format!("{}:{port}", self.url.question.host()).into()),
             },
             weight: self.weight,

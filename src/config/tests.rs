@@ -27,6 +27,7 @@ mod pages;
 mod pools;
 mod secrets;
 mod tls;
+mod traces;
 
 const BACKEND: &str = "[[backends]]\nurl = \"http://127.0.0.1:9001\"\n";
 

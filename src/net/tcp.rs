@@ -1,7 +1,7 @@
 //! TCP as the kernel has it.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     mem::MaybeUninit,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
@@ -210,16 +210,15 @@ fn addresses(found: impl Iterator<Item = SocketAddr>) -> Vec<IpAddr> {
 pub struct Stream(TokioIo<tokio::net::TcpStream>);
 
 impl Stream {
-    /// Ready when there is something to read: bytes, the end, or a failure. Takes nothing.
+    /// Ready when there is something to read: bytes, the end, or a failure. Copies what there is to `begin`, as far as it
+    /// goes, and gives how much; takes nothing.
     ///
     /// # Errors
     ///
     /// When reading would fail.
-    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_peek(&mut self, cx: &mut Context<'_>, begin: &mut [u8]) -> Poll<io::Result<usize>> {
         // What the runtime takes for readable may be empty: a new connection always.
-        let mut byte = [0];
-        let peeked = self.0.inner().poll_peek(cx, &mut ReadBuf::new(&mut byte));
-        peeked.map_ok(|_length| ())
+        self.0.inner().poll_peek(cx, &mut ReadBuf::new(begin))
     }
 
     /// Makes closing this connection visible as a failure: a reset instead of an orderly end.
@@ -258,6 +257,14 @@ impl Write for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         pin!(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        pin!(&mut self.0).poll_write_vectored(cx, parts)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -4,20 +4,27 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     fmt,
     net::IpAddr,
+    num::NonZeroU128,
     rc::Rc,
     sync::Arc,
 };
 
-use http::{Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use opentelemetry::{KeyValue, trace::Status};
 
 use super::{
     ACCESS,
     meter::Meter,
+    request_id,
+    spans::{Attempt, Recording},
     tally::Word as _,
     traffic::Traffic,
     word::{Outcome, Reason, Route},
 };
-use crate::net::{self, Instant};
+use crate::{
+    config::Sample,
+    net::{self, Instant},
+};
 
 /// Follows one request. Clones are of the same one; when the last is dropped, it has ended, on whatever path.
 ///
@@ -35,8 +42,31 @@ pub(super) struct Record {
     route: Cell<Route>,
     stream: Cell<Stream>,
     outcome: Cell<Outcome>,
-    /// In a box, for it is large, and only there where somebody reads the access log.
+    request_id: Option<HeaderValue>,
+    /// In a box, for it is large, and only there where somebody reads the access log or the request's spans.
     line: Option<Box<Line>>,
+}
+
+/// Who asks for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// Where the client is.
+    pub client: IpAddr,
+    /// The request's method.
+    pub method: &'a Method,
+    /// And its target.
+    pub target: &'a Uri,
+}
+
+/// What a request is known by elsewhere.
+#[derive(Default)]
+pub struct Marks {
+    /// Its id.
+    pub request_id: Option<HeaderValue>,
+    /// Its trace.
+    pub trace: Option<NonZeroU128>,
+    /// Its spans, where they are wanted.
+    pub recording: Option<Box<Recording>>,
 }
 
 /// Whether the answer is an event stream.
@@ -66,25 +96,31 @@ struct Line {
     reason: Cell<Option<Reason>>,
     received: Cell<usize>,
     sent: Cell<usize>,
+    /// All but the request's id, which those without a line have too.
+    marks: Marks,
+    /// Which lines are written; `None`: not one.
+    sample: Option<Sample>,
 }
 
 impl Exchange {
-    /// Begins to follow a request. It has a line in the log if anybody reads that.
+    /// Begins to follow a request. It has a line in the log if anybody reads that, and `sample` has room for it.
     #[must_use]
-    pub fn begin(meter: &Meter, client: IpAddr, method: &Method, target: &Uri) -> Self {
-        let is_read = tracing::enabled!(target: ACCESS, tracing::Level::INFO);
-        let line = || Box::new(Line::new(client, method.clone(), target.clone()));
-        Self::follow(meter, is_read.then(line))
+    pub fn begin(meter: &Meter, asking: Asking<'_>, sample: Sample, mut marks: Marks) -> Self {
+        let sample = tracing::enabled!(target: ACCESS, tracing::Level::INFO).then_some(sample);
+        let is_wanted = sample.is_some() || marks.recording.is_some();
+        let request_id = marks.request_id.take();
+        let line = || Box::new(Line::new(asking, sample, marks));
+        Self::follow(meter, is_wanted.then(line), request_id)
     }
 
     /// Begins to follow one that has no line in the log.
     #[must_use]
     pub fn unlogged(meter: &Meter) -> Self {
-        Self::follow(meter, None)
+        Self::follow(meter, None, None)
     }
 
-    fn follow(meter: &Meter, line: Option<Box<Line>>) -> Self {
-        let record = Record::new(meter.clone(), line);
+    fn follow(meter: &Meter, line: Option<Box<Line>>, request_id: Option<HeaderValue>) -> Self {
+        let record = Record::new(meter.clone(), line, request_id);
         if let Some(mut spare) = meter.spare()
             && let Some(used) = Rc::get_mut(&mut spare)
         {
@@ -92,6 +128,12 @@ impl Exchange {
             return Self(Some(spare));
         }
         Self(Some(Rc::new(record)))
+    }
+
+    /// The request's id, if it has one.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&HeaderValue> {
+        self.0.as_deref()?.request_id.as_ref()
     }
 
     /// Which pool it is for.
@@ -113,10 +155,30 @@ impl Exchange {
         }
     }
 
+    /// The request leaves for a backend with these headers, where it has not left yet: they tell whose part it is.
+    pub fn departs(&self, backend: &str, headers: Option<&mut HeaderMap>) {
+        let Some((record, recording)) = self.recording() else {
+            return;
+        };
+        if let Some(headers) = headers {
+            recording.departs(backend, record.route.get().as_str(), headers);
+        }
+    }
+
+    /// One of several backends is asked, if that is recorded.
+    #[must_use]
+    pub fn attempt(&self, backend: &str, route: Route) -> Option<Attempt> {
+        let (_, recording) = self.recording()?;
+        Some(recording.attempt(backend, route.as_str()))
+    }
+
     /// A backend did not answer; another, or the same again, may be tried.
     pub fn failed(&self, backend: &str, reason: Reason) {
         if let Some(line) = self.line() {
             line.failed(backend, reason.as_str());
+            if let Some(recording) = &line.marks.recording {
+                recording.failed(reason.as_str());
+            }
         }
     }
 
@@ -149,6 +211,9 @@ impl Exchange {
         if let Some(line) = &record.line {
             line.status.set(Some(status));
             line.answered.set(Some(now));
+            if let Some(recording) = &line.marks.recording {
+                recording.answered(status);
+            }
         }
     }
 
@@ -165,6 +230,9 @@ impl Exchange {
             line.status.set(Some(status));
             line.answered.set(Some(net::now()));
             line.reason.set(reason);
+            if let Some(recording) = &line.marks.recording {
+                recording.answered(status);
+            }
         }
     }
 
@@ -197,6 +265,9 @@ impl Exchange {
         meter.sent(bytes);
         if let Some(line) = &record.line {
             line.sent.set(line.sent.get() + bytes);
+            if let Some(recording) = &line.marks.recording {
+                recording.sent();
+            }
         }
     }
 
@@ -210,6 +281,12 @@ impl Exchange {
     fn meter(&self) -> Option<(&Record, &Meter)> {
         let record = self.0.as_deref()?;
         Some((record, record.meter.as_ref()?))
+    }
+
+    fn recording(&self) -> Option<(&Record, &Recording)> {
+        let record = self.0.as_deref()?;
+        let line = record.line.as_deref()?;
+        Some((record, line.marks.recording.as_deref()?))
     }
 
     fn line(&self) -> Option<&Line> {
@@ -232,7 +309,7 @@ impl Drop for Exchange {
 }
 
 impl Record {
-    fn new(meter: Meter, line: Option<Box<Line>>) -> Self {
+    fn new(meter: Meter, line: Option<Box<Line>>, request_id: Option<HeaderValue>) -> Self {
         Self {
             meter: Some(meter),
             began: net::now(),
@@ -241,6 +318,7 @@ impl Record {
             route: Cell::new(Route::None),
             stream: Cell::new(Stream::No),
             outcome: Cell::new(Outcome::ClientLeft),
+            request_id,
             line,
         }
     }
@@ -274,18 +352,19 @@ impl Record {
         }
         meter.ended(self.outcome.get(), after);
         if let Some(line) = self.line.take() {
-            line.write(self, now);
+            line.end(self, now);
         }
+        self.request_id = None;
         Some(meter)
     }
 }
 
 impl Line {
-    fn new(client: IpAddr, method: Method, target: Uri) -> Self {
+    fn new(asking: Asking<'_>, sample: Option<Sample>, marks: Marks) -> Self {
         Self {
-            client: client.to_canonical(),
-            method,
-            target,
+            client: asking.client.to_canonical(),
+            method: asking.method.clone(),
+            target: asking.target.clone(),
             pool: OnceCell::new(),
             backend: RefCell::default(),
             failed: RefCell::default(),
@@ -296,6 +375,8 @@ impl Line {
             reason: Cell::new(None),
             received: Cell::new(0),
             sent: Cell::new(0),
+            marks,
+            sample,
         }
     }
 
@@ -310,6 +391,77 @@ impl Line {
         }
         let separator = if failed.is_empty() { "" } else { ", " };
         failed.extend([separator, backend, " ", reason]);
+    }
+
+    fn end(&self, record: &Record, now: Instant) {
+        if let Some(sample) = self.sample
+            && (self.is_remarkable(record, sample, now) || fastrand::f32() < sample.share)
+        {
+            self.write(record, now);
+        }
+        if let Some(recording) = &self.marks.recording {
+            self.record(recording, record, now);
+        }
+    }
+
+    /// Whether it is to be seen in any case: it was not answered well, or not soon, or somebody had to be tried again.
+    /// That a client leaves is common; that one leaves before the answer is not.
+    fn is_remarkable(&self, record: &Record, sample: Sample, now: Instant) -> bool {
+        let is_good = self.status.get().is_some_and(|status| status.is_success());
+        let is_whole = match record.outcome.get() {
+            Outcome::Complete | Outcome::ClientLeft => true,
+            Outcome::BackendGone | Outcome::Idle | Outcome::Drained => false,
+        };
+        let is_lasting = self.method == Method::GET || record.stream.get() == Stream::Lasting;
+        let until = self.answered.get().filter(|_| is_lasting).unwrap_or(now);
+        let is_slow = until.saturating_duration_since(record.began) > sample.slow;
+        !is_good || !is_whole || is_slow || !self.failed.borrow().is_empty()
+    }
+
+    /// The span of the whole.
+    fn record(&self, recording: &Recording, record: &Record, now: Instant) {
+        let outcome = record.outcome.get();
+        let text = |cell: &OnceCell<String>| cell.get().cloned();
+        let id = record.request_id.as_ref().map(request_id::text);
+        let reason = self.reason.get().map(Reason::as_str);
+        let status = self.status.get();
+        let route = Some(record.route.get()).filter(|route| *route != Route::None);
+        let failed = Some(self.failed.borrow().clone()).filter(|failed| !failed.is_empty());
+        let texts = [
+            ("http.request.method", Some(self.method.to_string())),
+            ("url.path", Some(self.target.path().to_owned())),
+            ("client.address", Some(self.client.to_string())),
+            ("pinring.pool", text(&self.pool)),
+            (
+                "pinring.route",
+                route.map(|route| route.as_str().to_owned()),
+            ),
+            ("pinring.backend", self.backend.borrow().clone()),
+            ("pinring.failed", failed),
+            ("pinring.session", text(&self.session)),
+            ("pinring.reason", reason.map(str::to_owned)),
+            ("pinring.request_id", id.map(str::to_owned)),
+            ("pinring.end", Some(outcome.as_str().to_owned())),
+        ];
+        let length = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let code = status.map(|status| i64::from(status.as_u16()));
+        let numbers = [
+            ("http.response.status_code", code),
+            ("http.request.body.size", Some(length(self.received.get()))),
+            ("http.response.body.size", Some(length(self.sent.get()))),
+        ];
+        let texts = texts.into_iter();
+        let texts = texts.filter_map(|(key, value)| Some(KeyValue::new(key, value?)));
+        let numbers = numbers.into_iter();
+        let numbers = numbers.filter_map(|(key, value)| Some(KeyValue::new(key, value?)));
+        let is_error = status.is_some_and(|status| status.is_server_error())
+            || outcome == Outcome::BackendGone;
+        let status = if is_error {
+            Status::error(reason.unwrap_or(outcome.as_str()))
+        } else {
+            Status::Unset
+        };
+        recording.end(now, status, texts.chain(numbers).collect());
     }
 
     fn write(&self, record: &Record, now: Instant) {
@@ -331,6 +483,8 @@ impl Line {
             reason = self.reason.get().map(Reason::as_str),
             error = self.error.get().map(String::as_str),
             session = self.session.get().map(String::as_str),
+            request_id = record.request_id.as_ref().map(request_id::text),
+            trace_id = self.marks.trace.map(|trace| tracing::field::display(format!("{trace:032x}"))),
             head_us = self.answered.get().map(micros),
             total_us = micros(now),
             bytes_in = self.received.get(),
@@ -348,6 +502,14 @@ impl fmt::Debug for Exchange {
     }
 }
 
+impl fmt::Debug for Marks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Marks")
+            .field("request_id", &self.request_id)
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record").finish_non_exhaustive()
@@ -361,7 +523,16 @@ mod tests {
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn begin(meter: &Meter) -> Exchange {
-        Exchange::begin(meter, ADDRESS, &Method::POST, &Uri::from_static("/mcp"))
+        let asking = Asking {
+            client: ADDRESS,
+            method: &Method::POST,
+            target: &Uri::from_static("/mcp"),
+        };
+        let sample = Sample {
+            share: 1.0,
+            slow: std::time::Duration::from_secs(1),
+        };
+        Exchange::begin(meter, asking, sample, Marks::default())
     }
 
     fn counted(traffic: &Traffic) -> Vec<(&'static str, u16, u64)> {

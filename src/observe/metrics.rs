@@ -41,6 +41,8 @@ pub struct Reading {
     pub sessions_reinitialized: u64,
     /// Handshakes that were forgotten, because `store.sessions` holds no more.
     pub handshakes_forgotten: u64,
+    /// Spans that the collector has taken, and that were lost.
+    pub spans: [u64; 2],
     /// Whether the shared store can be reached; `None` where there is none.
     pub store_up: Option<bool>,
     /// Connections of clients.

@@ -15,6 +15,8 @@ words! {
         BackendDrained = "backend_drained",
         BackendForgotSession = "backend_forgot_session",
         BackendLost = "backend_lost",
+        BackendNotHttp2 = "backend_not_http2",
+        BackendRefused = "backend_refused",
         BackendSessionIdInvalid = "backend_session_id_invalid",
         BackendTimeout = "backend_timeout",
         BackendTlsFailed = "backend_tls_failed",

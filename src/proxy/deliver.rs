@@ -210,6 +210,8 @@ impl Delivery<'_> {
         let name = entry.backend.name.as_str();
         self.exchange
             .routed(name, &entry.traffic, decision.why.route());
+        let headers = request.as_mut().map(Request::headers_mut);
+        self.exchange.departs(name, headers);
         let mut in_flight = entry.load.enter();
         let target = Target {
             id: entry.id,
@@ -280,6 +282,7 @@ pub(super) fn seen_in(failure: &Failure, is_of_session: bool) -> Option<Observat
         Failure::Closed(_) => Some(Observation::Reset),
         // A request of a session may be at work; what opens something has to begin.
         Failure::HeadTimeout(_) if !is_of_session => Some(Observation::TimedOut),
+        Failure::Refused(_) => None, // it is well, and says so
         Failure::HeadTimeout(_) | Failure::Malformed(_) | Failure::RequestBody(_) => None,
     }
 }

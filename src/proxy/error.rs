@@ -20,7 +20,7 @@ use crate::{
     },
     observe::{tally::Word as _, word::Reason},
     router::Refusal,
-    upstream::{Failure, connect::ConnectError},
+    upstream::{Failure, NoHttp2, connect::ConnectError},
 };
 
 /// Seconds after which a client may try again what will pass.
@@ -233,9 +233,9 @@ impl ProxyError {
         }
     }
 
-    /// The answer to the request with this id, if that is known.
+    /// The answer to the request with this id, if that is known; `request_id` is what the log knows it by.
     #[must_use]
-    pub fn response(&self, id: Option<&Id>) -> Response<Bytes> {
+    pub fn response(&self, id: Option<&Id>, request_id: Option<&str>) -> Response<Bytes> {
         let verdict = self.verdict();
         let body = if verdict.session_gone {
             jsonrpc::error_body(
@@ -243,6 +243,7 @@ impl ProxyError {
                 "Session not found",
                 verdict.reason.as_str(),
                 id,
+                request_id,
             )
         } else {
             jsonrpc::error_body(
@@ -250,6 +251,7 @@ impl ProxyError {
                 &self.to_string(),
                 verdict.reason.as_str(),
                 id,
+                request_id,
             )
         };
         let mut response = Response::new(body);
@@ -341,13 +343,20 @@ pub(super) fn upstream(failure: &Failure) -> Verdict {
         Failure::Connect(ConnectError::Unresolved { .. }) => {
             Verdict::for_now(Reason::HostUnresolved)
         }
+        Failure::Connect(ConnectError::Http2(NoHttp2::Silent(_))) => {
+            Verdict::of(StatusCode::GATEWAY_TIMEOUT, Reason::BackendTimeout)
+        }
+        Failure::Connect(ConnectError::Http2(_)) => {
+            Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendNotHttp2)
+        }
         Failure::Connect(ConnectError::SeveralAddresses { .. }) => {
             Verdict::for_now(Reason::HostSeveralAddresses)
         }
+        Failure::Refused(_) => Verdict::for_now(Reason::BackendRefused),
         Failure::Closed(_) => Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendClosed),
         Failure::Malformed(_) => Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendAnswerInvalid),
         Failure::HeadTimeout(_) => Verdict::of(StatusCode::GATEWAY_TIMEOUT, Reason::BackendTimeout),
-        Failure::RequestBody(error) => broken_off(RequestBodyError::behind(error)),
+        Failure::RequestBody(error) => broken_off(RequestBodyError::behind(&**error)),
     }
 }
 
@@ -370,7 +379,7 @@ mod tests {
 
     #[test]
     fn a_gone_session_is_told_in_the_words_that_clients_know() {
-        let response = ProxyError::Refused(Refusal::BackendRemoved).response(None);
+        let response = ProxyError::Refused(Refusal::BackendRemoved).response(None, None);
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(
@@ -382,7 +391,7 @@ mod tests {
 
     #[test]
     fn what_will_pass_may_be_tried_again() {
-        let unknown = ProxyError::Refused(Refusal::UnknownCoordinate).response(None);
+        let unknown = ProxyError::Refused(Refusal::UnknownCoordinate).response(None, None);
         assert_eq!(unknown.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(unknown.headers()[header::RETRY_AFTER], "1");
         let stayed = ProxyError::StayedUnknown(Refusal::UnknownCoordinate).verdict();
@@ -395,7 +404,7 @@ mod tests {
     #[test]
     fn who_asks_by_a_method_that_is_not_allowed_is_told_which_are() {
         for refused in [Ambiguous::Connect, Ambiguous::Trace] {
-            let response = ProxyError::Ambiguous(refused).response(None);
+            let response = ProxyError::Ambiguous(refused).response(None, None);
             assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
             let allowed = response.headers()[header::ALLOW].to_str().unwrap();
             assert!(
@@ -407,7 +416,7 @@ mod tests {
 
     #[test]
     fn a_connection_in_doubt_is_closed() {
-        let response = ProxyError::Ambiguous(Ambiguous::SeveralHosts).response(None);
+        let response = ProxyError::Ambiguous(Ambiguous::SeveralHosts).response(None, None);
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         assert_eq!(response.headers()[header::CONNECTION], "close");
     }

@@ -114,7 +114,12 @@ impl Delivery<'_> {
         let (client, ticker) = (proxy.client.clone(), proxy.ticker.clone());
         let changes = proxy.tables.changes();
         let mut members = Members::open(Parts {
-            opener: Opener::new(client, ticker.clone(), head, own_host, (wanted, held)),
+            opener: Opener::new(
+                (client, ticker.clone(), self.exchange.clone()),
+                head,
+                own_host,
+                (wanted, held),
+            ),
             table: Rc::clone(table),
             pool: pool.options.name.clone(),
             reporter: proxy.reporter.clone(),

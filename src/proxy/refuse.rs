@@ -11,7 +11,7 @@ use super::{
 use crate::{
     incoming::Incoming,
     limits::{Full, Reached},
-    observe::{Exchange, Outcome, tally::Word as _},
+    observe::{Exchange, Outcome, request_id, tally::Word as _},
     upstream::Failure,
 };
 
@@ -22,6 +22,7 @@ impl Arrival {
         let (client, exchange) = (self.client.address, self.exchange);
         let goes_on = self.message_id.as_ref().is_some_and(|id| id.goes_on());
         let id = self.message_id.and_then(|id| id.known());
+        let request_id = exchange.request_id().map(request_id::text);
         let verdict = error.verdict();
         if let Some(limit) = verdict.limit {
             reached.count(limit);
@@ -32,6 +33,7 @@ impl Arrival {
             ProxyError::Upstream(_) | ProxyError::BrokenHead(_) | ProxyError::Switched => {
                 tracing::warn!(
                     reason = verdict.reason.as_str(),
+                    request_id,
                     error = chain(error),
                     "no usable answer from the backend"
                 );
@@ -49,10 +51,10 @@ impl Arrival {
             | ProxyError::BodiesFull
             | ProxyError::NotReinitialized
             | ProxyError::Drained => {
-                tracing::debug!(%client, reason = verdict.reason.as_str(), error = chain(error), "refused");
+                tracing::debug!(%client, reason = verdict.reason.as_str(), request_id, error = chain(error), "refused");
             }
         }
-        let mut response = error.response(id.as_ref());
+        let mut response = error.response(id.as_ref(), request_id);
         if goes_on && id.is_some() && verdict.status == StatusCode::BAD_GATEWAY {
             // The call has failed, and its session goes on, with clients that end themselves at a 502, too.
             *response.status_mut() = StatusCode::OK;
@@ -70,7 +72,7 @@ impl Proxy {
     #[must_use]
     pub fn turn_away(&self, full: Full) -> Response<Answer> {
         let error = ProxyError::Full(full);
-        let (verdict, answer) = (error.verdict(), error.response(None));
+        let (verdict, answer) = (error.verdict(), error.response(None, None));
         let exchange = Exchange::unlogged(&self.meter);
         exchange.answered_here(verdict.status, Some(verdict.reason));
         exchange.end(Outcome::Complete);

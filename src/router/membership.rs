@@ -356,6 +356,8 @@ impl Membership {
             retired: self.retired.clone(),
             timeouts: config.timeouts.clone(),
             limits: config.limits.clone(),
+            log: config.log.clone(),
+            tracing: config.tracing.as_ref().map(|tracing| tracing.sampling),
             trusted_proxies: config.server.trusted_proxies.clone(),
             proxy_protocol: config.server.proxy_protocol,
             allowed_origins: config.server.allowed_origins.clone(),

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 pub use self::pool::{Entry, Pool, Standing};
 use crate::{
-    config::{Cors, Limits, Origins, Timeouts},
+    config::{Cors, Limits, Log, Origins, Sampling, Timeouts},
     identity::trusted::Trusted,
     pin::{KeyId, Keys, Verified},
 };
@@ -34,6 +34,10 @@ pub struct RoutingTable {
     pub timeouts: Timeouts,
     /// How large and how many things may be.
     pub limits: Limits,
+    /// What is told of requests.
+    pub log: Log,
+    /// Which of them become spans; `None`: nobody asks.
+    pub tracing: Option<Sampling>,
     /// The proxies in front, which are believed what they say of clients.
     pub trusted_proxies: Trusted,
     /// Whether each connection begins with a header of the PROXY protocol.

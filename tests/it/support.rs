@@ -4,6 +4,7 @@ mod admin;
 mod backend;
 mod client;
 mod dns;
+pub(crate) mod http2;
 mod metrics;
 mod names;
 mod namespace;

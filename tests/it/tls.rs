@@ -1,6 +1,7 @@
 //! TLS with clients, driven by curl and openssl as people have them, and TLS with backends.
 
 mod ends;
+mod http2;
 mod reload;
 mod upstream;
 

@@ -237,6 +237,43 @@ def test_a_sidecars_server_ends_when_its_sessions_have(files):
             process.close()
 
 
+@pytest.mark.parametrize("number", range(3))
+def test_nginx_takes_what_is_shown_for_it(number, files):
+    block = code_blocks(CONFIG / "deployment.md", "nginx")[number]
+    text = f"pid {files}/nginx.pid; error_log stderr; events {{}} http {{ access_log off; {block}\n}}"
+    (files / "nginx.conf").write_text(text)
+    tried = subprocess.run(["nginx", "-t", "-c", str(files / "nginx.conf")], capture_output=True, text=True, timeout=60)
+    assert tried.returncode == 0, tried.stderr
+
+
+def test_haproxy_takes_what_is_shown_for_it(files):
+    [block] = code_blocks(CONFIG / "deployment.md", "haproxy")
+    times = "timeout connect 5s\ntimeout client 60s\ntimeout server 60s"
+    (files / "haproxy.cfg").write_text(f"listen mcp\nmode http\nbind 127.0.0.1:1\n{times}\nserver a 127.0.0.1:2\n{block}")
+    tried = subprocess.run(["haproxy", "-c", "-f", str(files / "haproxy.cfg")], capture_output=True, text=True, timeout=60)
+    assert tried.returncode == 0, tried.stdout + tried.stderr
+
+
+def test_the_metrics_that_are_named_exist(tmp_path):
+    socket = tmp_path / "admin.sock"
+    file = tmp_path / "pinring.toml"
+    file.write_text(
+        f'[server]\nlisten = "127.0.0.1:{free_port()}"\nadmin = "unix:{socket}"\n'
+        '[[backends]]\nname = "a"\nurl = "http://127.0.0.1:1"\n'
+    )
+    proxy = Process("metrics", [PINRING, "--config", str(file)])
+    try:
+        proxy.wait_for_line("serves")
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket))) as admin:
+            families = re.findall(r"^# TYPE (\w+)", admin.get("http://pinring/metrics").text, re.MULTILINE)
+    finally:
+        proxy.close()
+    texts = [(CONFIG / "deployment.md").read_text(), *((KUBERNETES / name).read_text() for name in MANIFESTS)]
+    named = set(re.findall(r"\bpinring_\w+", "".join(texts)))
+    assert len(named) >= 10
+    assert {re.sub("_(total|info)$", "", name) for name in named} <= set(families)
+
+
 def compose(*command: str, **environment: str) -> subprocess.CompletedProcess:
     tool = ["docker-compose", "--file", str(CONFIG / "compose.yaml"), *command]
     return subprocess.run(tool, env=os.environ | environment, capture_output=True, text=True, timeout=60)

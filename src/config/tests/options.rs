@@ -219,7 +219,7 @@ fn unknown_keys_are_refused_and_the_right_one_named() {
         ),
         (
             "\n[log]\ncolour = 1",
-            "3: log.colour: unknown key; known here: access, filter, format",
+            "3: log.colour: unknown key; known here: access, access_sample, access_slow, filter, format, request_id",
         ),
         (
             "listn = \"127.0.0.1:1\"",
@@ -244,7 +244,7 @@ fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
         ),
         (
             "zzz = 1",
-            "1: zzz: unknown key; known here: affinity, backends, cors, discovery, limits, log, pool, pools, server, store, timeouts, tls",
+            "1: zzz: unknown key; known here: affinity, backends, cors, discovery, limits, log, pool, pools, server, store, timeouts, tls, tracing",
         ),
         (
             "[server]\nadmn = 1",
@@ -295,8 +295,6 @@ fn what_comes_later_is_refused_by_name() {
     for text in [
         "[server]\nprobes = \"0.0.0.0:9902\"",
         "[server]\nadmin_token = \"\"",
-        "[pool]\nhttp2 = true",
-        "\n[tracing]",
     ] {
         let fault = fault(text);
         assert!(
@@ -308,8 +306,8 @@ fn what_comes_later_is_refused_by_name() {
 
 #[test]
 fn a_later_key_may_say_what_this_version_does() {
-    config("[server]\nprobes_drain = false\nallowed_origins = []\n[pool]\nhttp2 = false");
-    assert!(fault("[pool]\nhttp2 = 0").ends_with("leave the key out, or write false"));
+    config("[server]\nprobes_drain = false\nallowed_origins = []");
+    assert!(fault("[server]\nprobes_drain = 0").ends_with("leave the key out, or write false"));
 }
 
 #[test]

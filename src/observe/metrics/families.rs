@@ -183,6 +183,17 @@ impl Scrape {
             "Sessions that could not be brought back any more, because store.sessions holds no more.",
             self.reading.handshakes_forgotten,
         )?;
+        let [exported, dropped] = self.reading.spans;
+        writer.counter(
+            "pinring_spans_exported",
+            "Spans that the collector has taken.",
+            exported,
+        )?;
+        writer.counter(
+            "pinring_spans_dropped",
+            "Spans that were lost, because the collector was away or slow.",
+            dropped,
+        )?;
         let mut pins = writer.counters(
             "pinring_pins_verified",
             "Pins that verified, by the id of the key: one that verifies none any more can be removed.",

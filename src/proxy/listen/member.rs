@@ -22,7 +22,7 @@ use crate::{
     proxy::body::{Carriers, RequestBody},
     ring,
     router::{placement::InFlight, table::Entry},
-    upstream::{self, Failure},
+    upstream::{self, Failure, Interrupted},
 };
 
 /// Before a stream is opened again, for the first time; then twice as long each time. A process that restarts is back
@@ -104,7 +104,7 @@ pub(super) enum Step {
     /// The backend says something.
     Said(Event),
     /// Its stream ended without a word.
-    BrokeOff(Option<hyper::Error>),
+    BrokeOff(Option<Interrupted>),
     /// Its stream cannot be read.
     Spoiled(TooLong),
     /// It is time to open it again.

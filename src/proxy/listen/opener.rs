@@ -9,9 +9,10 @@ use super::{
 use crate::{
     mcp::{era, splice},
     net::Ticker,
+    observe::{Exchange, Route, tally::Word as _},
     proxy::{
         body::{Carriers, Held, RequestBody},
-        carriers, headers, options,
+        carriers, error, headers, options,
         room::{self, Undoing},
     },
     ring::Member,
@@ -27,6 +28,7 @@ use crate::{
 pub(super) struct Opener {
     client: Client<RequestBody>,
     ticker: Ticker,
+    exchange: Exchange,
     head: request::Parts,
     /// Each backend gets its own Host.
     own_host: bool,
@@ -38,8 +40,7 @@ pub(super) struct Opener {
 impl Opener {
     /// Opens streams with this head, which is as a backend is to see it, but for what differs from one to the other.
     pub(super) fn new(
-        client: Client<RequestBody>,
-        ticker: Ticker,
+        (client, ticker, exchange): (Client<RequestBody>, Ticker, Exchange),
         mut head: request::Parts,
         own_host: bool,
         (wanted, held): (Wanted, Held),
@@ -52,6 +53,7 @@ impl Opener {
         Self {
             client,
             ticker,
+            exchange,
             head,
             own_host,
             wanted,
@@ -111,8 +113,14 @@ impl Opener {
     /// Sends the request to one backend.
     pub(super) fn open(&self, table: &Snapshot, pool: &Pool, member: Member) -> Opening {
         let entry = pool.entry(member);
-        let (asked, body) = self.request(entry).into_parts();
+        let (mut asked, body) = self.request(entry).into_parts();
         let undo = self.undoes(table, entry, &asked);
+        let attempt = self
+            .exchange
+            .attempt(entry.backend.name.as_str(), Route::FanOut);
+        if let Some(attempt) = &attempt {
+            attempt.departs(&mut asked.headers);
+        }
         let mut request = Some(Request::from_parts(asked, body));
         let (client, options) = (self.client.clone(), options(table));
         let (id, endpoint) = (entry.id, entry.backend.endpoint.clone());
@@ -125,7 +133,15 @@ impl Opener {
                 endpoint: &endpoint,
             };
             let answered = client.send(target, &mut request, &options, (&deadline, limit));
-            let mut response = answered.await?;
+            let answered = answered.await;
+            match (&answered, attempt) {
+                (_, None) => {}
+                (Ok(response), Some(attempt)) => attempt.answered(response.status()),
+                (Err(failure), Some(attempt)) => {
+                    attempt.failed(error::upstream(failure).reason.as_str());
+                }
+            }
+            let mut response = answered?;
             undo(&mut response);
             Ok(opened(response))
         })
