@@ -102,16 +102,10 @@ def check(text: str, directory: Path, **environment: str) -> subprocess.Complete
     return subprocess.run([PINRING, "check", str(file)], env=environment, capture_output=True, text=True, timeout=30)
 
 
-def good(told: subprocess.CompletedProcess) -> bool:
-    """Until all keys are there, what is told to come does no harm."""
-    faults = [line for line in (told.stdout + told.stderr).splitlines() if "pinring.toml:" in line]
-    return told.returncode == 0 or all("not yet" in fault or "dns+http" in fault for fault in faults)
-
-
 @pytest.mark.parametrize("name", configurations())
 def test_every_configuration_that_is_shown_is_good(name, files):
     told = check(configurations()[name], files)
-    assert good(told), told.stdout + told.stderr
+    assert told.returncode == 0, told.stdout + told.stderr
 
 
 @pytest.mark.parametrize("name, version", [(name, version) for name in MANIFESTS for version in MANIFESTS[name]])
@@ -208,7 +202,6 @@ def newcomer(url: str) -> httpx.Response:
     return httpx.post(url, json=message, headers={"accept": BOTH_TYPES})
 
 
-@pytest.mark.skip(reason="/drain is not there yet")
 def test_a_sidecars_server_ends_when_its_sessions_have(files):
     """The command of preStop itself, with other ports, beside the server and the configuration of the example."""
     server = Everything("sidecar", "streamableHttp")
@@ -231,7 +224,8 @@ def test_a_sidecars_server_ends_when_its_sessions_have(files):
         assert stopping.child.poll() is None
         assert session.post("ping").status_code == 200
         assert session.http.delete(session.url).status_code == 200
-        assert stopping.wait() == 0
+        # A proxy so young cannot know all sessions: it waits until none has shown itself for 30 s.
+        assert stopping.wait(60) == 0
     finally:
         for process in (proxy, server.process):
             process.close()
@@ -297,7 +291,7 @@ def test_the_image_takes_its_backends_and_secret_from_compose(files):
     assert {host for host, _ in hosts} == set(services["pinring"]["depends_on"])
     assert all(services[host]["environment"]["PORT"] == port for host, port in hosts)
     told = check((CONFIG / "image.toml").read_text(), files, **environment)
-    assert good(told), told.stdout + told.stderr
+    assert told.returncode == 0, told.stdout + told.stderr
     grace = seconds(services["pinring"]["stop_grace_period"])
     assert waits(tomllib.loads((CONFIG / "image.toml").read_text())) + 5 <= grace
 
