@@ -220,7 +220,9 @@ def test_a_sidecars_server_ends_when_its_sessions_have(files):
         proxy.wait_for_line("serves")
         session = RawSession(f"http://127.0.0.1:{ports['8080']}/mcp")
         stopping = Process("pre-stop", [NODE, *command[1:]])
-        eventually("no new sessions", lambda: newcomer(session.url).status_code == 503)
+        metrics = f"http://127.0.0.1:{ports['9902']}/metrics"
+        eventually("a drain", lambda: re.search('state="draining"} 1$', httpx.get(metrics).text, re.M))
+        assert newcomer(session.url).status_code == 503
         assert stopping.child.poll() is None
         assert session.post("ping").status_code == 200
         assert session.http.delete(session.url).status_code == 200
