@@ -427,6 +427,7 @@ impl Reload {
         self.discovery.keep(&self.written);
         self.show();
         self.renew(None);
+        self.note_ready(); // the name that gave no answer may be gone
         self.follow_file();
         self.publish(outlet);
         self.reloaded(word::Reloaded::Applied);

@@ -13,11 +13,27 @@ use crate::net::{
     unix::{self, Listener},
 };
 
-/// Connections of one listener at one time.
-const CONNECTIONS: usize = 64;
+/// What a listener has for those who ask.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Connections at one time.
+    connections: usize,
+    /// For a request's head, and for an idle connection.
+    request_head: Duration,
+}
 
-/// For a request's head, and for an idle connection.
-const REQUEST_HEAD: Duration = Duration::from_secs(30);
+/// For operators.
+const OPERATORS: Patience = Patience {
+    connections: 64,
+    request_head: Duration::from_secs(30),
+};
+
+/// For probes, which others than they can connect to: silent connections are not to keep them out, for an orchestrator
+/// kills whom it cannot ask.
+pub(super) const PROBES: Patience = Patience {
+    connections: 1024,
+    request_head: Duration::from_secs(3),
+};
 
 /// After a failed accept.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
@@ -35,11 +51,13 @@ impl Admin {
                 let answer = async |request| admin.answer(request, visitor).await;
                 let service = service_fn(|request| infallible(answer(request)));
                 // With upgrades: a process that takes over asks here.
-                let connection = http().serve_connection(stream, service).with_upgrades();
+                let connection = http(OPERATORS)
+                    .serve_connection(stream, service)
+                    .with_upgrades();
                 ended(connection.await);
             }
         };
-        accept_all("the admin socket", accept, serve).await;
+        accept_all("the admin socket", OPERATORS, accept, serve).await;
     }
 
     /// Accepts on TCP and serves, for ever. Runs within a local task set.
@@ -49,22 +67,23 @@ impl Admin {
             let (admin, visitor) = (self.clone(), Visitor::Remote(peer));
             async move {
                 let answer = async |request| admin.answer(request, visitor).await;
-                converse(stream, answer).await;
+                converse(stream, OPERATORS, answer).await;
             }
         };
-        accept_all("the admin address", accept, serve).await;
+        accept_all("the admin address", OPERATORS, accept, serve).await;
     }
 }
 
 /// Accepts connections and serves each in a task of its own, for ever.
 pub(super) async fn accept_all<C, S>(
     place: &str,
+    patience: Patience,
     accept: impl AsyncFn() -> io::Result<C>,
     serve: impl Fn(C) -> S,
 ) where
     S: Future<Output = ()> + 'static,
 {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let room = Arc::new(Semaphore::new(patience.connections));
     loop {
         let permit = Arc::clone(&room).acquire_owned().await;
         match accept().await {
@@ -86,20 +105,21 @@ pub(super) async fn accept_all<C, S>(
 /// Serves one TCP connection.
 pub(super) async fn converse(
     stream: net::Stream,
+    patience: Patience,
     answer: impl AsyncFn(Request<Incoming>) -> Response<Body>,
 ) {
     let service = service_fn(|request| infallible(answer(request)));
-    ended(http().serve_connection(stream, service).await);
+    ended(http(patience).serve_connection(stream, service).await);
 }
 
 pub(super) fn liveness() -> Liveness {
     Liveness::new(Some(KEEP_ALIVE), Some(2 * KEEP_ALIVE), Duration::ZERO)
 }
 
-fn http() -> http1::Builder {
+fn http(patience: Patience) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(REQUEST_HEAD);
+        .header_read_timeout(patience.request_head);
     http
 }
 

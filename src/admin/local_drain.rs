@@ -7,11 +7,12 @@
 use std::{net::IpAddr, time::Duration};
 
 use http::{HeaderName, StatusCode, header, request};
+use tokio::sync::oneshot;
 
 use super::{
     Admin, Answered,
     api::{self, Fault},
-    guard::{Shown, Visitor},
+    guard::{self, Shown, Visitor},
 };
 use crate::{
     config::{Config, format_duration, parse_duration},
@@ -43,6 +44,7 @@ impl Admin {
             return Err(Fault::nothing_local());
         }
         let began = net::now();
+        let asking = self.take_back_after_all(names.clone(), visitor);
         for name in &names {
             self.drain_named(name, wait, visitor).await?;
         }
@@ -50,8 +52,17 @@ impl Admin {
             None => format!("{}: no new work from now on\n", names.join(", ")),
             Some(wait) => self.until_empty(&names, began, wait).await?,
         };
-        let (admin, names) = (self.clone(), names.clone());
+        drop(asking);
+        Ok(api::text(StatusCode::OK, text))
+    }
+
+    /// Takes the drain of `names` back a while after what is given here is dropped: with the answer, or because whoever
+    /// asked has left.
+    fn take_back_after_all(&self, names: Vec<String>, visitor: Visitor) -> oneshot::Sender<()> {
+        let (asking, answered) = oneshot::channel();
+        let admin = self.clone();
         tokio::task::spawn_local(async move {
+            let _dropped = answered.await;
             net::sleep(TAKE_BACK).await;
             if admin.process.phases.phase() == Phase::Running {
                 for name in names {
@@ -59,7 +70,7 @@ impl Admin {
                 }
             }
         });
-        Ok(api::text(StatusCode::OK, text))
+        asking
     }
 
     /// Waits until `names` hold nothing, or `wait` is over, and says which of the two.
@@ -136,7 +147,9 @@ fn permit(head: &request::Parts, visitor: Visitor, config: &Config) -> Result<()
     if head.headers.contains_key(header::ORIGIN) || head.headers.contains_key(SEC_FETCH_SITE) {
         return Err(Fault::origin());
     }
-    let token = config.server.admin_token.as_ref();
+    let shown = Shown::of(&head.headers, config.server.admin_token.as_ref());
+    // Not every browser says where a request comes from; none lies about the name that it has asked.
+    guard::check_page(head, shown)?;
     let is_here = |address: IpAddr| {
         let mut locals = config.pools.iter().filter_map(|pool| pool.local.as_ref());
         address.is_loopback() || locals.any(|local| local.is_at(address))
@@ -145,7 +158,7 @@ fn permit(head: &request::Parts, visitor: Visitor, config: &Config) -> Result<()
         Visitor::Owner(_) => true,
         Visitor::Remote(peer) => is_here(peer.ip().to_canonical()),
     };
-    if from_here || Shown::of(&head.headers, token) == Shown::Right {
+    if from_here || shown == Shown::Right {
         Ok(())
     } else {
         Err(Fault::not_from_here())

@@ -11,7 +11,7 @@ use super::{
     Admin, Answered,
     api::{self, Body, Fault},
     guard::Visitor,
-    listener::{accept_all, converse, liveness},
+    listener::{PROBES, accept_all, converse, liveness},
 };
 use crate::{
     net,
@@ -31,10 +31,10 @@ impl Admin {
             let (admin, visitor) = (self.clone(), Visitor::Remote(peer));
             async move {
                 let answer = async |request| admin.answer_probe(request, visitor).await;
-                converse(stream, answer).await;
+                converse(stream, PROBES, answer).await;
             }
         };
-        accept_all("the address for probes", accept, serve).await;
+        accept_all("the address for probes", PROBES, accept, serve).await;
     }
 
     async fn answer_probe(&self, request: Request<Incoming>, visitor: Visitor) -> Response<Body> {

@@ -41,10 +41,10 @@ pub fn effective(config: &Config) -> Value {
         "secrets",
         keys.collect::<Vec<_>>().into(),
     );
-    let log = &config.log;
-    let log =
-        json!({ "format": log.format.to_string(), "filter": log.filter, "access": log.access });
-    put(&mut document, "log", log);
+    let log = within(&mut document, "log");
+    put(log, "format", config.log.format.to_string().into());
+    put(log, "filter", config.log.filter.clone().into());
+    put(log, "access", config.log.access.into());
     let store = json!({ "url": store(&config.store.url), "sessions": config.store.sessions });
     put(&mut document, "store", store);
     let pools = config.pools.iter().map(pool);

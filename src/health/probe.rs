@@ -204,7 +204,13 @@ async fn status_of(socket: Socket, endpoint: &Endpoint, path: &str) -> Option<u1
 
 /// The same in HTTP/2. Without hyper, whose task would hold the connection of a backend that does not answer.
 async fn status_in_http2(socket: Socket, endpoint: &Endpoint, path: &str) -> Option<u16> {
-    let request = Request::get([&endpoint.url(), path].concat()).version(Version::HTTP_2);
+    let scheme = if endpoint.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let url = format!("{scheme}://{}{path}", endpoint.authority());
+    let request = Request::get(url).version(Version::HTTP_2);
     let io = TokioIo::new(socket);
     let (Ok(request), Ok((mut sender, mut connection))) =
         (request.body(()), h2::client::handshake(io).await)

@@ -106,7 +106,7 @@ impl<H: Handler> Server<H> {
     }
 
     /// The room for connections from there: a trusted proxy stands for all who come through it.
-    fn room(&self, peer: SocketAddr, options: Options) -> Room {
+    pub(super) fn room(&self, peer: SocketAddr, options: Options) -> Room {
         let of_address = options.room.of_address;
         Room {
             of_address: of_address.filter(|_| !self.handler.trusts(peer.ip())),

@@ -33,7 +33,7 @@ use self::{
 };
 use super::{Connection, Handler, Options, Pings, Server, metered::Metered};
 use crate::{
-    limits::{Full, Limit, Room},
+    limits::{Full, Limit},
     net::{self, Deadline},
     shutdown::{Phase, Subscription},
 };
@@ -99,8 +99,11 @@ impl<H: Handler> Server<H> {
             }
             streams.close();
             Pin::new(&mut http).graceful_shutdown();
-            ready!(Pin::new(&mut http).poll(cx))?;
-            Poll::Ready(Ok(()))
+            if let Poll::Ready(ended) = Pin::new(&mut http).poll(cx) {
+                return Poll::Ready(ended);
+            }
+            // Its deadline is a new one now, for which nobody waits yet.
+            streams.poll_expired(cx).map(|_| Ok(()))
         })
         .await
         .unwrap_or_else(|error| {
@@ -224,10 +227,7 @@ impl<H: Handler> Connection<H> {
             reached,
             ..
         } = &*self.server;
-        let room = Room {
-            of_address: None,
-            ..handler.options().room
-        };
+        let room = self.server.room(self.client.peer, handler.options());
         let entered = connections.enter(room, self.client.peer.ip());
         entered
             .inspect_err(|full| reached.count(full.limit()))

@@ -394,8 +394,11 @@ impl Line {
     }
 
     fn end(&self, record: &Record, now: Instant) {
+        // Chance is asked for nothing that is sure.
         if let Some(sample) = self.sample
-            && (self.is_remarkable(record, sample, now) || fastrand::f32() < sample.share)
+            && (sample.share >= 1.0
+                || self.is_remarkable(record, sample, now)
+                || fastrand::f32() < sample.share)
         {
             self.write(record, now);
         }

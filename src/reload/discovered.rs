@@ -53,11 +53,13 @@ impl Reload {
         if let Some(service) = services.find(|service| service.url.question == report.question) {
             log(&service.url.to_string(), &before, &report.list);
         }
-        let knows_somebody = self
-            .config
-            .pools
-            .iter()
-            .any(|pool| !pool.backends.is_empty());
+        self.note_ready();
+    }
+
+    /// Notes, once, that this process knows whom it stands before.
+    pub(super) fn note_ready(&self) {
+        let mut pools = self.config.pools.iter();
+        let knows_somebody = pools.any(|pool| !pool.backends.is_empty());
         if self.services.were_answered() && knows_somebody {
             self.ready
                 .send_if_modified(|ready| !std::mem::replace(ready, true));

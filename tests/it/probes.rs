@@ -16,7 +16,7 @@ fn probes(pinring: &Pinring) -> SocketAddr {
 }
 
 fn get(address: SocketAddr, target: &str, headers: &str) -> Answer {
-    let request = format!("GET {target} HTTP/1.1\r\nhost: probed\r\n{headers}\r\n");
+    let request = format!("GET {target} HTTP/1.1\r\nhost: 127.0.0.1\r\n{headers}\r\n");
     Client::connect(address).send(request).answer()
 }
 
@@ -144,6 +144,16 @@ fn a_server_s_container_waits_until_its_own_sessions_have_ended() {
 }
 
 #[test]
+fn silent_connections_keep_no_probe_out() {
+    let backend = Backend::stateful("a");
+    let pinring = Pinring::before(&[&backend], PROBES);
+    let at = probes(&pinring);
+    let silent: Vec<_> = (0..200).map(|_| Client::connect(at)).collect();
+    assert_eq!(status(at, "/livez"), 200);
+    drop(silent);
+}
+
+#[test]
 fn what_is_left_when_the_time_is_over_is_lost() {
     let backend = Backend::stateful("a");
     let pinring = sidecar(&[("a", &backend, "")], "");
@@ -170,6 +180,9 @@ fn nobody_drains_from_a_page_or_from_elsewhere_or_where_it_is_off() {
     ] {
         assert_eq!(get(here, "/drain?wait=1s", page).status, 403, "{page}");
     }
+    let rebound = "GET /drain HTTP/1.1\r\nhost: evil.example:9902\r\n\r\n";
+    let answer = Client::connect(here).send(rebound).answer();
+    assert_eq!(answer.status, 403, "a name that leads here");
     assert_eq!(status(here, "/drain?wait=soon"), 400);
     if let Some(own) = own_address() {
         let there = SocketAddr::new(own, port);

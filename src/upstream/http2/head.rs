@@ -19,7 +19,7 @@ pub(super) fn to_http2(head: &Parts, endpoint: &Endpoint) -> Parts {
     let host = sent.headers.remove(header::HOST);
     let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let mut uri = head.uri.clone().into_parts();
-    uri.authority = host.or_else(|| Authority::try_from(endpoint.to_string()).ok());
+    uri.authority = host.or_else(|| Authority::try_from(endpoint.authority().as_bytes()).ok());
     uri.scheme = Some(match endpoint.tls {
         Some(_) => Scheme::HTTPS,
         None => Scheme::HTTP,
