@@ -62,9 +62,10 @@ impl Admin {
         let phase = self.process.phases.phase();
         let not_yet = !*self.process.discovered.borrow();
         let (mut ready, mut text) = match phase {
-            Phase::Running if not_yet => {
-                (false, "starting: no backend was discovered yet".to_owned())
-            }
+            Phase::Running if not_yet => (
+                false,
+                "starting: not every DNS name that stands for backends was answered yet".to_owned(),
+            ),
             Phase::Running => (true, "ready".to_owned()),
             Phase::Leaving | Phase::Draining { .. } | Phase::Forced => {
                 (false, phase.as_str().to_owned())
