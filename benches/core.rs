@@ -1,4 +1,4 @@
-//! What one request costs in the core: reading a pin, finding a backend, classifying a head, counting its session.
+//! What one request costs in the core: reading a pin, finding a backend, classifying a head, counting its session and itself.
 //!
 //! ```sh
 //! cargo bench --bench core -- --save-baseline before    # then change something
@@ -8,10 +8,11 @@
 use std::{hint::black_box, sync::Arc};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use http::Request;
+use http::{Request, StatusCode};
 use pinring::{
     backend::Name,
     mcp,
+    observe::{Exchange, Meters, Outcome, Route},
     pin::{Keys, Kind, Pin, Secret},
     ring::{Coordinate, Nodes, Ring, hash},
     router::placement::Load,
@@ -111,5 +112,26 @@ fn sessions(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, pins, rings, heads, sessions);
+/// All that is counted of a request that is forwarded, without its line in the log.
+fn metrics(c: &mut Criterion) {
+    let meters = Meters::new();
+    let meter = meters.meter();
+    let (pool, backend) = (Arc::default(), Arc::default());
+    c.bench_function("count a request", |b| {
+        b.iter(|| {
+            let exchange = Exchange::unlogged(black_box(&meter));
+            exchange.matched("default", &pool);
+            exchange.routed("a", &backend, Route::Pinned);
+            let (body, answer) = (exchange.clone(), exchange.clone());
+            body.received(black_box(72));
+            exchange.answered(black_box(StatusCode::OK));
+            drop((exchange, body));
+            answer.sent(black_box(165));
+            answer.end(Outcome::Complete);
+        });
+    });
+    c.bench_function("read the clock", |b| b.iter(pinring::net::now));
+}
+
+criterion_group!(benches, pins, rings, heads, sessions, metrics);
 criterion_main!(benches);

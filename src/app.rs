@@ -6,38 +6,54 @@
 //! wake-up across threads in a request's way. All threads accept from one socket: the one that is free
 //! takes the next connection. A further thread, the caller's, has signals, reloads and timers.
 
-mod admin;
+mod admins;
 mod control;
 mod error;
+mod metrics;
+mod places;
 mod socket;
 mod worker;
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use http::StatusCode;
 use tokio::{
     runtime::{Builder, LocalOptions},
     sync::mpsc,
 };
 
 pub use self::error::StartError;
-use self::{admin::AdminSocket, control::Control, socket::Socket, worker::Worker};
+use self::{
+    admins::AdminSockets, control::Control, metrics::Sources, places::Places, socket::Socket,
+    worker::Worker,
+};
 use crate::{
-    admin::{Admin, Counters, api::Counts},
+    admin::{self, Admin, Counters, api::Counts},
     config::{self, Config, Listen, StoreUrl, source::Source},
+    discovery::dns::Dns,
     health::probe,
     limits::{Connections, Reached},
     net::{self, tls::Acceptor},
-    proxy::{Alarms, Bodies, Renewals, Unknowns},
+    observe::{
+        Meters,
+        metrics::Metrics,
+        otlp::{self, Exporter},
+        tally::Word as _,
+    },
+    proxy::{Alarms, Bodies, Renewals, Unknowns, error::ProxyError},
     reload::{
         Inputs, Reason, Reload,
         command::{self, Commander},
         watch,
     },
-    router::table::{self, Publisher, Reader},
+    router::{
+        Refusal,
+        table::{self, Publisher, Subscriber},
+    },
     sessions::{Sessions, store::Store},
     shutdown::{self, Signals, Trigger},
     takeover::{Claim, Predecessor},
-    upstream::names::Names,
+    upstream::{self, names::Names},
 };
 
 /// All sockets are bound; nothing is served yet.
@@ -47,7 +63,7 @@ pub struct Bound {
     config: Config,
     sockets: Vec<Socket>,
     addresses: Vec<SocketAddr>,
-    admin: Option<AdminSocket>,
+    admin: AdminSockets,
     before: Option<Predecessor>,
 }
 
@@ -87,16 +103,7 @@ impl Bound {
             .iter()
             .map(|socket| socket.bound.address())
             .collect::<io::Result<_>>()?;
-        let admin = match &config.server.admin {
-            None => None,
-            Some(path) => {
-                let failed = |source| StartError::Admin {
-                    path: path.clone(),
-                    source,
-                };
-                Some(AdminSocket::bind(path, before.is_some()).map_err(failed)?)
-            }
-        };
+        let admin = AdminSockets::bind(&config.server, before.as_mut())?;
         Ok(Self {
             source,
             config,
@@ -130,7 +137,15 @@ impl Bound {
     async fn serve(self) -> Result<(), StartError> {
         let mut signals = Signals::install()?;
         let threads = self.config.server.threads.get();
-        let (process, worker) = Process::new(self.source, self.config)?;
+        let (mut process, mut worker) = Process::new(self.source, self.config)?;
+        process.reload.discover(&process.publisher).await;
+        let export = process.reload.config().tracing.as_ref();
+        let mut exporter = None;
+        if let Some(export) = export.and_then(|tracing| tracing.export.as_ref()) {
+            let (names, counts) = (worker.names.clone(), process.spans.clone());
+            let (started, outbox) = Exporter::start(export, names, counts)?;
+            (exporter, worker.outbox) = (Some(started), Some(outbox));
+        }
         let mut workers = Vec::new();
         for number in 0..threads {
             let sockets = self
@@ -145,19 +160,30 @@ impl Bound {
         if let Some(before) = self.before {
             relieve(before);
         }
-        let limits = (process.connections.clone(), process.reached.clone());
-        let counters = process.counters.clone();
-        let admin = Admin::new(process.commander.clone(), claims, counters, limits);
-        // Its file is removed when all is over.
-        let _admin = self.admin.map(|socket| socket.serve(admin)).transpose()?;
-        announce(process.reload.config(), &self.sockets)?;
+        let places = Places::of(&self.sockets, &self.admin)?;
+        let admin = process.admin(&places, claims);
+        let passed = self.admin.try_clone()?;
+        let serving = self.admin.serve(&admin)?;
+        announce(process.reload.config(), &places);
+        // Those for clients first: they are asked for first.
         let sockets = self.sockets.into_iter().map(|socket| socket.bound);
+        let sockets = sockets.chain(passed).collect();
         process
-            .run(async || signals.next().await, sockets.collect(), claimed)
+            .run(
+                async || signals.next().await,
+                sockets,
+                claimed,
+                || {
+                    serving.leave_to_successor();
+                },
+            )
             .await;
         for worker in workers {
             // A worker's panic has been printed; the others have drained all the same.
             drop(worker.join());
+        }
+        if let Some(exporter) = exporter {
+            exporter.ended().await; // nobody has a span to add
         }
         tracing::info!("stopped");
         Ok(())
@@ -174,10 +200,11 @@ impl Bound {
         self,
         mut requests: mpsc::Receiver<shutdown::Request>,
     ) -> io::Result<(Commander, impl Future<Output = Result<(), StartError>>)> {
-        let (process, worker) = Process::new(self.source, self.config)?;
+        let (mut process, worker) = Process::new(self.source, self.config)?;
         let commander = process.commander.clone();
         let sockets = self.sockets;
         let serve = async move {
+            process.reload.discover(&process.publisher).await;
             let listeners = worker::listen(sockets)?;
             let serving = tokio::task::spawn_local(worker.serve(listeners));
             let next = async || match requests.recv().await {
@@ -185,7 +212,7 @@ impl Bound {
                 None => std::future::pending().await,
             };
             let (_nobody, claimed) = mpsc::channel(1);
-            process.run(next, Vec::new(), claimed).await;
+            process.run(next, Vec::new(), claimed, || {}).await;
             drop(serving.await); // its panic has been printed
             Ok(())
         };
@@ -195,6 +222,7 @@ impl Bound {
 
 /// What a process has beside its workers, for the thread that has signals, reloads and timers.
 struct Process {
+    file: Option<PathBuf>,
     reload: Reload,
     publisher: Publisher,
     watched: bool,
@@ -204,9 +232,11 @@ struct Process {
     /// Asks for everything else.
     commander: Commander,
     counters: Counters,
+    spans: otlp::Counts,
+    metrics: Metrics,
     sessions: Sessions,
     store: Store,
-    tables: Reader,
+    tables: Subscriber,
     connections: Connections,
     reached: Reached,
     trigger: Trigger,
@@ -218,17 +248,41 @@ impl Process {
         let watched = config.server.watch && !config.files.is_empty();
         let (sessions, store) = (Sessions::new(), store(&config.store));
         let acceptor = Acceptor::new(config.tls.as_ref())?;
-        let (reload, table) = Reload::new(source, config, sessions.clone(), acceptor.clone());
+        let file = source.file.as_ref();
+        let file = file.map(|file| file.canonicalize().unwrap_or_else(|_| file.clone()));
+        let (meters, upstream) = (Meters::new(), upstream::Open::default());
+        let (reload, table) = Reload::new(
+            source,
+            config,
+            sessions.clone(),
+            acceptor.clone(),
+            Arc::new(Dns::default()),
+            meters.clone(),
+        );
         let (publisher, subscriber) = table::publish(table);
         let (trigger, watcher) = shutdown::channel();
         let (reporter, reports) = probe::reports();
-        let names = Names::default();
+        let (names, spans) = (Names::default(), otlp::Counts::default());
         let (connections, reached) = (Connections::default(), Reached::new());
         let (unknowns, alarms) = (Unknowns::new(), Alarms::default());
         let (sender, reasons) = mpsc::channel(4);
         let (commander, commands) = command::commands();
         let renewals = Renewals::new(store.clone());
+        let sources = Sources {
+            tables: subscriber.clone(),
+            services: reload.services(),
+            renewals: renewals.clone(),
+            store: store.clone(),
+            connections: connections.clone(),
+            reached: reached.clone(),
+            upstream: upstream.clone(),
+            acceptor: acceptor.clone(),
+            phases: trigger.rouser(),
+            spans: spans.clone(),
+        };
         let process = Self {
+            file,
+            metrics: sources.metrics(meters.clone()),
             reload,
             publisher,
             watched,
@@ -248,10 +302,12 @@ impl Process {
                 store.clone(),
                 alarms.clone(),
                 acceptor.clone(),
+                spans.clone(),
             ),
+            spans,
             sessions: sessions.clone(),
             store,
-            tables: subscriber.reader(),
+            tables: subscriber.clone(),
             connections: connections.clone(),
             reached: reached.clone(),
             trigger,
@@ -265,21 +321,26 @@ impl Process {
             bodies: Bodies::default(),
             reporter,
             names,
+            upstream,
             watcher,
             connections,
             reached,
+            meters,
             acceptor,
+            outbox: None,
         };
         Ok((process, worker))
     }
 
     /// Reloads, keeps the time, and acts on `signals` until all workers have drained, or a second signal asks
-    /// to end at once. `sockets` are passed to those who come with `claims`.
+    /// to end at once. `sockets` are passed to those who come with `claims`, and `taken_over` is called when one of them
+    /// serves.
     async fn run(
         self,
         signals: impl AsyncFnMut() -> shutdown::Request,
         sockets: Vec<net::Bound>,
         claims: mpsc::Receiver<Claim>,
+        taken_over: impl FnOnce(),
     ) {
         let (sessions, store) = (self.sessions, self.store);
         tokio::task::spawn_local(async move { sessions.sweep().await });
@@ -292,17 +353,38 @@ impl Process {
         let control = Control {
             signals,
             trigger: self.trigger,
-            tables: self.tables,
+            tables: self.tables.reader(),
             connections: self.connections,
             reloads: self.reasons,
         };
-        control.run(sockets, claims).await;
+        control.run(sockets, claims, taken_over).await;
+    }
+
+    /// What answers operators.
+    fn admin(&self, places: &Places, claims: mpsc::Sender<Claim>) -> Admin {
+        Admin::new(admin::Process {
+            writer: self.commander.clone(),
+            claims,
+            counters: self.counters.clone(),
+            connections: self.connections.clone(),
+            reached: self.reached.clone(),
+            tables: self.tables.clone(),
+            metrics: self.metrics.clone(),
+            phases: self.trigger.rouser(),
+            discovered: self.reload.ready(),
+            listeners: places.listeners(),
+            unprotected: places.unprotected(self.reload.config()),
+            file: self.file.clone(),
+            verdict,
+            store: self.store.clone(),
+        })
     }
 }
 
 /// The process whose place this one is to take, if there is one.
 fn predecessor(config: &Config) -> Result<Option<Predecessor>, StartError> {
-    let path = config.server.admin.as_ref().ok_or(StartError::NoAdmin)?;
+    let path = config.server.admin.unix.as_ref();
+    let path = path.ok_or(StartError::NoAdmin)?;
     let found = Predecessor::find(path)?;
     if found.is_none() {
         tracing::info!(admin = %path.display(), "nobody is there to take over from");
@@ -321,14 +403,28 @@ fn relieve(before: Predecessor) {
 }
 
 /// What the admin listener tells of the whole process.
-fn counters(renewals: Renewals, store: Store, alarms: Alarms, acceptor: Acceptor) -> Counters {
+fn counters(
+    renewals: Renewals,
+    store: Store,
+    alarms: Alarms,
+    acceptor: Acceptor,
+    spans: otlp::Counts,
+) -> Counters {
     Counters::new(move || Counts {
         sessions_reinitialized: renewals.reinitialized(),
         handshakes_forgotten: store.forgotten(),
         principals_refused: alarms.principals_refused(),
         sessions_withheld: alarms.sessions_withheld(),
         tls_handshakes_failed: acceptor.failed(),
+        spans_exported: spans.exported(),
+        spans_dropped: spans.dropped(),
     })
+}
+
+/// What the client is told of a request that goes nowhere.
+fn verdict(refusal: Refusal) -> (StatusCode, &'static str) {
+    let verdict = ProxyError::Refused(refusal).verdict();
+    (verdict.status, verdict.reason.as_str())
 }
 
 fn store(config: &config::Store) -> Store {
@@ -339,20 +435,22 @@ fn store(config: &config::Store) -> Store {
 }
 
 /// One line that says what is served and what is unprotected.
-fn announce(config: &Config, sockets: &[Socket]) -> io::Result<()> {
+fn announce(config: &Config, places: &Places) {
     let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
-    let listen = sockets
-        .iter()
-        .map(|socket| Ok(socket.listen()?.to_string()));
-    let listen: Vec<String> = listen.collect::<io::Result<_>>()?;
+    let listeners = places.listeners();
+    let or_none = |list: Vec<String>| match &list[..] {
+        [] => "none".to_owned(),
+        list => list.join(", "),
+    };
     tracing::info!(
-        listen = listen.join(", "),
+        listen = listeners.traffic.join(", "),
+        admin = or_none(listeners.admin),
+        probes = or_none(listeners.probes),
         pools = config.pools.len(),
         backends,
         threads = config.server.threads,
-        signed_pins = !config.keys.accept_zero(),
+        unprotected = or_none(places.unprotected(config)),
         "pinring {} serves",
         env!("CARGO_PKG_VERSION"),
     );
-    Ok(())
 }

@@ -1,20 +1,27 @@
-//! One replica of an MCP server: its name, its address, its weight and whether it takes new work.
+//! One replica of an MCP server: its name, its address, its weight and whether it takes new work; and the URLs that
+//! stand for several.
 //!
 //! The name is the identity: every pin and every point on the ring derives from it alone, so two
 //! proxies agree about a backend when they agree about its name. Where it listens may change under
 //! one name. Health is not kept here.
 
+mod service;
 mod tls;
 
 use std::{
+    borrow::Cow,
     fmt,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU16,
     str::FromStr,
     sync::Arc,
+    time::Duration,
 };
 
-pub use self::tls::Tls;
+pub use self::{
+    service::{Address, Family, Question, Records, ServiceUrl},
+    tls::Tls,
+};
 
 /// What identifies a backend on the wire: 1–255 visible ASCII characters (0x21–0x7E), unique over all pools.
 ///
@@ -86,9 +93,22 @@ pub struct Endpoint {
     pub port: NonZeroU16,
     /// How `https://` is spoken; `None` is `http://`.
     pub tls: Option<Tls>,
+    /// Whether HTTP/2 is spoken, and nothing else.
+    pub http2: bool,
+    /// Host and port of the URL, where a name stands for several backends.
+    pub service: Option<Arc<str>>,
 }
 
 impl Endpoint {
+    /// What the backend is told in `Host`: host and port of its URL.
+    #[must_use]
+    pub fn authority(&self) -> Cow<'_, str> {
+        match &self.service {
+            Some(service) => Cow::Borrowed(service),
+            None => Cow::Owned(self.to_string()),
+        }
+    }
+
     /// The URL, without a path.
     #[must_use]
     pub fn url(&self) -> String {
@@ -142,11 +162,14 @@ pub enum InvalidUrl {
     /// No `http://` or `https://` in front.
     #[error("a backend's URL begins with http:// or https://, as in \"http://127.0.0.1:9001\"")]
     Scheme,
-    /// A scheme of a later version.
+    /// An address that is asked for as a name.
+    #[error("an IP address is one backend; write http:// or https:// before it")]
+    ServiceOfAddress,
+    /// A port where the records have it.
     #[error(
-        "{0}:// is not yet supported by this version; use http:// or https:// and one entry for each address"
+        "SRV records have the ports: leave it out, or write dns+http:// where all listen at this one"
     )]
-    NotYet(String),
+    ServicePort,
     /// A path, query, fragment or user name.
     #[error(
         "a backend's URL is only scheme, host and port; paths are passed on as the client sent them"
@@ -173,9 +196,6 @@ impl FromStr for Url {
         let scheme = match scheme.to_ascii_lowercase().as_str() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
-            later @ ("dns+http" | "dns+https" | "srv+http" | "srv+https") => {
-                return Err(InvalidUrl::NotYet(later.to_owned()));
-            }
             _ => return Err(InvalidUrl::Scheme),
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
@@ -191,6 +211,8 @@ impl FromStr for Url {
             host: parse_host(host)?,
             port,
             tls: None,
+            http2: false,
+            service: None,
         };
         Ok(Self { scheme, endpoint })
     }
@@ -283,6 +305,8 @@ pub struct Backend {
     pub weight: Weight,
     /// Whether it takes new work.
     pub admission: Admission,
+    /// How long it gets no new work after it has joined; `None`: as long as its pool says.
+    pub join_delay: Option<Duration>,
 }
 
 #[cfg(test)]
@@ -307,10 +331,7 @@ mod tests {
         let fault = |url: &str| url.parse::<Url>().unwrap_err();
         assert_eq!(fault("127.0.0.1:80"), InvalidUrl::Scheme);
         assert_eq!(fault("ftp://h"), InvalidUrl::Scheme);
-        assert_eq!(
-            fault("dns+http://h:1"),
-            InvalidUrl::NotYet("dns+http".into())
-        );
+        assert_eq!(fault("dns+http://h:1"), InvalidUrl::Scheme, "it is not one");
         assert_eq!(fault("http://h/mcp"), InvalidUrl::MoreThanAuthority);
         assert_eq!(fault("http://u@h"), InvalidUrl::MoreThanAuthority);
         assert_eq!(fault("http://h:0"), InvalidUrl::Port);

@@ -16,8 +16,8 @@ use clap::{
 use clap_complete::Shell;
 
 use self::admin::{AdminArgs, DEFAULT_TIMEOUT, duration};
-pub use self::admin::{Asked, Deadline};
-use crate::config::{Overrides, source::Source};
+pub use self::admin::{Asked, Deadline, Which};
+use crate::config::{AdminPlace, Overrides, source::Source};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,13 +25,16 @@ Examples:
   pinring --config /etc/pinring/pinring.toml     serve
   pinring --listen 127.0.0.1:8080 --backend http://127.0.0.1:9001 --backend http://127.0.0.1:9002
   pinring check pinring.toml                     every fault of a file at once
-  pinring explain 0193c2e6-…-cftk5pn… --config pinring.toml
+  pinring status                                 how the process that runs stands
+  pinring explain 0193c2e6-…-cftk5pn…            where that session is, and what becomes of it now
   pinring drain b --wait --config pinring.toml   no new work for b; wait until its sessions have ended
+  pinring log debug --for 10m                    what the running process logs, changed for a while
   pinring --take-over --config pinring.toml      restart: the process before leaves when this one serves
-  kill -HUP PID                                  reload
+  pinring reload --config pinring.toml           read the configuration again (or kill -HUP PID)
 
 Environment: PINRING_CONFIG, PINRING_LISTEN, PINRING_BACKENDS and PINRING_SECRET stand in for the
-flags (lists separated by commas); RUST_LOG filters the log.";
+flags (lists separated by commas), PINRING_ADMIN for --admin, and PINRING_ADMIN_TOKEN is what changes over TCP show;
+RUST_LOG filters the log.";
 
 /// Keeps each MCP session on the server replica that holds it.
 #[derive(Debug, Parser)]
@@ -89,12 +92,36 @@ enum Subcommands {
         #[arg(long, short, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Say what a session id's pin names, and whether this configuration would accept it
+    /// Say what becomes of a session id now, by the process that runs, or by its configuration if none answers
     Explain {
         /// The session id as a client holds it
         id: String,
+        /// Where the process is asked, as its server.admin says: IP:PORT or unix:PATH
+        #[arg(long, value_name = "PLACE", value_parser = admin::place)]
+        admin: Option<AdminPlace>,
         #[command(flatten)]
         source: SourceArgs,
+    },
+    /// Show how the process that runs stands: listeners, backends and why, sessions, drains, the last reload
+    Status {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask whether the process is ready: exit code 0 if it is, else 1. For containers' health checks
+    Health {
+        #[command(flatten)]
+        admin: AdminArgs,
+        /// Ask also whether each pool has a backend that takes new work and is well
+        #[arg(long)]
+        backends: bool,
+    },
+    /// Have the process read its configuration again, and say what came of it
+    Reload {
+        #[command(flatten)]
+        admin: AdminArgs,
     },
     /// Show which share of the ring each backend has
     Ring {
@@ -133,6 +160,20 @@ enum Subcommands {
         #[command(flatten)]
         admin: AdminArgs,
     },
+    /// Show what the process logs, or change that while it runs
+    Log {
+        /// What to log, as in RUST_LOG: off, error, warn, info, debug, trace, or such as info,pinring::proxy=debug
+        #[arg(value_name = "LEVEL", conflicts_with = "reset")]
+        filter: Option<String>,
+        /// How long; by default until the next reload
+        #[arg(long = "for", value_name = "TIME", value_parser = duration, requires = "filter")]
+        time: Option<Duration>,
+        /// Log again as file and environment say
+        #[arg(long)]
+        reset: bool,
+        #[command(flatten)]
+        admin: AdminArgs,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -160,6 +201,27 @@ pub enum Command {
         id: String,
         /// With which keys and backends. Where it is no configuration: as far as its secret tells.
         source: Source,
+        /// The process that may run with it.
+        asked: Asked,
+    },
+    /// Show how a process stands.
+    Status {
+        /// As JSON.
+        json: bool,
+        /// Which.
+        asked: Asked,
+    },
+    /// Ask whether a process is ready.
+    Health {
+        /// Its backends too.
+        backends: bool,
+        /// Which.
+        asked: Asked,
+    },
+    /// Have a process read its configuration again.
+    Reload {
+        /// Which.
+        asked: Asked,
     },
     /// Show the ring.
     Ring {
@@ -191,8 +253,31 @@ pub enum Command {
         /// Which process.
         asked: Asked,
     },
+    /// Show or change what is logged.
+    Log {
+        /// What is wanted.
+        wanted: LogWanted,
+        /// Which process.
+        asked: Asked,
+    },
     /// Print completions.
     Completions(Shell),
+}
+
+/// What `pinring log` is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogWanted {
+    /// Show it.
+    Shown,
+    /// Log by this filter.
+    Changed {
+        /// As in `RUST_LOG`.
+        filter: String,
+        /// How long; `None`: until the next reload.
+        time: Option<Duration>,
+    },
+    /// Log as configured.
+    Reset,
 }
 
 /// Reads the command line. `env` gives the environment.
@@ -215,9 +300,24 @@ pub fn parse(
             file: file.or(config),
             overrides: Overrides::new(&[], &[], &env),
         }),
-        Some(Subcommands::Explain { id, source }) => Command::Explain {
-            id,
-            source: source.given(&env),
+        Some(Subcommands::Explain { id, admin, source }) => {
+            let source = source.given(&env);
+            Command::Explain {
+                id,
+                asked: Asked::of(admin, source.clone(), &env),
+                source,
+            }
+        }
+        Some(Subcommands::Status { admin, json }) => Command::Status {
+            json,
+            asked: admin.asked(&env),
+        },
+        Some(Subcommands::Health { admin, backends }) => Command::Health {
+            backends,
+            asked: admin.asked(&env),
+        },
+        Some(Subcommands::Reload { admin }) => Command::Reload {
+            asked: admin.asked(&env),
         },
         Some(Subcommands::Ring { source, json }) => Command::Ring {
             source: source.source(&env)?,
@@ -234,11 +334,24 @@ pub fn parse(
             backend,
             deadline: Deadline::of(now, timeout),
             wait,
-            asked: admin.asked(&env)?,
+            asked: admin.asked(&env),
         },
         Some(Subcommands::Undrain { backend, admin }) => Command::Undrain {
             backend,
-            asked: admin.asked(&env)?,
+            asked: admin.asked(&env),
+        },
+        Some(Subcommands::Log {
+            filter,
+            time,
+            reset,
+            admin,
+        }) => Command::Log {
+            wanted: match filter {
+                Some(filter) => LogWanted::Changed { filter, time },
+                None if reset => LogWanted::Reset,
+                None => LogWanted::Shown,
+            },
+            asked: admin.asked(&env),
         },
         Some(Subcommands::Completions { shell }) => Command::Completions(shell),
     })

@@ -1,7 +1,12 @@
 //! What the subcommands do. Each prints to standard output and gives its exit code.
 
+mod asking;
+mod discovered;
 mod drain;
 mod explain;
+mod health;
+mod log;
+mod status;
 
 use std::{
     fmt::Write as _,
@@ -22,7 +27,7 @@ use crate::{
     config::{self, Config, ConfigErrors, InvalidFilter, Overrides, source::Source},
     demo::{self, Replica},
     net,
-    observe::logging,
+    observe::logging::{self, Configured},
     ring::{Nodes, Ring},
 };
 
@@ -58,20 +63,23 @@ pub enum CommandError {
     /// The process cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The configuration names no admin socket.
+    /// The configuration switches the admin listener off.
     #[error(
-        "{} names no admin socket: add `admin = \"unix:/run/pinring/admin.sock\"` to [server] there and restart pinring",
+        "{} has no admin listener: take `admin = \"\"` out of [server] there, or write \"unix:/run/pinring/admin.sock\", and restart pinring",
         file.display()
     )]
     NoAdmin {
         /// The file.
         file: PathBuf,
     },
-    /// The configuration does not even tell where the admin socket is.
+    /// The configuration does not even tell where the admin listener is.
     #[error(
-        "where the admin socket is cannot be read; mend the file, or name the socket: --admin unix:PATH"
+        "where the admin listener is cannot be read; mend the file, or name the place: --admin unix:PATH or --admin IP:PORT"
     )]
     AdminUnknown(#[source] ConfigErrors),
+    /// The token of the environment cannot be one.
+    #[error("PINRING_ADMIN_TOKEN: {0}")]
+    Token(&'static str),
     /// The process that runs could not be asked, or refused.
     #[error(transparent)]
     Admin(#[from] ClientError),
@@ -95,7 +103,7 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::AdminUnknown(_) | Self::Filter { .. } => {
+            Self::Config(_) | Self::AdminUnknown(_) | Self::Token(_) | Self::Filter { .. } => {
                 ExitCode::from(BAD_CONFIGURATION)
             }
             Self::DemoPort { .. }
@@ -121,7 +129,10 @@ pub fn run(command: Command) -> Result<ExitCode, CommandError> {
             log_format,
         } => serve(source, take_over, log_format),
         Command::Check(source) => check(&source),
-        Command::Explain { id, source } => explain::explain(&id, &source),
+        Command::Explain { id, source, asked } => explain::explain(&id, &source, asked),
+        Command::Status { json, asked } => status::status(asked, json),
+        Command::Health { backends, asked } => health::health(asked, backends),
+        Command::Reload { asked } => health::reload(asked),
         Command::Ring { source, json } => ring(&source, json),
         Command::Demo { listen } => demo(listen),
         Command::Drain {
@@ -131,6 +142,7 @@ pub fn run(command: Command) -> Result<ExitCode, CommandError> {
             asked,
         } => drain::drain(&backend, deadline, wait, asked),
         Command::Undrain { backend, asked } => drain::undrain(&backend, asked),
+        Command::Log { wanted, asked } => log::log(wanted, asked),
         Command::Completions(shell) => {
             cli::completions(shell, &mut io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -154,31 +166,32 @@ fn serve(
 }
 
 fn start_log(config: &Config, format: Option<LogFormat>) -> Result<WorkerGuard, CommandError> {
-    let format = match (format, config.log.format) {
-        (Some(LogFormat::Text), _) | (None, config::LogFormat::Text) => logging::Format::Text,
-        (Some(LogFormat::Json), _) | (None, config::LogFormat::Json) => logging::Format::Json,
-        (None, config::LogFormat::Auto) => logging::Format::Auto,
+    let format = match format {
+        Some(LogFormat::Text) => config::LogFormat::Text,
+        Some(LogFormat::Json) => config::LogFormat::Json,
+        None => config.log.format,
     };
     let from_environment = std::env::var("RUST_LOG")
         .ok()
         .filter(|filter| !filter.is_empty());
-    let filter = config
-        .log
-        .filter
-        .clone()
-        .or(from_environment)
-        .unwrap_or_else(|| "info".to_owned());
-    // That of the file has been checked: what is refused here is the environment's.
-    let filter = config::parse_filter(&filter).map_err(|source| CommandError::Filter {
-        value: filter,
-        source,
-    })?;
-    Ok(logging::start(format, filter, config.log.access))
+    let configured = Configured::from(&config.log);
+    logging::start(format, configured, from_environment.clone()).map_err(|source| {
+        // That of the file has been checked: what is refused here is the environment's.
+        CommandError::Filter {
+            value: from_environment.unwrap_or_default(),
+            source,
+        }
+    })
 }
 
 fn check(source: &Source) -> Result<ExitCode, CommandError> {
     let config = source.load()?;
     let backends: usize = config.pools.iter().map(|pool| pool.backends.len()).sum();
+    let services: usize = config.pools.iter().map(|pool| pool.services.len()).sum();
+    let services = match services {
+        0 => String::new(),
+        names => format!(", {names} name(s) that stand for backends"),
+    };
     let signed = if config.keys.accept_zero() {
         "pins are checksums, not signed: see affinity.secrets"
     } else {
@@ -186,17 +199,18 @@ fn check(source: &Source) -> Result<ExitCode, CommandError> {
     };
     writeln!(
         io::stdout(),
-        "good: {} pool(s), {backends} backend(s), {signed}",
+        "good: {} pool(s), {backends} backend(s){services}, {signed}",
         config.pools.len()
     )?;
-    for note in &config.notes {
+    let (_, found) = discovered::discover(&config)?;
+    for note in config.notes.iter().chain(&found) {
         writeln!(io::stdout(), "note: {note}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn ring(source: &Source, as_json: bool) -> Result<ExitCode, CommandError> {
-    let config = source.load()?;
+    let config = discovered::load(source)?;
     let mut text = String::new();
     let mut pools = Vec::new();
     for pool in &config.pools {

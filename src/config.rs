@@ -14,21 +14,28 @@ mod backends;
 mod bind;
 mod connections;
 mod cors;
+mod discovery;
+mod effective;
+mod exposure;
 mod fault;
 mod file;
 mod filter;
 mod listen;
 mod local;
+mod log;
 mod notes;
 mod origins;
 mod overrides;
 mod path;
 mod pools;
+mod probes;
 mod secrets;
 mod section;
+mod services;
 mod store;
 mod timeouts;
 pub mod tls;
+mod traces;
 mod units;
 
 use std::{
@@ -42,16 +49,23 @@ use std::{
 };
 
 pub use self::{
-    admin::{InvalidAdmin, parse as parse_admin},
+    admin::{Admin, AdminPlace, DEFAULT_ADDRESS as DEFAULT_ADMIN, InvalidAdmin, Token},
     affinity::AffinityKey,
     cors::Cors,
+    discovery::Discovery,
+    effective::effective,
+    exposure::unprotected,
     fault::{ConfigErrors, Fault, Place},
     filter::{InvalidFilter, parse as parse_filter},
     listen::ListenStreams,
     local::Local,
+    log::{Log, LogFormat, Sample},
     origins::{InvalidOrigin, Origins},
     overrides::{Given, Overrides, SECRET_VARIABLE},
     path::{InvalidPrefix, PathPrefix},
+    probes::Probes,
+    services::{Found, Naming, Service, Unusable, WhyUnusable},
+    traces::{Export, Sampling, TraceTrust, Tracing},
     units::{InvalidQuantity, format_duration, parse_duration},
 };
 use crate::{
@@ -74,8 +88,12 @@ pub struct Config {
     pub limits: Limits,
     /// What is written, and how.
     pub log: Log,
+    /// Which requests become spans, and where those go; `None`: nobody asks, and trace contexts pass as they are.
+    pub tracing: Option<Tracing>,
     /// Where handshakes are kept for sessions whose backend is lost.
     pub store: Store,
+    /// How backends are found by DNS names.
+    pub discovery: Discovery,
     /// What is told to pages of other origins; `None`: the backends say it themselves.
     pub cors: Option<Arc<Cors>>,
     /// The keys behind the pins' tags.
@@ -98,8 +116,12 @@ pub struct Config {
 pub struct Server {
     /// The traffic listeners, never empty.
     pub listen: Vec<Listen>,
-    /// The Unix socket of the admin listener; `None`: there is no such listener.
-    pub admin: Option<PathBuf>,
+    /// Where the admin listener is.
+    pub admin: Admin,
+    /// What changes over TCP have to show; `None`: there are none.
+    pub admin_token: Option<Token>,
+    /// Where probes ask.
+    pub probes: Probes,
     /// Worker threads.
     pub threads: NonZeroUsize,
     /// Whether a changed file is loaded without a signal.
@@ -189,6 +211,8 @@ pub struct Limits {
     pub connections: usize,
     /// The same of one IPv4 address, or one /64 of IPv6; `None`: any number.
     pub connections_per_address: Option<NonZeroUsize>,
+    /// Requests of one HTTP/2 connection under way at one time.
+    pub http2_streams: u32,
     /// Live sessions of one backend that are opened here; `None`: any number.
     pub sessions_per_backend: Option<NonZeroU32>,
     /// Live sessions of one principal; `None`: nobody counts them.
@@ -237,36 +261,6 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-/// `[log]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Log {
-    /// The form of a line.
-    pub format: LogFormat,
-    /// What is logged, in the syntax of `RUST_LOG`; `None` leaves it to that variable.
-    pub filter: Option<String>,
-    /// Whether each request leaves a line.
-    pub access: bool,
-}
-
-/// The form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl LogFormat {
-    const WORDS: [(&'static str, Self); 3] = [
-        ("auto", Self::Auto),
-        ("text", Self::Text),
-        ("json", Self::Json),
-    ];
-}
-
 /// One MCP server in several replicas: which requests are its own, and how they are treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
@@ -278,6 +272,8 @@ pub struct Pool {
     pub strip_prefix: Option<PathPrefix>,
     /// The `Host` that a backend sees.
     pub host: HostHeader,
+    /// Whether HTTP/2 is spoken with its backends, and nothing else.
+    pub http2: bool,
     /// What becomes of session ids that carry no pin.
     pub unpinned: Unpinned,
     /// Whose a session is: pins are good for that principal alone. `None`: for anybody.
@@ -312,8 +308,13 @@ pub struct Pool {
     pub probe_path: Option<String>,
     /// What it is to answer.
     pub probe_status: Statuses,
-    /// Its replicas, never empty, in the order of the file; names are unique over all pools.
+    /// Its replicas, in the order of the file, those that were found for its services behind; names are unique over all
+    /// pools. Empty only where there are services.
     pub backends: Vec<Backend>,
+    /// DNS names that stand for further replicas.
+    pub services: Vec<Service>,
+    /// Whether there are services of which nothing is known yet: so it is in what the file says alone.
+    pub undiscovered: bool,
 }
 
 /// Which requests belong to a pool. The longest path wins.
@@ -420,12 +421,6 @@ impl fmt::Display for Placement {
 }
 
 impl fmt::Display for Unpinned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(word(&Self::WORDS, self))
-    }
-}
-
-impl fmt::Display for LogFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(word(&Self::WORDS, self))
     }

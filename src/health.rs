@@ -154,6 +154,26 @@ impl State {
         }
     }
 
+    /// What is wrong with it, in words; empty where nothing is.
+    #[must_use]
+    pub fn cause(&self) -> &'static str {
+        if self.refused.is_some() {
+            "it refuses connections"
+        } else if self.unreachable.is_some() {
+            "it cannot be reached"
+        } else if self.unresolved {
+            "its name does not resolve"
+        } else if self.unready {
+            "probe_path is not answered with probe_status"
+        } else if self.out_until.is_some() {
+            "it accepts connections and does not answer"
+        } else if self.lost {
+            "it was down for too long"
+        } else {
+            ""
+        }
+    }
+
     /// Whether it is to be probed: while no connection can be made, or it says that it is not ready, or nobody says
     /// where it is.
     #[must_use]

@@ -30,6 +30,7 @@ pub struct Incoming {
     body: body::Incoming,
     /// Until it has been told: a later request of the connection has its own.
     taken: Option<Taken>,
+    of_stream: bool,
 }
 
 impl Incoming {
@@ -40,9 +41,21 @@ impl Incoming {
         let mut incoming = Self {
             body,
             taken: Some(taken),
+            of_stream: false,
         };
         incoming.look();
         incoming
+    }
+
+    /// The body of one of many requests of a connection that speaks HTTP/2, where nobody waits for its end. It has no
+    /// trailers: in HTTP/1.1 an empty section of them is the sign of a broken end, here it is none.
+    #[must_use]
+    pub fn of_stream(body: body::Incoming) -> Self {
+        Self {
+            body,
+            taken: None,
+            of_stream: true,
+        }
     }
 
     fn look(&mut self) {
@@ -68,6 +81,8 @@ impl Body for Incoming {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
+            // What follows is the end, and whoever asked is asked again.
+            Some(Ok(frame)) if self.of_stream && frame.is_trailers() => return Poll::Ready(None),
             Some(Ok(_)) => self.look(),
             Some(Err(_)) => {} // it never will be
             None => self.tell(),

@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-pub use self::connections::{Connected, Connections, Full, Room};
+pub use self::connections::{Connected, Connections, Full, OfAddress, Room, Told};
 
 /// What is limited. What a client is told stands in the README, "Limits".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,14 @@ pub enum Limit {
     RequestBodyIdle,
     /// Idle connections.
     KeepAlive,
+    /// Ends that are gone: answers to the pings of HTTP/2.
+    UserTimeout,
+    /// Requests of one HTTP/2 connection under way.
+    Http2Streams,
+    /// Requests of one HTTP/2 connection that were taken back, or broken off, before they were answered.
+    Http2Resets,
+    /// Frames of one HTTP/2 connection that carry nothing, or so little that they are no use.
+    Http2Frames,
     /// Bytes of a request that was to be looked into, and passed unread.
     BodyBytes,
     /// Bytes of all bodies that are looked into.
@@ -49,7 +57,7 @@ pub enum Limit {
 
 impl Limit {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Connections,
         Self::ConnectionsPerAddress,
         Self::OpenFiles,
@@ -59,6 +67,10 @@ impl Limit {
         Self::RequestHead,
         Self::RequestBodyIdle,
         Self::KeepAlive,
+        Self::UserTimeout,
+        Self::Http2Streams,
+        Self::Http2Resets,
+        Self::Http2Frames,
         Self::BodyBytes,
         Self::BodyBytesTotal,
         Self::SessionsPerBackend,
@@ -78,6 +90,10 @@ impl Limit {
             Self::RequestHead => "timeouts.request_head",
             Self::RequestBodyIdle => "timeouts.request_body_idle",
             Self::KeepAlive => "timeouts.keep_alive",
+            Self::UserTimeout => "timeouts.tcp_user_timeout",
+            Self::Http2Streams => "limits.http2_streams",
+            Self::Http2Resets => "http2_resets",
+            Self::Http2Frames => "http2_frames",
             Self::BodyBytes => "limits.body_bytes",
             Self::BodyBytesTotal => "limits.body_bytes_total",
             Self::SessionsPerBackend => "limits.sessions_per_backend",

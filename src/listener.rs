@@ -1,4 +1,4 @@
-//! Accepts connections, with TLS or without, and serves HTTP/1.1 on them with a service that is given.
+//! Accepts connections, with TLS or without, and serves HTTP/1.1 or HTTP/2 on them with a service that is given.
 //!
 //! It keeps the pace of each connection (time for a head, idle time), the number of connections, and the end
 //! of them all when the process drains. What a request means is the service's business.
@@ -6,6 +6,7 @@
 mod accept;
 mod balancer;
 mod handshake;
+mod http2;
 mod metered;
 mod pace;
 mod proxy_protocol;
@@ -49,10 +50,37 @@ pub struct Options {
     pub header_bytes: usize,
     /// Most header lines.
     pub headers: usize,
+    /// Most requests of one HTTP/2 connection under way.
+    pub http2_streams: u32,
+    /// How HTTP/2 asks whether the client is there; `None` never asks.
+    pub pings: Option<Pings>,
     /// Whether each connection begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
     /// The room for connections.
     pub room: Room,
+}
+
+/// How a silent client is asked whether it is there. TCP asks as well, but a balancer on the way may answer that.
+#[derive(Debug, Clone, Copy)]
+pub struct Pings {
+    /// The silence before.
+    pub interval: Duration,
+    /// For the answer.
+    pub timeout: Duration,
+}
+
+impl Pings {
+    /// Asks after `silence`, so that a client is given up that has been gone for `gone_after`. Both are as for TCP; without
+    /// one of them nobody asks.
+    #[must_use]
+    pub fn new(silence: Option<Duration>, gone_after: Option<Duration>) -> Option<Self> {
+        let gone_after = gone_after?;
+        let interval = silence?.min(gone_after / 2);
+        Some(Self {
+            interval,
+            timeout: gone_after - interval,
+        })
+    }
 }
 
 /// What serves requests: called with the request and what is known of its client.

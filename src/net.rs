@@ -26,6 +26,9 @@ use std::{
 
 pub use std::time::Instant;
 
+/// Timers for hyper, where it keeps the time of HTTP/2 itself.
+pub use hyper_util::rt::TokioTimer as Timer;
+
 pub use self::deadline::{Deadline, DeadlineHandle, Ticker};
 #[cfg(feature = "simulation")]
 pub use self::simulated::{

@@ -6,10 +6,14 @@
 //! carrier. Which backend a coordinate names is the ring's business, what to answer the router's.
 
 mod keys;
+mod verified;
 
 use data_encoding::{Encoding, Specification};
 
-pub use self::keys::{Binding, InvalidKeys, KeyId, Keys, LogHash, Secret, WeakSecret};
+pub use self::{
+    keys::{Binding, InvalidKeys, KeyId, Keys, LogHash, Secret, WeakSecret},
+    verified::Verified,
+};
 use crate::ring::Coordinate;
 
 /// Characters that a pin adds to a session id, a request state or a task's id: the hyphen and 32 more.
@@ -61,7 +65,35 @@ pub enum Verdict {
     UnknownKey,
 }
 
+impl Kind {
+    /// What carries it, in words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session id (Mcp-Session-Id)",
+            Self::Endpoint => "endpoint URL of HTTP+SSE",
+            Self::RequestState => "requestState",
+            Self::Task => "task id",
+        }
+    }
+}
+
 impl<'a> Pin<'a> {
+    /// Reads the pin of whatever carries one: a session id, a request state, a task's id, or a URL of HTTP+SSE.
+    #[must_use]
+    pub fn find(text: &'a str) -> Option<Self> {
+        let kinds = [Kind::Session, Kind::RequestState, Kind::Task];
+        let with_hyphen = kinds
+            .into_iter()
+            .find_map(|kind| Self::parse(kind, text.as_bytes()));
+        with_hyphen.or_else(|| {
+            let query = text.rsplit_once('?').map_or(text, |(_, query)| query);
+            let (before, encoded) = query.rsplit_once("pinring=")?;
+            let own = before.strip_suffix('&').unwrap_or(before);
+            Self::parse_encoded(Kind::Endpoint, own.as_bytes(), encoded.as_bytes())
+        })
+    }
+
     /// Reads a pin of `kind` at the end of `text`; `None` if what stands there has not its shape.
     ///
     /// The string before it may hold anything, even another pin: exactly one is taken off.

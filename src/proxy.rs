@@ -15,8 +15,10 @@ mod deliver;
 pub mod error;
 mod gone;
 pub mod headers;
+mod health_path;
 mod listen;
 mod liveness;
+mod marks;
 mod message_id;
 mod refuse;
 mod reinitialize;
@@ -35,8 +37,8 @@ use std::{
 use http::{Request, Response, header, request};
 
 pub use self::{
-    alarms::Alarms, body::Bodies, liveness::client_liveness, refuse::turn_away,
-    reinitialize::Renewals, unknown::Unknowns,
+    alarms::Alarms, body::Bodies, liveness::client_liveness, reinitialize::Renewals,
+    unknown::Unknowns,
 };
 use self::{
     asked::Asked,
@@ -47,6 +49,7 @@ use self::{
     error::ProxyError,
     headers::Forwarded,
     liveness::options,
+    marks::Replaced,
     message_id::MessageId,
     reinitialize::Recovered,
     route::pool_of,
@@ -58,7 +61,7 @@ use crate::{
     limits::Reached,
     mcp,
     net::{Instant, Ticker},
-    observe::Exchange,
+    observe::{Asking, Exchange, Meter, otlp::Outbox, request_id::REQUEST_ID},
     pin::PIN_LEN,
     router::table::Reader,
     sessions::Sessions,
@@ -86,6 +89,9 @@ pub struct Proxy {
     alarms: Alarms,
     sessions: Sessions,
     reached: Reached,
+    meter: Meter,
+    /// Where spans go, if they are wanted.
+    outbox: Option<Outbox>,
     renewals: Renewals,
     bodies: Bodies,
     reporter: Reporter,
@@ -103,18 +109,20 @@ impl Proxy {
         tables: Reader,
         (unknowns, alarms): (Unknowns, Alarms),
         (sessions, reached): (Sessions, Reached),
+        (meter, outbox, ticker): (Meter, Option<Outbox>, Ticker),
         (renewals, bodies): (Renewals, Bodies),
-        (reporter, names): (Reporter, Names),
-        ticker: Ticker,
+        (reporter, names, upstream): (Reporter, Names, upstream::Open),
         watch: Watch,
     ) -> Self {
         Self {
             tables,
-            client: upstream::Client::new(names),
+            client: upstream::Client::new(names, upstream),
             unknowns,
             alarms,
             sessions,
             reached,
+            meter,
+            outbox,
             renewals,
             bodies,
             reporter,
@@ -141,14 +149,18 @@ impl Proxy {
         peer: Peer,
         forwarded: Forwarded<'_>,
     ) -> impl Future<Output = Response<Answer>> {
+        let table = self.tables.snapshot();
         let client = match peer {
-            Peer::Known(address) => {
-                let table = self.tables.snapshot();
-                table.trusted_proxies.client(address, request.headers())
-            }
+            Peer::Known(address) => table.trusted_proxies.client(address, request.headers()),
             Peer::Unknown(balancer) => Client::direct(balancer),
         };
-        let exchange = Exchange::begin(client.address, request.method(), request.uri());
+        let (marks, context) = self.mark(&table, request.headers(), client);
+        let asking = Asking {
+            client: client.address,
+            method: request.method(),
+            target: request.uri(),
+        };
+        let exchange = Exchange::begin(&self.meter, asking, table.log.sample, marks);
         let (head, body) = request.into_parts();
         let mut arrival = Arrival {
             // A client that waits for 100-continue sends nothing until the body is asked for.
@@ -158,16 +170,20 @@ impl Proxy {
             client,
             message_id: None,
             page: None,
+            context,
             exchange,
         };
         // An `async fn` would keep the place that the request was passed in, too.
         async move {
             let answered = self.forward(&mut arrival, forwarded).await;
-            let page = arrival.page.take();
+            let (page, id) = (arrival.page.take(), arrival.exchange.request_id().cloned());
             let mut response = answered.unwrap_or_else(|error| {
                 self.alarms.refused(&error);
                 arrival.refuse(&error, &self.reached)
             });
+            if let Some(id) = id {
+                response.headers_mut().insert(REQUEST_ID, id);
+            }
             if let Some(page) = page {
                 page.admit(response.headers_mut());
             }
@@ -181,6 +197,11 @@ impl Proxy {
         forwarded: Forwarded<'_>,
     ) -> Result<Response<Answer>, ProxyError> {
         let mut table = self.tables.snapshot();
+        if let Some(path) = &table.health_path
+            && let Some(answer) = arrival.health(path.as_str(), self.watch.phase())
+        {
+            return Ok(answer);
+        }
         let cors = table.cors.as_ref(); // every answer tells browsers of it, a refusal too
         arrival.page = cors.map(|cors| Box::new(Page::of(&arrival.head.headers, cors)));
 
@@ -190,6 +211,8 @@ impl Proxy {
             return Ok(answer);
         }
         let mut carrying = self.read(&table, arrival, &mut classified).await?;
+
+        arrival.tell_marks();
 
         // 2 route: a refusal says whether the session is gone or will be known.
         let routed = self.route(&mut table, arrival, &mut classified).await;
@@ -281,6 +304,6 @@ mod tests {
         // Each open connection has one. What commonly adds to it: an argument by value of an `async fn`, which has
         // a place as an argument and another as a local; what lives across two awaits; what most requests do not
         // need and nobody has boxed.
-        assert!(size <= 3072, "{size}");
+        assert!(size <= 3080, "{size}");
     }
 }

@@ -4,7 +4,10 @@
 //! backend that is not known yet. A faulty file changes nothing and says so; what needs a restart is
 //! refused by name. Open streams are not touched: each request keeps the table that it began with.
 
+mod asked;
 pub mod command;
+mod discovered;
+mod services;
 pub mod watch;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -14,20 +17,31 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
-use self::command::Command;
+pub use self::services::Shown;
+use self::{
+    asked::Asked,
+    command::{Command, Outcome, Reloaded, Standing},
+    services::Services,
+};
 use crate::{
     config::{
-        Config, ConfigErrors,
+        Config, ConfigErrors, OnLoss,
         diff::{Diff, diff},
         source::Source,
     },
+    discovery::{Discovery, Resolver},
     health::{
         Vital,
         probe::{Probes, Report, Reporter},
     },
     net::{self, Instant, tls::Acceptor},
+    observe::{
+        Meters, logging,
+        word::{self, Loss},
+    },
     router::{
         membership::{Changed, Lost, Membership, Unchanged, WhyLost},
+        placement::Load,
         table::{Publisher, RoutingTable},
     },
     sessions::Sessions,
@@ -46,6 +60,8 @@ const NEVER: Duration = Duration::from_secs(365 * 24 * 3600);
 pub enum Reason {
     /// SIGHUP.
     Signal,
+    /// An operator, through the admin listener.
+    Asked,
     /// A watched file changed.
     Watch,
     /// A request carries a good pin of a backend that was never seen.
@@ -53,9 +69,18 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether somebody waits to hear what comes of it, be it nothing.
+    fn is_awaited(self) -> bool {
+        match self {
+            Self::Signal | Self::Asked => true,
+            Self::Watch | Self::UnknownPin => false,
+        }
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Signal => "SIGHUP",
+            Self::Asked => "an operator asks",
             Self::Watch => "a file changed",
             Self::UnknownPin => "a request names an unknown backend",
         }
@@ -66,10 +91,20 @@ impl Reason {
 #[derive(Debug)]
 pub struct Reload {
     source: Source,
-    config: Config,
+    /// What the file says.
+    written: Config,
+    /// The same with the backends that its names stand for.
+    config: Arc<Config>,
+    services: Services,
+    discovery: Discovery,
+    ready: latest::Sender<bool>,
+    shown: latest::Sender<Vec<Shown>>,
+    last: Option<Reloaded>,
+    asked: Asked,
     membership: Membership,
     sessions: Sessions,
     acceptor: Acceptor,
+    meters: Meters,
     files: latest::Sender<Vec<PathBuf>>,
 }
 
@@ -102,24 +137,38 @@ impl Reload {
         config: Config,
         sessions: Sessions,
         acceptor: Acceptor,
+        resolver: Arc<dyn Resolver>,
+        meters: Meters,
     ) -> (Self, RoutingTable) {
         let mut membership = Membership::new();
-        membership.update(&config, None, net::now());
+        let now = net::now();
+        membership.update(&config, None, now);
+        membership.mark(now);
         let table = membership.table(&config);
+        let has_names = config.questions().next().is_some();
+        let services = Services::new(&config);
         (
             Self {
                 source,
                 files: latest::Sender::new(config.files.clone()),
-                config,
+                shown: latest::Sender::new(services.shown(&config)),
+                services,
+                discovery: Discovery::new(resolver, &config.discovery),
+                ready: latest::Sender::new(!has_names),
+                written: config.clone(),
+                config: Arc::new(config),
+                last: None,
+                asked: Asked::default(),
                 membership,
                 sessions,
                 acceptor,
+                meters,
             },
             table,
         )
     }
 
-    /// The configuration in force.
+    /// The configuration in force, with the backends that were discovered.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
@@ -150,9 +199,9 @@ impl Reload {
         let mut ask_again = net::now();
         loop {
             if loading.is_none()
-                && let Some(reason) = wanted.take()
+                && let Some(reason) = self.asked.next(&mut wanted)
             {
-                let (source, chains) = (self.source.clone(), self.config.chains.clone());
+                let (source, chains) = (self.source.clone(), self.written.chains.clone());
                 let load = net::blocking(move || source.load_again(&chains));
                 loading = Some((reason, load));
             }
@@ -160,20 +209,32 @@ impl Reload {
                 biased; // what was seen comes before what follows from the time
                 Some(report) = reports.recv() => self.observe(report, &outlet),
                 Some(command) = commands.recv() => self.obey(command, &outlet),
-                (reason, loaded) = finished(&mut loading) => match loaded {
-                    Ok(Ok(config)) => self.take(config, reason, &outlet),
-                    Ok(Err(errors)) => log_faults(&errors, reason),
-                    Err(panic) => tracing::error!(reason = reason.as_str(), %panic, "not reloaded: this is a bug, please report it"),
-                },
+                (reason, loaded) = finished(&mut loading) => {
+                    let outcome = match loaded {
+                        Ok(Ok(config)) => self.take(config, reason, &outlet),
+                        Ok(Err(errors)) => {
+                            self.reloaded(word::Reloaded::Failed);
+                            log_faults(&errors, reason)
+                        }
+                        Err(panic) => {
+                            self.reloaded(word::Reloaded::Failed);
+                            tracing::error!(reason = reason.as_str(), %panic, "not reloaded: this is a bug, please report it");
+                            Outcome::Refused(vec![format!("a bug of pinring: {panic}")])
+                        }
+                    };
+                    self.conclude(reason, outcome);
+                }
                 Some(reason) = reasons.recv() => {
                     // Whoever sends a signal looks for an answer in the log.
                     if wanted != Some(Reason::Signal) {
                         wanted = Some(reason);
                     }
                 }
+                report = self.discovery.next() => self.discovered(&report, &outlet.publisher),
                 () = asked(&news, ask_again) => {
                     ask_again = net::now() + ASK_AGAIN; // rate-limited; the requests wait longer
                     wanted.get_or_insert(Reason::UnknownPin);
+                    self.discovery.ask_again();
                 }
                 () = until(self.membership.next_change()) => self.advance(&outlet),
             }
@@ -197,7 +258,8 @@ impl Reload {
                 tracing::warn!(%backend, seen = ?report.seen, "suspect: gets no new work while others are healthy");
             }
             Some((backend, Vital::Lost)) => {
-                for load in self.membership.loads(report.id) {
+                for (pool, load) in self.membership.loads(report.id) {
+                    self.count_lost(pool, load, Loss::Down);
                     self.sessions.forget(load);
                 }
                 tracing::error!(%backend, "down for too long: its sessions are lost until it is back");
@@ -205,15 +267,56 @@ impl Reload {
         }
     }
 
-    fn publish(&self, outlet: &Outlet) {
-        let table = self.membership.table(&self.config);
-        outlet.publisher.replace(table);
+    /// Counts the live sessions of a backend as lost, unless others go on with them.
+    fn count_lost(&self, pool: &str, load: &Load, why: Loss) {
+        let mut pools = self.config.pools.iter();
+        let options = pools.find(|options| options.name == pool);
+        match options.map_or(OnLoss::NotFound, |options| options.on_loss) {
+            OnLoss::NotFound => self.meters.losses().add(why, load.sessions().into()),
+            OnLoss::Successor | OnLoss::Reinitialize => {}
+        }
+    }
+
+    fn reloaded(&self, result: word::Reloaded) {
+        self.meters.reloads().add(result, 1);
+    }
+
+    /// Remembers how a reload went, and tells who asked for it.
+    fn conclude(&mut self, reason: Reason, outcome: Outcome) {
+        let is_mended = |last: &Reloaded| matches!(last.outcome, Outcome::Refused(_));
+        let is_news = outcome != Outcome::Unchanged
+            || reason.is_awaited()
+            || self.last.as_ref().is_some_and(is_mended);
+        let reloaded = Reloaded {
+            at: net::now(),
+            reason: reason.as_str(),
+            outcome,
+        };
+        self.asked.answer(&reloaded);
+        if is_news {
+            self.last = Some(reloaded);
+        }
+    }
+
+    fn publish(&mut self, outlet: &Outlet) {
+        self.publish_to(&outlet.publisher);
+    }
+
+    fn publish_to(&mut self, publisher: &Publisher) {
+        self.membership.mark(net::now());
+        publisher.replace(self.membership.table(&self.config));
     }
 
     fn obey(&mut self, command: Command, outlet: &Outlet) {
         // Whoever asked may have left.
         match command {
             Command::Backends(answer) => drop(answer.send(self.membership.views(&self.config))),
+            Command::Standing(answer) => drop(answer.send(Standing {
+                config: Arc::clone(&self.config),
+                views: self.membership.views(&self.config),
+                last_reload: self.last.clone(),
+            })),
+            Command::Reload(answer) => self.asked.push(answer),
             Command::Drain {
                 backend,
                 within,
@@ -244,13 +347,21 @@ impl Reload {
     fn advance(&mut self, outlet: &Outlet) {
         let lost = self.membership.advance(net::now());
         self.publish(outlet); // first, so that whoever asks from now on is told that the session is lost
-        for Lost { name, why, load } in lost {
+        for Lost {
+            name,
+            pool,
+            why,
+            load,
+        } in lost
+        {
             let (sessions, in_flight) = (load.sessions(), load.in_flight());
             match why {
                 WhyLost::Departed => {
+                    self.count_lost(&pool, &load, Loss::Departed);
                     tracing::info!(backend = %name, sessions, in_flight, "departed long ago: its sessions are lost from now on");
                 }
                 WhyLost::Drained => {
+                    self.count_lost(&pool, &load, Loss::Drained);
                     tracing::warn!(backend = %name, sessions, in_flight, "drained, and its time is over: its sessions are lost from now on");
                     load.end();
                     outlet.rouser.rouse();
@@ -261,19 +372,27 @@ impl Reload {
     }
 
     /// Takes back what the admin socket has drained and the file wants open.
-    fn follow_file(&mut self, config: &Config) -> bool {
-        let undone = self.membership.follow_file(config, net::now());
+    fn follow_file(&mut self) -> bool {
+        let undone = self.membership.follow_file(&self.config, net::now());
         for backend in &undone {
             tracing::warn!(%backend, "takes new work again: the file does not say draining = true, and wins at a reload");
         }
         !undone.is_empty()
     }
 
-    fn take(&mut self, config: Config, reason: Reason, outlet: &Outlet) {
-        let diff = diff(&self.config, &config);
+    fn take(&mut self, config: Config, reason: Reason, outlet: &Outlet) -> Outcome {
+        let diff = diff(&self.written, &config);
         if !diff.restart.is_empty() {
-            log_restart(&diff, reason);
-            return;
+            self.reloaded(word::Reloaded::NeedsRestart);
+            return log_restart(&diff, reason);
+        }
+        // Whatever may fail comes first: all or nothing.
+        if !diff.is_empty()
+            && let Err(error) = self.acceptor.replace(config.tls.as_ref())
+        {
+            self.reloaded(word::Reloaded::Failed);
+            tracing::error!(reason = reason.as_str(), %error, "not reloaded; the configuration before stays in force");
+            return Outcome::Refused(vec![error.to_string()]);
         }
         self.files.send_if_modified(|files| {
             let others = *files != config.files;
@@ -281,33 +400,42 @@ impl Reload {
             others
         });
         // Who looks because of an unknown pin, and finds nothing new, has not been asked for anything else.
-        let undone = (reason == Reason::Signal || !diff.is_empty()) && self.follow_file(&config);
+        let is_reload = reason.is_awaited() || !diff.is_empty();
+        if is_reload && logging::follow((&config.log).into()) {
+            tracing::info!(
+                "the log's filter is as configured again: a reload takes another one back"
+            );
+        }
         if diff.is_empty() {
+            let undone = is_reload && self.follow_file();
+            self.reloaded(word::Reloaded::Unchanged);
             if undone {
                 self.publish(outlet);
             }
             match reason {
-                Reason::Signal => {
+                Reason::Signal | Reason::Asked => {
                     tracing::info!(reason = reason.as_str(), "reloaded: nothing has changed")
                 }
                 Reason::Watch | Reason::UnknownPin => {
                     tracing::debug!(reason = reason.as_str(), "nothing has changed")
                 }
             }
-            return;
+            return Outcome::Unchanged;
         }
-        if let Err(error) = self.acceptor.replace(config.tls.as_ref()) {
-            tracing::error!(reason = reason.as_str(), %error, "not reloaded; the configuration before stays in force");
-            return;
-        }
-        self.membership
-            .update(&config, Some(&self.config), net::now());
-        self.config = config;
+        self.written = config;
+        self.services.follow(&self.written);
+        self.discovery.keep(&self.written);
+        self.show();
+        self.renew(None);
+        self.note_ready(); // the name that gave no answer may be gone
+        self.follow_file();
         self.publish(outlet);
+        self.reloaded(word::Reloaded::Applied);
         tracing::info!(reason = reason.as_str(), changes = %diff, "reloaded");
-        for note in &self.config.notes {
+        for note in &self.written.notes {
             tracing::warn!("{note}");
         }
+        Outcome::Changed(diff.to_string())
     }
 }
 
@@ -343,28 +471,34 @@ async fn until(at: Option<Instant>) {
 }
 
 /// Every fault is told, but not again for each request that makes us look.
-fn log_faults(errors: &ConfigErrors, reason: Reason) {
+fn log_faults(errors: &ConfigErrors, reason: Reason) -> Outcome {
     const MESSAGE: &str = "not reloaded; the configuration before stays in force";
     let source = errors.source_name();
+    let mut faults = Vec::new();
     for fault in errors.faults() {
         let fault = fault.display(source);
         match reason {
-            Reason::Signal | Reason::Watch => {
+            Reason::Signal | Reason::Asked | Reason::Watch => {
                 tracing::error!(reason = reason.as_str(), %fault, "{MESSAGE}");
             }
             Reason::UnknownPin => tracing::debug!(reason = reason.as_str(), %fault, "{MESSAGE}"),
         }
+        faults.push(fault.to_string());
     }
+    Outcome::Refused(faults)
 }
 
-fn log_restart(diff: &Diff, reason: Reason) {
+fn log_restart(diff: &Diff, reason: Reason) -> Outcome {
     const MESSAGE: &str = "not reloaded: these keys need a restart, and nothing else of the file was taken either; \
                            the configuration before stays in force";
     let keys = diff.restart.join(", ");
     match reason {
-        Reason::Signal | Reason::Watch => {
+        Reason::Signal | Reason::Asked | Reason::Watch => {
             tracing::error!(reason = reason.as_str(), keys, "{MESSAGE}")
         }
         Reason::UnknownPin => tracing::debug!(reason = reason.as_str(), keys, "{MESSAGE}"),
     }
+    Outcome::Refused(vec![format!(
+        "these keys need a restart, and nothing else of the file was taken either: {keys}"
+    )])
 }

@@ -23,6 +23,7 @@ use crate::{
         endpoint::PinnedQuery,
         session::{ClientSessionId, ServerSessionId},
     },
+    observe::word::Route,
     pin::{Kind, Pin},
     ring::{Coordinate, Member, hash},
     router::{
@@ -32,7 +33,7 @@ use crate::{
     },
 };
 
-/// Why a backend was chosen. Its text is the `route` of logs and metrics.
+/// Why a backend was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
     /// A pin names it.
@@ -56,16 +57,16 @@ pub enum Why {
 impl Why {
     /// The word for logs and metrics.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn route(self) -> Route {
         match self {
-            Self::Pinned => "pinned",
-            Self::Carrier => "carrier",
-            Self::Successor => "successor",
-            Self::Reinitialized => "reinitialized",
-            Self::Ring => "ring",
-            Self::Affinity(_) => "affinity",
-            Self::Placed => "placed",
-            Self::Home => "home",
+            Self::Pinned => Route::Pinned,
+            Self::Carrier => Route::Carrier,
+            Self::Successor => Route::Successor,
+            Self::Reinitialized => Route::Reinitialized,
+            Self::Ring => Route::Ring,
+            Self::Affinity(_) => Route::Affinity,
+            Self::Placed => Route::Placed,
+            Self::Home => Route::Home,
         }
     }
 }
@@ -122,12 +123,22 @@ pub enum Refusal {
     /// The pin is good, but no backend with this coordinate was ever known here.
     #[error("the session's backend is not known to this proxy yet")]
     UnknownCoordinate,
+    /// The backend may be one of those that were not discovered yet.
+    #[error(
+        "the DNS name of the backends was not resolved since this proxy began: they are not known yet"
+    )]
+    Undiscovered,
     /// No key of this process can verify the pin.
     #[error("the session's pin is signed with a secret that this proxy does not have yet")]
     UnknownKey,
     /// The id has no pin, and such ids are not accepted.
     #[error("the session id was not issued through this proxy")]
     Unpinned,
+    /// A message of HTTP+SSE whose URL has lost its pin, in a pool that binds sessions.
+    #[error(
+        "the URL names a session without saying whose it is: it has lost its pinring parameter"
+    )]
+    UnpinnedMessage,
     /// Nobody takes new work.
     #[error("no backend takes new work")]
     NoBackend,
@@ -152,8 +163,10 @@ impl Refusal {
             | Self::WrongPool
             | Self::KeyRemoved
             | Self::UnknownCoordinate
+            | Self::Undiscovered
             | Self::UnknownKey
             | Self::Unpinned
+            | Self::UnpinnedMessage
             | Self::NoBackend
             | Self::SessionsFull
             | Self::PrincipalSessionsFull => false,
@@ -284,7 +297,10 @@ fn session(
             let session = ServerSessionId::try_from(id.clone().into_value());
             let session = session.map_err(|_| Refusal::Unpinned)?;
             let position = hash::position(id.as_bytes());
-            let member = pool.unpinned_owner(position);
+            // With half of the list, it would be another's.
+            let owner = pool.unpinned_owner(position);
+            let owner = owner.filter(|_| !pool.options.undiscovered);
+            let member = owner.ok_or_else(|| nobody(pool))?;
             let (member, why) = match loss_of(pool.entry(member)) {
                 Some(lost) => (instead(pool, position, lost)?, Why::Successor),
                 None => (member, Why::Ring),
@@ -388,7 +404,7 @@ fn by_pin(
 fn instead(pool: &Pool, position: Coordinate, lost: Refusal) -> Result<Member, Refusal> {
     match pool.options.on_loss {
         OnLoss::NotFound | OnLoss::Reinitialize => Err(lost),
-        OnLoss::Successor => pool.successor(position, &[]).ok_or(Refusal::NoBackend),
+        OnLoss::Successor => pool.successor(position, &[]).ok_or_else(|| nobody(pool)),
     }
 }
 
@@ -398,6 +414,31 @@ fn loss_of(entry: &Entry) -> Option<Refusal> {
         _ if entry.drained => Some(Refusal::BackendRemoved),
         Vital::Lost => Some(Refusal::BackendDown),
         Vital::Healthy | Vital::Suspect => None,
+    }
+}
+
+/// What would become of a carrier that came now, as far as that can be told without the request that it comes with.
+///
+/// # Errors
+///
+/// Where a request with it would be refused, or, of a request state or task, be placed as if it had none.
+pub fn foresee(table: &RoutingTable, pool: &Pool, pin: &Pin<'_>) -> Result<(Member, Why), Refusal> {
+    let asker = match pool.options.bind {
+        None => Asker::Anybody,
+        Some(_) => Asker::Nobody,
+    };
+    match (by_pin(table, pool, &asker, pin), asker) {
+        // It is somebody's, who alone could make it.
+        (Err(Refusal::PrincipalMissing), Asker::Nobody) => {
+            match locate(table, pool, pin.coordinate) {
+                Ok(member) => Ok((member, Why::Pinned)),
+                Err(lost) if lost.is_loss() => {
+                    Ok((instead(pool, pin.coordinate, lost)?, Why::Successor))
+                }
+                Err(refusal) => Err(refusal),
+            }
+        }
+        (foreseen, _) => foreseen,
     }
 }
 
@@ -416,9 +457,20 @@ fn locate(table: &RoutingTable, pool: &Pool, coordinate: Coordinate) -> Result<M
         .any(|other| other.exact(coordinate).is_some());
     Err(if elsewhere {
         Refusal::WrongPool
+    } else if pool.options.undiscovered {
+        Refusal::Undiscovered // which says nothing about the pin
     } else {
         Refusal::UnknownCoordinate
     })
+}
+
+/// Why nobody takes work.
+fn nobody(pool: &Pool) -> Refusal {
+    if pool.options.undiscovered {
+        Refusal::Undiscovered
+    } else {
+        Refusal::NoBackend
+    }
 }
 
 /// Places new work, at none of `tried`, and where there is room for a session if `limit` asks for that.
@@ -438,7 +490,7 @@ pub fn place(
         return Err(if candidates.has_untried(tried) {
             Refusal::SessionsFull
         } else {
-            Refusal::NoBackend
+            nobody(pool)
         });
     };
     Ok(Decision {
@@ -450,7 +502,9 @@ pub fn place(
 }
 
 fn by_affinity(pool: &Pool, position: Coordinate, tried: &[Member]) -> Result<Decision, Refusal> {
-    let member = pool.successor(position, tried).ok_or(Refusal::NoBackend)?;
+    let member = pool
+        .successor(position, tried)
+        .ok_or_else(|| nobody(pool))?;
     Ok(Decision {
         member,
         why: Why::Affinity(position),
@@ -460,7 +514,7 @@ fn by_affinity(pool: &Pool, position: Coordinate, tried: &[Member]) -> Result<De
 }
 
 fn home(pool: &Pool, tried: &[Member]) -> Result<Decision, Refusal> {
-    let member = pool.home(tried).ok_or(Refusal::NoBackend)?;
+    let member = pool.home(tried).ok_or_else(|| nobody(pool))?;
     Ok(Decision {
         member,
         why: Why::Home,

@@ -39,6 +39,19 @@ pub enum Phase {
     Forced,
 }
 
+impl Phase {
+    /// The word for answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Leaving => "leaving",
+            Self::Draining { .. } => "draining",
+            Self::Forced => "stopping",
+        }
+    }
+}
+
 /// What all threads are told.
 #[derive(Debug, Clone, Copy)]
 struct Told {
@@ -107,6 +120,12 @@ impl Trigger {
 }
 
 impl Rouser {
+    /// The phase of this moment. Unlike a [`Watcher`], this end holds nobody up.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.0.borrow().phase
+    }
+
     /// Wakes the task of every connection. What it is to see must have been written before.
     pub fn rouse(&self) {
         self.0.send_modify(|told| told.round += 1);

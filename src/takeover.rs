@@ -119,7 +119,7 @@ impl Predecessor {
             })
         };
         let found = self.sockets.iter().position(fits)?;
-        Some(self.sockets.swap_remove(found))
+        Some(self.sockets.remove(found)) // the others keep their order: those for clients come first
     }
 
     /// Tells the running process that this one serves: from then on it leaves. Blocks for a moment.
@@ -195,7 +195,7 @@ pub async fn hand_over(claim: Claim, sockets: Vec<Bound>) -> io::Result<()> {
     if said != *SERVING {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    tracing::info!(target: "pinring::audit", action = "take-over", user, "changed through the admin socket");
+    tracing::info!(target: "pinring::audit", action = "take-over", user, "changed through the admin listener");
     // From here on both serve, and this one leaves whether or not that is still heard: the other does not go back.
     if let Some(Err(error)) = net::within(ANSWER, stream.write_all(LEAVING)).await {
         tracing::warn!(%error, "the process that took over does not hear that this one leaves");

@@ -3,7 +3,9 @@
 //! A case here that fails means pins that clients hold would break. The vectors are never edited.
 
 use data_encoding::HEXLOWER;
+use http::{HeaderMap, HeaderName};
 use pinring::backend::Name;
+use pinring::identity::{Source, trusted::Client};
 use pinring::pin::{Binding, Keys, Kind, Pin, Secret, Verdict};
 use pinring::ring::{Coordinate, Nodes, Ring, VIRTUAL_NODES, hash};
 use serde::Deserialize;
@@ -69,6 +71,7 @@ struct PinVectors {
     no_shape: Vec<NoShape>,
     bad: Vec<Bad>,
     unknown_key: Vec<UnknownKey>,
+    bound: Vec<Bound>,
 }
 
 #[derive(Deserialize)]
@@ -89,6 +92,21 @@ struct PinCase {
     characters: String,
     #[serde(alias = "query")]
     client: Bytes,
+}
+
+/// A pin of somebody's session, with what a request of that one says of itself.
+#[derive(Deserialize)]
+struct Bound {
+    bind: String,
+    header: Said,
+    #[serde(flatten)]
+    case: PinCase,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    name: String,
+    value: String,
 }
 
 #[derive(Deserialize)]
@@ -379,6 +397,29 @@ fn good_pins_are_read_and_verify_under_their_own_key_and_among_all_keys() {
     for case in pins.cases.iter().chain(&pins.also_reads) {
         assert_reads_good(&keys([&case.key]), case);
         assert_reads_good(&all, case);
+    }
+}
+
+#[test]
+fn a_pin_is_bound_to_whom_the_vectors_say_a_request_is_of() {
+    let PinVectors { bound, .. } = vectors(PIN);
+    assert!(bound.len() >= 16);
+    let proxy = Client {
+        address: [127, 0, 0, 1].into(),
+        by_trusted: true,
+    };
+    for Bound { bind, header, case } in bound {
+        let source: Source = bind.parse().unwrap();
+        let mut headers = HeaderMap::new();
+        let name: HeaderName = header.name.parse().unwrap();
+        headers.insert(name, header.value.parse().unwrap());
+        let of_request = source.binding(&headers, proxy);
+        assert_eq!(of_request, binding(&case.binding), "{bind}");
+        let (kind, at) = (kind(case.kind), Coordinate(case.coordinate.0));
+        let keys = keys([&case.key]);
+        let characters = keys.mint(kind, at, of_request.as_ref(), &case.string.0);
+        assert_eq!(characters.escape_ascii().to_string(), case.characters);
+        assert_reads_good(&keys, &case);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What pinring is built from: nothing whose licence would bind those who run it.
+//! What pinring is built from: nothing whose licence would bind those who run it, and nothing that was taken back.
 
 use std::process::Command;
 
@@ -18,6 +18,30 @@ const ALLOWED: [&str; 10] = [
     "Unicode-3.0",
     "Zlib",
 ];
+
+/// Who publishes a version with a hole in it, mostly yanks it. cargo says so when it packages, by the index that it has
+/// kept of its last download: the test asks nobody. Advisories are in no registry's index; `cargo audit` fetches them.
+#[test]
+fn no_dependency_was_taken_back_by_who_published_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let packaged = Command::new(env!("CARGO"))
+        .args(["package", "--offline", "--no-verify", "--allow-dirty"])
+        .args([
+            "--manifest-path",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+        ])
+        .arg("--target-dir")
+        .arg(folder.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&packaged.stderr);
+    assert!(packaged.status.success(), "{told}");
+    let yanked: Vec<&str> = told
+        .lines()
+        .filter(|line| line.contains("is yanked"))
+        .collect();
+    assert!(yanked.is_empty(), "{yanked:#?}");
+}
 
 #[test]
 fn every_dependency_has_a_licence_that_binds_nobody() {

@@ -1,27 +1,35 @@
-//! What is said over the admin socket: each answer as a type, for both ends.
+//! What is said at the admin listener: each answer as a type, for both ends.
 //!
 //! Times are seconds from now, for the clocks of two machines may differ, and this process knows no calendar.
 
-use std::{collections::BTreeMap, time::Duration};
+mod explain;
+mod fault;
+mod status;
+
+use std::{collections::BTreeMap, convert::Infallible};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    explain::{Explain, Explanation, Fate},
+    fault::{Failed, Fault},
+    status::{Listeners, PoolStatus, ReloadStatus, Status},
+};
 use crate::{
-    backend::Name,
     limits::{Limit, Reached},
     net::Instant,
-    reload::command::Stopping,
-    router::membership::{Changed, Unchanged, View},
+    observe::logging::Standing,
+    router::membership::{Changed, View},
 };
 
-/// All endpoints, for whoever asks for another.
-const ENDPOINTS: &str = "GET /backends, GET /limits, POST /drain, POST /undrain";
+/// The body of an answer, be it whole or a stream.
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The answer to `GET /backends`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Backends {
     /// In the order of the file, the departed behind.
     pub backends: Vec<Backend>,
@@ -44,6 +52,12 @@ pub struct Counts {
     pub sessions_withheld: u64,
     /// Clients that did not come through the TLS handshake.
     pub tls_handshakes_failed: u64,
+    /// Spans that the collector has taken.
+    #[serde(default)]
+    pub spans_exported: u64,
+    /// Spans that were lost, because the collector was away or slow.
+    #[serde(default)]
+    pub spans_dropped: u64,
 }
 
 /// The answer to `GET /limits`.
@@ -89,8 +103,42 @@ pub struct Undrain {
     pub backend: String,
 }
 
-/// The answer to a change.
+/// What `POST /log` wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeLog {
+    /// What is to be logged, as in `RUST_LOG`; without it, as configured.
+    #[serde(default)]
+    pub filter: Option<String>,
+    /// How long, as `"10m"`; without it, until the next reload.
+    #[serde(default, rename = "for")]
+    pub time: Option<String>,
+}
+
+/// The answer to `GET /log` and `POST /log`: what is logged at the moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// The filter in force.
+    pub filter: String,
+    /// That of file and environment.
+    pub configured: String,
+    /// In how many seconds that one is in force again, if an operator's filter stands in for it for a time.
+    pub reset_in_s: Option<u64>,
+}
+
+impl From<Standing> for Log {
+    fn from(standing: Standing) -> Self {
+        let left = standing.left;
+        Self {
+            filter: standing.filter,
+            configured: standing.configured,
+            reset_in_s: left.map(|left| left.as_secs() + u64::from(left.subsec_nanos() > 0)),
+        }
+    }
+}
+
+/// The answer to a change.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Changes {
     /// The backend as it stands now; one that is being removed may stand in several pools.
     pub backends: Vec<Backend>,
@@ -111,7 +159,7 @@ impl Changes {
 }
 
 /// One backend of one pool.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Backend {
     /// The pool's name.
     pub pool: String,
@@ -119,6 +167,24 @@ pub struct Backend {
     pub name: String,
     /// How it stands: a word of [`crate::router::membership::Shown`].
     pub state: String,
+    /// Why, where it does not take new work as the others do; else empty.
+    #[serde(default)]
+    pub why: String,
+    /// For how many seconds.
+    #[serde(default)]
+    pub since_s: u64,
+    /// Where it listens.
+    #[serde(default)]
+    pub url: String,
+    /// Its share of new work in proportion to the others.
+    #[serde(default)]
+    pub weight: u16,
+    /// Whether it is on this machine, as `local` of its pool says.
+    #[serde(default)]
+    pub local: bool,
+    /// The part of the ring that it has, from 0 to 1: ids without a pin go there.
+    #[serde(default)]
+    pub ring_share: f64,
     /// Its live sessions, as far as this process knows them.
     pub sessions: u32,
     /// Whether these are all, or some may not have shown themselves since the process began, or since they were
@@ -147,6 +213,12 @@ impl Backend {
             pool: view.pool.clone(),
             name: view.name.to_string(),
             state: view.state.as_str().to_owned(),
+            why: view.why.to_owned(),
+            since_s: now.saturating_duration_since(view.since).as_secs(),
+            url: view.url.clone(),
+            weight: view.weight,
+            local: view.local,
+            ring_share: 0.0,
             sessions: view.sessions,
             sessions_complete: complete_in == 0,
             sessions_complete_in_s: complete_in,
@@ -165,129 +237,30 @@ fn seconds_until(at: Instant, now: Instant) -> u64 {
     left.as_secs() + u64::from(left.subsec_nanos() > 0)
 }
 
-/// Why a request was not done: a word for programs and a sentence that says what to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fault {
-    #[serde(skip)]
-    status: StatusCode,
-    /// The word.
-    pub reason: String,
-    /// The sentence.
-    pub message: String,
-}
-
-/// How a [`Fault`] is wrapped in an answer.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Failed {
-    /// The fault.
-    pub error: Fault,
-}
-
-impl Fault {
-    fn new(status: StatusCode, reason: &str, message: String) -> Self {
-        Self {
-            status,
-            reason: reason.to_owned(),
-            message,
-        }
-    }
-
-    /// There is nothing at `path`.
-    #[must_use]
-    pub fn not_found(path: &str) -> Self {
-        let message = format!("there is no {path}; there are: {ENDPOINTS}");
-        Self::new(StatusCode::NOT_FOUND, "no_endpoint", message)
-    }
-
-    /// What is at `path` is asked for with another method.
-    #[must_use]
-    pub fn method(path: &str, right: &Method) -> Self {
-        let message = format!("{path} is asked for with {right}");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", message)
-    }
-
-    /// What was sent cannot be read.
-    #[must_use]
-    pub fn body(why: &dyn std::fmt::Display) -> Self {
-        let message = format!("the body cannot be used: {why}");
-        Self::new(StatusCode::BAD_REQUEST, "body", message)
-    }
-
-    /// What was to be sent did not come.
-    #[must_use]
-    pub fn late(limit: Duration) -> Self {
-        let message = format!("the body has to come within {limit:?}");
-        Self::new(StatusCode::REQUEST_TIMEOUT, "late", message)
-    }
-
-    /// Who takes over has to speak another protocol.
-    #[must_use]
-    pub fn no_upgrade() -> Self {
-        let message = "pinring --take-over asks for this; there is nothing to read here".to_owned();
-        Self::new(StatusCode::UPGRADE_REQUIRED, "no_upgrade", message)
-    }
-
-    /// Somebody else takes over.
-    #[must_use]
-    pub fn taken() -> Self {
-        let message = "another process is taking over: wait for it".to_owned();
-        Self::new(StatusCode::CONFLICT, "being_taken_over", message)
-    }
-
-    /// Nothing was changed about `backend`.
-    #[must_use]
-    pub fn unchanged(backend: &str, why: &Unchanged) -> Self {
-        let conflict = |reason, message| Self::new(StatusCode::CONFLICT, reason, message);
-        match why {
-            Unchanged::Unknown(names) => {
-                let message = unknown(backend, names);
-                Self::new(StatusCode::NOT_FOUND, "unknown_backend", message)
-            }
-            Unchanged::ByFile => conflict(
-                "draining_in_file",
-                format!(
-                    "{backend} goes on draining, for the file says draining = true: take that out of it"
-                ),
-            ),
-            Unchanged::Departed => conflict(
-                "departed",
-                format!("{backend} is no longer in the file: put it there again"),
-            ),
-        }
-    }
-
-    /// The answer.
-    #[must_use]
-    pub fn response(self) -> Response<Full<Bytes>> {
-        json(self.status, &Failed { error: self })
-    }
-}
-
-impl From<Stopping> for Fault {
-    fn from(stopping: Stopping) -> Self {
-        let message = format!("{stopping}: ask the one that takes its place");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", message)
-    }
-}
-
-/// Names those that are there, and the nearest.
-fn unknown(backend: &str, names: &[Name]) -> String {
-    let distance = |name: &&str| strsim::damerau_levenshtein(backend, name);
-    let names: Vec<&str> = names.iter().map(Name::as_str).collect();
-    let nearest = names.iter().copied().min_by_key(distance);
-    let near = nearest.filter(|name| distance(name) <= backend.len().max(name.len()) / 2);
-    let question = near.map_or_else(String::new, |name| format!(" (did you mean {name:?}?)"));
-    let all = names.join(", ");
-    format!("no backend is called {backend:?}{question}; there are: {all}")
-}
-
 /// An answer in JSON, with a line end for whoever reads it on a terminal.
-pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Full<Bytes>> {
+pub fn json(status: StatusCode, body: &impl Serialize) -> Response<Body> {
     let mut text = serde_json::to_vec(body).expect("plain data has a form in JSON");
     text.push(b'\n');
-    let mut response = Response::new(Full::from(text));
+    whole(status, "application/json", text)
+}
+
+/// An answer for a person, or for a program that looks at the status alone.
+pub fn text(status: StatusCode, text: String) -> Response<Body> {
+    whole(status, "text/plain; charset=utf-8", text)
+}
+
+/// An answer whose body is there. It is of this moment: nobody is to keep it.
+pub fn whole(
+    status: StatusCode,
+    media_type: &'static str,
+    body: impl Into<Bytes>,
+) -> Response<Body> {
+    let mut response = Response::new(Full::new(body.into()).boxed_unsync());
     *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let no_guess = HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, no_guess);
     response
 }

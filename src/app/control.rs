@@ -33,9 +33,17 @@ enum End {
 
 impl<S: AsyncFnMut() -> Request> Control<S> {
     /// Acts until everything has drained, or a second signal to stop asks to end at once. `sockets` are passed to those
-    /// who come with `claims`.
-    pub(super) async fn run(mut self, sockets: Vec<net::Bound>, claims: mpsc::Receiver<Claim>) {
+    /// who come with `claims`; `taken_over` is called when one of them serves.
+    pub(super) async fn run(
+        mut self,
+        sockets: Vec<net::Bound>,
+        claims: mpsc::Receiver<Claim>,
+        taken_over: impl FnOnce(),
+    ) {
         let end = self.end(&sockets, claims).await;
+        if end == End::TakenOver {
+            taken_over();
+        }
         drop(sockets); // each thread has its own handles, and closes them when it drains
         let (delay, limit) = {
             let timeouts = &self.tables.snapshot().timeouts;

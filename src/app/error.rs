@@ -1,8 +1,8 @@
 //! Why the process cannot start, and what its operator can do about it.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::{io, net::SocketAddr};
 
-use crate::takeover::TakeOverError;
+use crate::{config::AdminPlace, takeover::TakeOverError};
 
 /// Why the process cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -16,10 +16,18 @@ pub enum StartError {
         source: io::Error,
     },
     /// The admin listener's socket cannot be had.
-    #[error("cannot listen on unix:{}, the admin socket{}", path.display(), admin_hint(.source))]
+    #[error("cannot listen on {place}, the admin listener{}", admin_hint(place, .source))]
     Admin {
         /// Where it was to be.
-        path: PathBuf,
+        place: AdminPlace,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The address for probes cannot be had.
+    #[error("cannot listen on {address}, for probes{}", probes_hint(.source))]
+    Probes {
+        /// The address.
+        address: SocketAddr,
         /// What the kernel said.
         source: io::Error,
     },
@@ -52,8 +60,27 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-fn admin_hint(error: &io::Error) -> &'static str {
+fn probes_hint(error: &io::Error) -> &'static str {
     match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            ": another process listens there; stop it, or choose another address with server.probes"
+        }
+        _ => hint(error),
+    }
+}
+
+fn admin_hint(place: &AdminPlace, error: &io::Error) -> &'static str {
+    match (place, error.kind()) {
+        (AdminPlace::Tcp(_), io::ErrorKind::AddrInUse) => {
+            ": another process listens there; stop it, or choose another address with server.admin"
+        }
+        (AdminPlace::Tcp(_), _) => hint(error),
+        (AdminPlace::Unix(_), kind) => socket_hint(kind),
+    }
+}
+
+fn socket_hint(error: io::ErrorKind) -> &'static str {
+    match error {
         io::ErrorKind::AddrInUse => {
             ": another process answers there; stop it, or choose another path with server.admin"
         }

@@ -1,6 +1,6 @@
 //! Where clients come in, and what is spoken there.
 
-use std::io;
+use std::{io, net::SocketAddr};
 
 use crate::{backend::Scheme, config::Listen, net};
 
@@ -18,17 +18,21 @@ impl Socket {
         Ok(Self { bound, scheme })
     }
 
-    /// One that the process was started with: what is spoken there says the address in `listen` with its port, for
-    /// who holds the socket may have bound it to another one of the same machine.
+    /// One that the process was started with.
+    ///
+    /// # Errors
+    ///
+    /// Where `listen` does not say what is to be spoken there.
     pub(super) fn inherited(bound: net::Bound, listen: &[Listen]) -> io::Result<Self> {
-        let port = bound.address()?.port();
-        let same = listen.iter().find(|listen| listen.address.port() == port);
-        let is_secure = listen.iter().all(|listen| listen.scheme == Scheme::Https);
-        let scheme = match same {
-            Some(listen) => listen.scheme,
-            None if is_secure => Scheme::Https,
-            None => Scheme::Http,
+        let address = bound.address()?;
+        let unclear = || {
+            let message = format!(
+                "nothing says whether TLS is spoken at {address}: write \"{address}\" into server.listen, or \
+                 \"https://{address}\" for TLS"
+            );
+            io::Error::new(io::ErrorKind::InvalidInput, message)
         };
+        let scheme = scheme_of(address, listen).ok_or_else(unclear)?;
         Ok(Self { bound, scheme })
     }
 
@@ -36,5 +40,44 @@ impl Socket {
     pub(super) fn listen(&self) -> io::Result<Listen> {
         let (address, scheme) = (self.bound.address()?, self.scheme);
         Ok(Listen { address, scheme })
+    }
+}
+
+/// What is spoken at an address that is in `listen`. Who holds the socket may have bound it to another one of the same
+/// machine: then what all say that have its port, or what all say.
+fn scheme_of(address: SocketAddr, listen: &[Listen]) -> Option<Scheme> {
+    let is_same = |listen: &&Listen| listen.address == address;
+    let has_port = |listen: &&Listen| listen.address.port() == address.port();
+    agreed(listen.iter().filter(is_same))
+        .or_else(|| agreed(listen.iter().filter(has_port)))
+        .or_else(|| agreed(listen.iter()))
+}
+
+fn agreed<'a>(mut listen: impl Iterator<Item = &'a Listen>) -> Option<Scheme> {
+    let scheme = listen.next()?.scheme;
+    listen.all(|other| other.scheme == scheme).then_some(scheme)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scheme(address: &str, listen: &[&str]) -> Option<Scheme> {
+        let listen: Vec<Listen> = listen.iter().map(|text| text.parse().unwrap()).collect();
+        scheme_of(address.parse().unwrap(), &listen)
+    }
+
+    #[test]
+    fn the_whole_address_says_what_is_spoken_at_a_passed_socket() {
+        let both = ["127.0.0.1:8443", "https://192.0.2.1:8443"];
+        assert_eq!(scheme("127.0.0.1:8443", &both), Some(Scheme::Http));
+        assert_eq!(scheme("192.0.2.1:8443", &both), Some(Scheme::Https));
+        assert_eq!(scheme("0.0.0.0:8443", &both), None);
+        let ports = ["127.0.0.1:8080", "https://192.0.2.1:8443"];
+        assert_eq!(scheme("[::]:8443", &ports), Some(Scheme::Https));
+        assert_eq!(scheme("[::]:8080", &ports), Some(Scheme::Http));
+        assert_eq!(scheme("[::]:9000", &ports), None);
+        assert_eq!(scheme("[::]:9000", &ports[1..]), Some(Scheme::Https));
+        assert_eq!(scheme("[::]:9000", &ports[..1]), Some(Scheme::Http));
     }
 }

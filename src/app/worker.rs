@@ -17,15 +17,16 @@ use crate::{
     health::probe::Reporter,
     incoming::Incoming,
     limits::{Connections, Full, Reached, Room},
-    listener::{self, Downstream, Handler, Refusals, Server},
+    listener::{self, Downstream, Handler, Pings, Refusals, Server},
     net::{self, Ticker, tls::Acceptor},
+    observe::{Meters, otlp::Outbox},
     proxy::{
         self, Alarms, Bodies, Peer, Proxy, Renewals, Unknowns, body::Answer, headers::Forwarded,
     },
     router::table::{self, Subscriber},
     sessions::Sessions,
     shutdown::{Watch, Watcher},
-    upstream::names::Names,
+    upstream::{self, names::Names},
 };
 
 /// What all workers share.
@@ -39,9 +40,13 @@ pub(super) struct Worker {
     pub(super) bodies: Bodies,
     pub(super) reporter: Reporter,
     pub(super) names: Names,
+    pub(super) upstream: upstream::Open,
     pub(super) watcher: Watcher,
     pub(super) connections: Connections,
     pub(super) reached: Reached,
+    pub(super) meters: Meters,
+    /// Where spans go, if they are wanted.
+    pub(super) outbox: Option<Outbox>,
     pub(super) acceptor: Acceptor,
 }
 
@@ -85,9 +90,9 @@ impl Worker {
             self.subscriber.reader(),
             (self.unknowns, self.alarms),
             (self.sessions, self.reached.clone()),
+            (self.meters.meter(), self.outbox, ticker.clone()),
             (self.renewals, self.bodies),
-            (self.reporter, self.names),
-            ticker.clone(),
+            (self.reporter, self.names, self.upstream),
             watch.clone(),
         );
         let handler = Traffic {
@@ -158,6 +163,11 @@ impl Handler for Traffic {
             liveness: proxy::client_liveness(&table),
             header_bytes: table.limits.header_bytes.max(table.limits.target_bytes),
             headers: table.limits.headers,
+            http2_streams: table.limits.http2_streams,
+            pings: Pings::new(
+                table.timeouts.tcp_keep_alive,
+                table.timeouts.tcp_user_timeout,
+            ),
             proxy_protocol: table.proxy_protocol,
             room: Room {
                 all: table.limits.connections,
@@ -190,6 +200,6 @@ impl Handler for Traffic {
     }
 
     fn turn_away(&self, full: Full) -> Response<Answer> {
-        proxy::turn_away(full)
+        self.proxy.turn_away(full)
     }
 }

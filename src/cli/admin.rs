@@ -2,17 +2,20 @@
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
-use clap::{Args, CommandFactory as _, error::ErrorKind};
+use clap::Args;
 
-use super::{Cli, SourceArgs};
-use crate::config::{self, InvalidAdmin, InvalidQuantity, source::Source};
+use super::SourceArgs;
+use crate::config::{self, AdminPlace, InvalidAdmin, InvalidQuantity, source::Source};
+
+const PLACE_VARIABLE: &str = "PINRING_ADMIN";
+const TOKEN_VARIABLE: &str = "PINRING_ADMIN_TOKEN";
 
 #[derive(Debug, Args)]
 pub(super) struct AdminArgs {
-    /// The admin socket of the process, as its server.admin says
-    #[arg(long, value_name = "unix:PATH", value_parser = admin, conflicts_with = "config")]
-    admin: Option<PathBuf>,
-    /// The configuration file of the process, which names its admin socket
+    /// Where the process is asked, as its server.admin says: IP:PORT or unix:PATH [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "PLACE", value_parser = place, conflicts_with = "config")]
+    admin: Option<AdminPlace>,
+    /// The configuration file of the process, which says where that is
     #[arg(long, short, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -24,16 +27,25 @@ pub(super) fn duration(text: &str) -> Result<Duration, InvalidQuantity> {
     config::parse_duration(text)
 }
 
-fn admin(text: &str) -> Result<PathBuf, InvalidAdmin> {
-    config::parse_admin(text)
+pub(super) fn place(text: &str) -> Result<AdminPlace, InvalidAdmin> {
+    text.parse()
 }
 
 /// Which process is to be asked.
 #[derive(Debug)]
-pub enum Asked {
-    /// The one whose admin socket this is.
-    At(PathBuf),
-    /// The one with this configuration.
+pub struct Asked {
+    /// Which.
+    pub which: Which,
+    /// The token of the environment, for changes over TCP. What the configuration says comes first.
+    pub token: Option<OsString>,
+}
+
+/// Which process is to be asked.
+#[derive(Debug)]
+pub enum Which {
+    /// The one whose admin listener is there.
+    At(AdminPlace),
+    /// The one with this configuration; without any, the one at the default address.
     With(Source),
 }
 
@@ -61,28 +73,31 @@ impl Deadline {
 
 impl AdminArgs {
     /// The process that they name.
-    ///
-    /// # Errors
-    ///
-    /// When they name none.
-    pub(super) fn asked(
-        self,
-        env: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Asked, clap::Error> {
-        if let Some(path) = self.admin {
-            return Ok(Asked::At(path));
-        }
+    pub(super) fn asked(self, env: impl Fn(&str) -> Option<OsString>) -> Asked {
         let source = SourceArgs {
             config: self.config,
             listen: Vec::new(),
             backends: Vec::new(),
         };
-        let source = source.given(env);
-        if source.file.is_none() {
-            let message = "which process? Name its admin socket with --admin unix:PATH, or its configuration with --config FILE\n";
-            return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message));
-        }
-        Ok(Asked::With(source))
+        Asked::of(self.admin, source.given(&env), env)
+    }
+}
+
+impl Asked {
+    /// The process at this place, else the one with this configuration, else the one that the environment names.
+    pub(super) fn of(
+        place: Option<AdminPlace>,
+        source: Source,
+        env: impl Fn(&str) -> Option<OsString>,
+    ) -> Self {
+        let token = env(TOKEN_VARIABLE).filter(|token| !token.is_empty());
+        let named = || env(PLACE_VARIABLE)?.to_str()?.parse().ok();
+        let which = match place {
+            Some(place) => Which::At(place),
+            None if source.file.is_some() => Which::With(source),
+            None => named().map_or(Which::With(source), Which::At),
+        };
+        Self { which, token }
     }
 }
 
@@ -109,12 +124,16 @@ mod tests {
             panic!()
         };
         assert_eq!(deadline, Deadline::Never);
-        assert!(matches!(asked, Asked::At(path) if path.ends_with("x.sock")));
+        let socket = AdminPlace::Unix("/run/x.sock".into());
+        assert!(matches!(asked.which, Which::At(place) if place == socket));
         let Command::Undrain { asked, .. } = parsed("pinring undrain a", Some("x.toml")).unwrap()
         else {
             panic!()
         };
-        assert!(matches!(asked, Asked::With(source) if source.file == Some("x.toml".into())));
-        assert!(parsed("pinring drain a", None).is_err());
+        assert!(matches!(asked.which, Which::With(source) if source.file == Some("x.toml".into())));
+        let Command::Undrain { asked, .. } = parsed("pinring undrain a", None).unwrap() else {
+            panic!()
+        };
+        assert!(matches!(asked.which, Which::With(source) if source.file.is_none()));
     }
 }

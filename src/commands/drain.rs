@@ -1,19 +1,17 @@
-//! `pinring drain` and `undrain`: tell one process through its admin socket, say what then holds, and wait.
+//! `pinring drain` and `undrain`: tell one process through its admin listener, say what then holds, and wait.
 
-use std::{
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io, process::ExitCode, time::Duration};
 
 use http::Method;
 
-use super::CommandError;
+use super::{
+    CommandError,
+    asking::{block_on, client, say},
+};
 use crate::{
     admin::{
         api::{Backend, Backends, Changes, Drain, Undrain},
-        client::{ClientError, ask},
+        client::{Client, ClientError},
     },
     cli::{Asked, Deadline},
     config::format_duration,
@@ -32,7 +30,7 @@ pub(super) fn drain(
     wait: bool,
     asked: Asked,
 ) -> Result<ExitCode, CommandError> {
-    let socket = socket(asked)?;
+    let client = client(asked)?;
     let wanted = Drain {
         backend: backend.to_owned(),
         timeout: match deadline {
@@ -42,52 +40,28 @@ pub(super) fn drain(
         now: deadline == Deadline::Now,
     };
     block_on(async {
-        let changes: Changes = ask(&socket, Method::POST, "/drain", &wanted).await?;
+        let changes: Changes = client.ask(Method::POST, "/drain", &wanted).await?;
         tell(&changes, backend)?;
         let is_open = |shown: &Backend| shown.sessions_lost.is_none();
         if wait && changes.backends.iter().any(is_open) {
-            return until_empty(&socket, backend).await;
+            return until_empty(&client, backend).await;
         }
         Ok(ExitCode::SUCCESS)
     })
 }
 
 pub(super) fn undrain(backend: &str, asked: Asked) -> Result<ExitCode, CommandError> {
-    let socket = socket(asked)?;
+    let client = client(asked)?;
     let wanted = Undrain {
         backend: backend.to_owned(),
     };
     block_on(async {
-        let _done: Changes = ask(&socket, Method::POST, "/undrain", &wanted).await?;
+        let _done: Changes = client.ask(Method::POST, "/undrain", &wanted).await?;
         say(&format!(
             "{backend} takes new work again, in this one process: other proxies have not been asked."
         ))?;
         Ok(ExitCode::SUCCESS)
     })
-}
-
-fn socket(asked: Asked) -> Result<PathBuf, CommandError> {
-    let source = match asked {
-        Asked::At(path) => return Ok(path),
-        Asked::With(source) => source,
-    };
-    let admin = source.admin().map_err(CommandError::AdminUnknown)?;
-    admin.ok_or(CommandError::NoAdmin {
-        file: source.file.unwrap_or_default(),
-    })
-}
-
-fn block_on(
-    work: impl Future<Output = Result<ExitCode, CommandError>>,
-) -> Result<ExitCode, CommandError> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_all().build()?.block_on(work)
-}
-
-fn say(line: &str) -> io::Result<()> {
-    let mut out = io::stdout();
-    writeln!(out, "{line}")?;
-    out.flush()
 }
 
 /// What holds after the drain was asked for.
@@ -171,10 +145,10 @@ fn time(seconds: u64) -> String {
 }
 
 /// Waits until the backend holds nothing, or its time is over.
-async fn until_empty(socket: &Path, name: &str) -> Result<ExitCode, CommandError> {
+async fn until_empty(client: &Client, name: &str) -> Result<ExitCode, CommandError> {
     let mut said: Option<(String, Instant)> = None;
     loop {
-        let all = ask::<Backends>(socket, Method::GET, "/backends", &()).await;
+        let all = client.ask::<Backends>(Method::GET, "/backends", &()).await;
         let all = all.map_err(|error| broken_off(error, name))?;
         let its = all.backends.into_iter().filter(|shown| shown.name == name);
         let its: Vec<Backend> = its.collect();
@@ -306,6 +280,12 @@ mod tests {
             pool: "one".to_owned(),
             name: "a".to_owned(),
             state: state.to_owned(),
+            why: String::new(),
+            since_s: 0,
+            url: String::new(),
+            weight: 1,
+            local: false,
+            ring_share: 0.0,
             sessions,
             sessions_complete: true,
             sessions_complete_in_s: 0,

@@ -4,12 +4,20 @@ use std::{
     fmt::Write as _,
     io::{self, Write as _},
     process::ExitCode,
+    time::Duration,
 };
 
-use super::CommandError;
+use http::Method;
+
+use super::{
+    CommandError,
+    asking::{block_on, client},
+};
 use crate::{
-    config::{Config, Pool, Unpinned, source::Source},
-    pin::{KeyId, Keys, Kind, Pin, Secret, Verdict},
+    admin::api::{Explain, Explanation},
+    cli::Asked,
+    config::{Config, Pool, Unpinned, format_duration, source::Source},
+    pin::{KeyId, Keys, Pin, Secret, Verdict},
     ring::{Coordinate, Member, Nodes, Ring, VIRTUAL_NODES, hash},
 };
 
@@ -17,14 +25,27 @@ const NAME_A_CONFIGURATION: &str = "name a configuration with --config to see it
 const NAME_THE_SECRET: &str =
     "name a configuration with --config, or set PINRING_SECRET, to see it";
 
-/// Prints everything that can be told of `id`. The exit code is 0 where the pin is good and its backend
-/// is configured, else 1.
-pub(super) fn explain(id: &str, source: &Source) -> Result<ExitCode, CommandError> {
-    let (text, good) = if source.is_configuration() {
-        let config = source.load()?;
-        explanation(id, &config.keys, Some(&config))
-    } else {
-        explanation(id, &source.keys()?, None)
+/// Prints everything that can be told of `id`: by the process that runs, if it answers, and by its file. The exit code is
+/// 0 where it goes to a backend, or, by the file alone, where the pin is good and its backend is configured; else 1.
+pub(super) fn explain(id: &str, source: &Source, asked: Asked) -> Result<ExitCode, CommandError> {
+    let id = id.trim();
+    let (text, good) = match ask(id, source, asked) {
+        None => by_file(id, source)?,
+        Some(Ok(explanation)) => by_process(&explanation),
+        Some(Err(error)) => {
+            let (text, good) = by_file(id, source)?;
+            let what = if source.is_configuration() {
+                "by the file alone"
+            } else {
+                "by itself"
+            };
+            (
+                format!(
+                    "{error}\nSo this is what the id says {what}, without the health of backends:\n\n{text}"
+                ),
+                good,
+            )
+        }
     };
     io::stdout().write_all(text.as_bytes())?;
     Ok(if good {
@@ -34,8 +55,65 @@ pub(super) fn explain(id: &str, source: &Source) -> Result<ExitCode, CommandErro
     })
 }
 
+/// What the process says that runs with this configuration; `None` where flags make one up.
+fn ask(id: &str, source: &Source, asked: Asked) -> Option<Result<Explanation, CommandError>> {
+    if source.file.is_none() && source.is_configuration() {
+        return None;
+    }
+    let wanted = Explain { id: id.to_owned() };
+    Some(client(asked).and_then(|client| {
+        let asked = client.ask(Method::POST, "/explain", &wanted);
+        block_on(async { Ok(asked.await?) })
+    }))
+}
+
+fn by_file(id: &str, source: &Source) -> Result<(String, bool), CommandError> {
+    Ok(if source.is_configuration() {
+        let config = super::discovered::load(source)?;
+        explanation(id, &config.keys, Some(&config))
+    } else {
+        explanation(id, &source.keys()?, None)
+    })
+}
+
+/// What the process that runs says.
+fn by_process(told: &Explanation) -> (String, bool) {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ok = writeln!(text, "{name:<12}{value}"); // writing to a string cannot fail
+    };
+    line("kind", told.kind.as_deref().unwrap_or("no pin"));
+    line("in logs", &told.in_logs);
+    for (name, value) in [
+        ("key", &told.key),
+        ("coordinate", &told.coordinate),
+        ("names", &told.names),
+    ] {
+        if let Some(value) = value {
+            line(name, value);
+        }
+    }
+    for fate in &told.fates {
+        line("now", &format!("in pool {} it {}", fate.pool, fate.says));
+        if let Some(backend) = &fate.backend {
+            let why = if backend.why.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", backend.why)
+            };
+            let since = format_duration(Duration::from_secs(backend.since_s));
+            line(
+                "",
+                &format!("{} is {} for {since}{why}", backend.name, backend.state),
+            );
+        }
+    }
+    let good = told.fates.iter().any(|fate| fate.status.is_none());
+    (text, good)
+}
+
 fn explanation(id: &str, keys: &Keys, config: Option<&Config>) -> (String, bool) {
-    let Some(pin) = find_pin(id) else {
+    let Some(pin) = Pin::find(id) else {
         return (without_pin(id, config), false);
     };
     let verdict = keys.verify(&pin, None);
@@ -48,7 +126,7 @@ fn explanation(id: &str, keys: &Keys, config: Option<&Config>) -> (String, bool)
         let _ok = writeln!(text, "{name:<12}{value}"); // writing to a string cannot fail
     };
     line("version", "1");
-    line("kind", kind(pin.kind));
+    line("kind", pin.kind.as_str());
     line("own string", &String::from_utf8_lossy(pin.string));
     if blind {
         line("in logs", NAME_THE_SECRET);
@@ -83,14 +161,17 @@ fn without_pin(id: &str, config: Option<&Config>) -> String {
             Unpinned::Reject => {
                 "is answered 404, reason unpinned (unpinned = \"reject\")".to_owned()
             }
-            Unpinned::Ring => {
-                let ring = ring(&nodes(pool)).expect("a pool has at least one backend");
-                let owner = ring.successor(hash::position(id.as_bytes()));
-                format!(
-                    "goes to backend {}, to which the ring gives it (unpinned = \"ring\")",
-                    named(pool, owner)
-                )
-            }
+            Unpinned::Ring => match ring(&nodes(pool)).filter(|_| !pool.undiscovered) {
+                Some(ring) => {
+                    let owner = ring.successor(hash::position(id.as_bytes()));
+                    format!(
+                        "goes to backend {}, to which the ring gives it (unpinned = \"ring\")",
+                        named(pool, owner)
+                    )
+                }
+                None => "is answered 503, reason undiscovered, as long as nobody is found for a dns+ or srv+ URL of the pool"
+                    .to_owned(),
+            },
         };
         let _ok = writeln!(text, "As a session id in pool {} it {fate}.", pool.name);
     }
@@ -109,28 +190,6 @@ fn nodes(pool: &Pool) -> Vec<Nodes> {
 
 fn ring(nodes: &[Nodes]) -> Option<Ring> {
     Ring::try_new((0..).zip(nodes))
-}
-
-fn find_pin(id: &str) -> Option<Pin<'_>> {
-    let kinds = [Kind::Session, Kind::RequestState, Kind::Task];
-    let with_hyphen = kinds
-        .into_iter()
-        .find_map(|kind| Pin::parse(kind, id.as_bytes()));
-    with_hyphen.or_else(|| {
-        let query = id.rsplit_once('?').map_or(id, |(_, query)| query);
-        let (before, encoded) = query.rsplit_once("pinring=")?;
-        let own = before.strip_suffix('&').unwrap_or(before);
-        Pin::parse_encoded(Kind::Endpoint, own.as_bytes(), encoded.as_bytes())
-    })
-}
-
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Session => "session id (Mcp-Session-Id)",
-        Kind::Endpoint => "endpoint URL of HTTP+SSE",
-        Kind::RequestState => "requestState",
-        Kind::Task => "task id",
-    }
 }
 
 fn key(keys: &Keys, id: KeyId) -> String {
@@ -217,6 +276,7 @@ fn backend(place: Option<Option<Place>>, verdict: Verdict) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pin::Kind;
 
     fn pinned(string: &str, coordinate: u64) -> String {
         let pin = Keys::default().mint(

@@ -79,5 +79,17 @@ pub(super) fn trusted_proxies(section: &Section<'_>) -> (Trusted, bool) {
 fn network(text: &str) -> Option<IpNet> {
     let one = || text.parse::<IpAddr>().ok().map(IpNet::from);
     let network = text.parse::<IpNet>().ok().or_else(one)?;
-    Some(network.trunc())
+    Some(canonical(network).trunc())
+}
+
+/// IPv4 addresses written as `::ffff:a.b.c.d` are IPv4: so clients are looked at, too.
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED: u8 = 96; // bits before the IPv4 address
+    let (address, length) = (network.addr().to_canonical(), network.prefix_len());
+    match (address, length.checked_sub(MAPPED)) {
+        (IpAddr::V4(_), Some(of_ipv4)) if network.addr().is_ipv6() => {
+            IpNet::new(address, of_ipv4).unwrap_or(network)
+        }
+        _ => network,
+    }
 }

@@ -19,15 +19,16 @@ use std::{
 use toml::de::DeTable;
 
 use super::{
-    Config, ConfigErrors, Limits, Listen, Log, LogFormat, Origins, Overrides, PrincipalLimit,
-    Server, admin,
+    Config, ConfigErrors, Limits, Listen, Origins, Overrides, PrincipalLimit, Server, Token,
+    admin::{self, Admin},
     bind::{self, Identities},
-    connections, cors,
+    connections::{self, Fitting},
+    cors, discovery, exposure,
     fault::Spot,
     file::{self, Report},
-    filter, notes, origins, pools, secrets,
+    log, notes, origins, pools, probes, secrets,
     section::Section,
-    store, timeouts, tls,
+    store, timeouts, tls, traces,
     units::format_size,
 };
 use crate::{
@@ -151,14 +152,50 @@ pub fn keys(overrides: &Overrides, world: &dyn World) -> Result<Keys, ConfigErro
 ///
 /// # Errors
 ///
-/// If the text is no TOML, or that key names no socket.
-pub fn admin(text: &str) -> Result<Option<PathBuf>, ConfigErrors> {
+/// If the text is no TOML, or that key names no listener.
+pub fn admin(text: &str) -> Result<Admin, ConfigErrors> {
+    of_server(text, admin::read)
+}
+
+/// `server.admin_token` alone, whatever else the text says.
+///
+/// # Errors
+///
+/// If the text is no TOML, or the token cannot be read or used.
+pub fn admin_token(text: &str, world: &dyn World) -> Result<Option<Token>, ConfigErrors> {
+    of_server(text, |server| admin::token(server, world))
+}
+
+/// Where a process is asked whether it is ready, and by which path, whatever else the text says: see
+/// [`Source::probed`](super::source::Source::probed).
+///
+/// # Errors
+///
+/// If the text is no TOML, or one of those keys is wrong.
+pub fn probed(
+    text: &str,
+    overrides: &Overrides,
+) -> Result<Option<(SocketAddr, String)>, ConfigErrors> {
+    of_server(text, |server| {
+        let probes = probes::read(server);
+        if let Some(address) = probes.address {
+            return Some((address, "/readyz".to_owned()));
+        }
+        let has_admin = admin::read(server).places().next().is_some();
+        let path = probes.health_path.filter(|_| !has_admin)?;
+        let mut listen = listen(server, overrides).into_iter();
+        let clear = listen.find(|listen| listen.scheme == Scheme::Http)?;
+        Some((clear.address, path.as_str().to_owned()))
+    })
+}
+
+fn of_server<T>(text: &str, read: impl FnOnce(&Section<'_>) -> T) -> Result<T, ConfigErrors> {
     let table = file::parse(text).map_err(ConfigErrors::new)?;
     let report = Report::new(text);
-    let admin = admin::read(&report.root(&table).table("server"));
+    let found = read(&report.root(&table).table("server"));
     let faults = report.faults();
     if faults.is_empty() {
-        Ok(admin)
+        Ok(found)
     } else {
         Err(ConfigErrors::new(faults))
     }
@@ -179,10 +216,8 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         server.allowed_origins.extend(&cors.origins); // who may read what is answered may ask
     }
     let tls = tls::read(root.table("tls"), &server.listen, world);
-    let fitting = overrides
-        .open_files
-        .map(|open_files| connections::fitting(open_files, server.threads));
-    let (limits, principal) = limits(root.table("limits"), &server.trusted_proxies, fitting);
+    let limits_section = root.table("limits");
+    let principal = principal(&limits_section, &server.trusted_proxies);
     let identities = Identities {
         principal: principal.as_ref(),
         trusted: &server.trusted_proxies,
@@ -196,17 +231,25 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         identities,
         world,
     );
+    let fitting = overrides
+        .open_files
+        .map(|open_files| Fitting::with(open_files, server.threads, &pools));
+    let limits = limits(limits_section, principal.as_ref(), fitting);
     let mut notes = root.report().notes();
     notes.extend(notes::of_principal(principal.as_ref(), &limits, &pools));
     notes.extend(notes::of(&pools, &secrets.keys));
     notes.extend(notes::of_trust(&server.trusted_proxies));
+    notes.extend(exposure::of_admin(&server.admin));
+    notes.extend(probes::note(&server.probes, &pools));
     let config = Config {
         server,
         tls,
         timeouts: timeouts::read(root.table("timeouts")),
         limits,
-        log: log(root.table("log")),
+        log: log::read(root.table("log")),
+        tracing: traces::read(root.table("tracing"), world),
         store: store::read(root.table("store")),
+        discovery: discovery::read(root.table("discovery")),
         cors: cors.map(Arc::new),
         pools,
         keys: secrets.keys,
@@ -216,7 +259,6 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         notes,
     };
     affinity.finish();
-    root.not_yet("tracing", None);
     root.finish();
     config
 }
@@ -243,15 +285,13 @@ fn server(section: Section<'_>, overrides: &Overrides, world: &dyn World) -> Ser
             .unwrap_or_else(|| default_origins(section.report(), &listen)),
         listen,
         admin: admin::read(&section),
+        admin_token: admin::token(&section, world),
+        probes: probes::read(&section),
         threads: threads.unwrap_or_else(|| world.cores().min(MOST_DEFAULT_THREADS)),
         watch: section.bool("watch").unwrap_or(true),
         trusted_proxies,
         proxy_protocol,
     };
-    section.not_yet("probes", Some("\"\""));
-    section.not_yet("probes_drain", Some("false"));
-    section.not_yet("admin_token", None);
-    section.not_yet("health_path", Some("\"\""));
     section.finish();
     server
 }
@@ -315,7 +355,7 @@ fn listen(section: &Section<'_>, overrides: &Overrides) -> Vec<Listen> {
     )
 }
 
-const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
@@ -335,6 +375,9 @@ const DEFAULT_HEADERS: usize = 100;
 const DEFAULT_TARGET_BYTES: usize = 16 * 1024;
 /// hyper takes no more than 65,534 bytes.
 const TARGET_BYTES: RangeInclusive<usize> = 1024..=63 * 1024;
+/// What RFC 9113, section 6.5.2, has for the least that does not hinder clients, and what most assume before they are told.
+const DEFAULT_HTTP2_STREAMS: u32 = 100;
+const HTTP2_STREAMS: RangeInclusive<u32> = 1..=10_000;
 /// Most calls are below 10 KiB; what a tool is given as a file may be a few hundred.
 const DEFAULT_REPLAY_BYTES: usize = 256 * 1024;
 const REPLAY_BYTES: RangeInclusive<usize> = 1024..=16 * 1024 * 1024;
@@ -345,19 +388,17 @@ const BODY_BYTES: RangeInclusive<usize> = 1024..=1024 * 1024 * 1024;
 const DEFAULT_BODY_BYTES_TOTAL: usize = 256 * 1024 * 1024;
 const BODY_BYTES_TOTAL: RangeInclusive<usize> = 1024..=1024 * 1024 * 1024 * 1024;
 
-/// The limits, and what makes a principal, be they counted or not.
-///
-/// `fitting` connections can be had with the descriptors of this process; `None`: any number.
+/// The limits. `principal` is what makes a principal, be they counted or not; `fitting` connections can be had with the
+/// descriptors of this process; `None`: any number.
 fn limits(
     section: Section<'_>,
-    trusted: &Trusted,
-    fitting: Option<usize>,
-) -> (Limits, Option<identity::Source>) {
+    principal: Option<&identity::Source>,
+    fitting: Option<Fitting>,
+) -> Limits {
     let count = |key, range, default| {
         let found = section.integer(key, range);
         found.map_or(default, |count| count as usize)
     };
-    let principal = principal(&section, trusted);
     let body_bytes = section.size("body_bytes", BODY_BYTES);
     let body_bytes = body_bytes.unwrap_or(DEFAULT_BODY_BYTES);
     let limits = Limits {
@@ -372,8 +413,11 @@ fn limits(
         connections_per_address: section
             .integer("connections_per_address", 0..=1_000_000)
             .and_then(|most| NonZeroUsize::new(most as usize)),
+        http2_streams: section
+            .integer("http2_streams", HTTP2_STREAMS)
+            .unwrap_or(DEFAULT_HTTP2_STREAMS),
         sessions_per_backend: sessions(&section, "sessions_per_backend"),
-        sessions_per_principal: per_principal(&section, principal.clone()),
+        sessions_per_principal: per_principal(&section, principal.cloned()),
         replay_bytes: section
             .size("replay_bytes", REPLAY_BYTES)
             .unwrap_or(DEFAULT_REPLAY_BYTES),
@@ -381,7 +425,7 @@ fn limits(
         body_bytes_total: body_bytes_total(&section, body_bytes),
     };
     section.finish();
-    (limits, principal)
+    limits
 }
 
 /// What all bodies together may have: at least as much as one.
@@ -431,25 +475,4 @@ fn per_principal(section: &Section<'_>, by: Option<identity::Source>) -> Option<
         section.refuse(KEY, message);
     }
     by.map(|by| PrincipalLimit { most, by })
-}
-
-fn log(section: Section<'_>) -> Log {
-    let filter = section
-        .string("filter")
-        .and_then(|found| match filter::parse(found.value) {
-            Ok(_) => Some(found.value.to_owned()),
-            Err(error) => {
-                section.report().push(found.spot.fault(error.to_string()));
-                None
-            }
-        });
-    let log = Log {
-        format: section
-            .choice("format", &LogFormat::WORDS)
-            .unwrap_or(LogFormat::Auto),
-        filter,
-        access: section.bool("access").unwrap_or(true),
-    };
-    section.finish();
-    log
 }

@@ -13,13 +13,13 @@ use std::{
 use http::HeaderValue;
 
 use super::{
-    Config, Cors, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit, Server, Store,
-    Timeouts,
+    Config, Cors, Discovery, Limits, Listen, Local, Log, PathPrefix, Pool, PrincipalLimit,
+    Sampling, Server, Service, Store, Timeouts, Tracing,
     tls::Tls,
     units::{format_duration, format_size},
 };
 use crate::{
-    backend::{Admission, Backend, Name},
+    backend::{Admission, Backend},
     pin::KeyId,
 };
 
@@ -37,10 +37,10 @@ pub struct Diff {
     pub pools_added: Vec<String>,
     /// Names of pools that are gone.
     pub pools_removed: Vec<String>,
-    /// Backends that are new.
-    pub backends_added: Vec<Name>,
-    /// Backends that are gone.
-    pub backends_removed: Vec<Name>,
+    /// Backends that are new, and URLs that stand for several.
+    pub backends_added: Vec<String>,
+    /// Backends and such URLs that are gone.
+    pub backends_removed: Vec<String>,
     /// What changed about backends that stay, keys being `NAME.url` and the like.
     pub backends_changed: Vec<Change>,
 }
@@ -82,39 +82,49 @@ pub fn diff(old: &Config, new: &Config) -> Diff {
         keys: keys(old, new),
         ..Diff::default()
     };
-    let of_process = |config: &Config| {
-        let listings = [
-            timeouts(&config.timeouts),
-            limits(&config.limits),
-            server(&config.server),
-            pages(config),
-            tls(config.tls.as_ref()),
-        ];
-        listings.into_iter().flatten()
-    };
     changes("", of_process(old), of_process(new), &mut diff.options);
+    diff.options.extend(token(&old.server, &new.server));
     pools(old, new, &mut diff);
     backends(old, new, &mut diff);
     diff
 }
 
-/// Sockets, threads, the watcher, the log and the store are made once, at the start.
+/// The options of a process that need no restart.
+pub(super) fn of_process(config: &Config) -> impl Iterator<Item = (&'static str, String)> {
+    let listings = [
+        timeouts(&config.timeouts),
+        limits(&config.limits),
+        server(&config.server),
+        log(&config.log),
+        tracing(config.tracing.as_ref()),
+        pages(config),
+        tls(config.tls.as_ref()),
+        discovery(&config.discovery),
+    ];
+    listings.into_iter().flatten()
+}
+
+/// Sockets, threads, the watcher, the form of the log and the store are made once, at the start.
 fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let Server {
         listen,
         admin,
         threads,
         watch,
-        allowed_origins: _, // these need none
+        probes,
+        admin_token: _, // these need none
+        allowed_origins: _,
         trusted_proxies: _,
         proxy_protocol: _,
     } = &old.server;
-    let Log {
-        format,
-        filter,
-        access,
-    } = &old.log;
+    let format = old.log.format;
     let Store { url, sessions } = &old.store;
+    let export = |config: &Config| {
+        config
+            .tracing
+            .as_ref()
+            .and_then(|tracing| tracing.export.clone())
+    };
     let sorted = |listen: &[Listen]| {
         let mut addresses = listen.to_vec();
         addresses.sort_unstable();
@@ -125,12 +135,12 @@ fn restart(old: &Config, new: &Config) -> Vec<&'static str> {
             "server.listen",
             sorted(listen) == sorted(&new.server.listen),
         ),
-        ("server.admin", *admin == new.server.admin),
+        ("server.admin", admin.places().eq(new.server.admin.places())),
+        ("server.probes", probes.address == new.server.probes.address),
         ("server.threads", *threads == new.server.threads),
         ("server.watch", *watch == new.server.watch),
-        ("log.format", *format == new.log.format),
-        ("log.filter", *filter == new.log.filter),
-        ("log.access", *access == new.log.access),
+        ("log.format", format == new.log.format),
+        ("tracing.otlp", export(old) == export(new)),
         ("store.url", *url == new.store.url),
         ("store.sessions", *sessions == new.store.sessions),
     ]
@@ -151,7 +161,7 @@ fn keys(old: &Config, new: &Config) -> Option<KeysChange> {
     })
 }
 
-type Listing = Vec<(&'static str, String)>;
+pub(super) type Listing = Vec<(&'static str, String)>;
 
 fn timeouts(timeouts: &Timeouts) -> Listing {
     let Timeouts {
@@ -195,6 +205,8 @@ fn server(server: &Server) -> Listing {
     let Server {
         listen: _,
         admin: _,
+        admin_token: _, // see `token`
+        probes,
         threads: _,
         watch: _,
         allowed_origins: _, // see `pages`
@@ -206,7 +218,29 @@ fn server(server: &Server) -> Listing {
     vec![
         ("server.trusted_proxies", format!("{trusted:?}")),
         ("server.proxy_protocol", proxy_protocol.to_string()),
+        ("server.probes_drain", probes.drain.to_string()),
+        (
+            "server.health_path",
+            format!(
+                "\"{}\"",
+                probes.health_path.as_ref().map_or("", PathPrefix::as_str)
+            ),
+        ),
     ]
+}
+
+/// A token is not to be seen.
+fn token(old: &Server, new: &Server) -> Option<Change> {
+    let (old, new) = (&old.admin_token, &new.admin_token);
+    let shown = |is_there| if is_there { "one" } else { "none" }.to_owned();
+    (old != new).then(|| Change {
+        key: "server.admin_token".to_owned(),
+        old: shown(old.is_some()),
+        new: match (old, new) {
+            (Some(_), Some(_)) => "another".to_owned(),
+            (_, new) => shown(new.is_some()),
+        },
+    })
 }
 
 fn limits(limits: &Limits) -> Listing {
@@ -216,6 +250,7 @@ fn limits(limits: &Limits) -> Listing {
         target_bytes,
         connections,
         connections_per_address,
+        http2_streams,
         sessions_per_backend,
         sessions_per_principal,
         replay_bytes,
@@ -238,6 +273,7 @@ fn limits(limits: &Limits) -> Listing {
                 .map_or(0, NonZeroUsize::get)
                 .to_string(),
         ),
+        ("limits.http2_streams", http2_streams.to_string()),
         (
             "limits.sessions_per_backend",
             or_zero(*sessions_per_backend),
@@ -247,6 +283,41 @@ fn limits(limits: &Limits) -> Listing {
         ("limits.body_bytes", format_size(*body_bytes)),
         ("limits.body_bytes_total", format_size(*body_bytes_total)),
     ]
+}
+
+fn log(log: &Log) -> Listing {
+    let Log {
+        format: _, // needs a restart
+        filter,
+        access,
+        sample,
+        request_id,
+    } = log;
+    vec![
+        (
+            "log.filter",
+            format!("\"{}\"", filter.as_deref().unwrap_or_default()),
+        ),
+        ("log.access", access.to_string()),
+        ("log.access_sample", sample.share.to_string()),
+        ("log.access_slow", format_duration(sample.slow)),
+        ("log.request_id", request_id.to_string()),
+    ]
+}
+
+fn tracing(tracing: Option<&Tracing>) -> Listing {
+    let sampling = tracing.map(
+        |Tracing {
+             sampling,
+             export: _,
+         }| {
+            // Of what is exported, and where to, a restart is needed.
+            let Sampling { share, trust } = sampling;
+            (share.to_string(), trust.to_string())
+        },
+    );
+    let (sample, trust) = sampling.unwrap_or_else(|| ("off".to_owned(), "off".to_owned()));
+    vec![("tracing.sample", sample), ("tracing.trust", trust)]
 }
 
 fn tls(tls: Option<&Tls>) -> Listing {
@@ -291,12 +362,13 @@ fn pages(config: &Config) -> Listing {
     ]
 }
 
-fn options(pool: &Pool) -> Listing {
+pub(super) fn options(pool: &Pool) -> Listing {
     let Pool {
         name: _,
         matcher,
         strip_prefix,
         host,
+        http2,
         unpinned,
         bind,
         accept_unbound,
@@ -314,7 +386,9 @@ fn options(pool: &Pool) -> Listing {
         local,
         probe_path,
         probe_status,
-        backends: _,
+        backends: _, // see `backends`
+        services: _,
+        undiscovered: _,
     } = pool;
     let affinity: Vec<String> = stateless_affinity.iter().map(ToString::to_string).collect();
     let strip = strip_prefix.as_ref().map_or("", PathPrefix::as_str);
@@ -322,6 +396,7 @@ fn options(pool: &Pool) -> Listing {
         ("match", matcher.to_string()),
         ("strip_prefix", format!("\"{strip}\"")),
         ("host", host.to_string()),
+        ("http2", http2.to_string()),
         ("unpinned", unpinned.to_string()),
         (
             "bind",
@@ -355,12 +430,13 @@ fn options(pool: &Pool) -> Listing {
     ]
 }
 
-fn description(pool: &Pool, backend: &Backend) -> Listing {
+pub(super) fn description(pool: &Pool, backend: &Backend) -> Listing {
     let Backend {
         name: _,
         endpoint,
         weight,
         admission,
+        join_delay: _, // not the file's
     } = backend;
     vec![
         ("url", endpoint.url()),
@@ -374,6 +450,41 @@ fn description(pool: &Pool, backend: &Backend) -> Listing {
         ("weight", weight.0.to_string()),
         ("draining", (*admission == Admission::Draining).to_string()),
         ("pool", pool.name.clone()),
+    ]
+}
+
+fn service(pool: &Pool, service: &Service) -> Listing {
+    let Service {
+        url,
+        naming,
+        tls,
+        http2: _, // its pool's option
+        weight,
+        admission,
+    } = service;
+    let tls = tls.as_ref();
+    vec![
+        ("family", url.question.family.to_string()),
+        ("name", naming.text()),
+        ("tls", tls.map_or("none".to_owned(), ToString::to_string)),
+        ("weight", weight.0.to_string()),
+        ("draining", (*admission == Admission::Draining).to_string()),
+        ("pool", pool.name.clone()),
+    ]
+}
+
+fn discovery(discovery: &Discovery) -> Listing {
+    let Discovery {
+        servers,
+        min_interval,
+        max_interval,
+        timeout,
+    } = discovery;
+    vec![
+        ("discovery.servers", format!("{servers:?}")),
+        ("discovery.min_interval", format_duration(*min_interval)),
+        ("discovery.max_interval", format_duration(*max_interval)),
+        ("discovery.timeout", format_duration(*timeout)),
     ]
 }
 
@@ -414,12 +525,16 @@ fn pools(old: &Config, new: &Config, diff: &mut Diff) {
 }
 
 fn backends(old: &Config, new: &Config, diff: &mut Diff) {
-    let by_name = |config: &Config| -> BTreeMap<Name, Listing> {
-        let pools = config.pools.iter();
-        pools
-            .flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
-            .map(|(pool, backend)| (backend.name.clone(), description(pool, backend)))
-            .collect()
+    let by_name = |config: &Config| -> BTreeMap<String, Listing> {
+        let of_pool = |pool: &Pool| {
+            let backends = pool.backends.iter();
+            let backends =
+                backends.map(|backend| (backend.name.to_string(), description(pool, backend)));
+            let services = pool.services.iter();
+            let services = services.map(|entry| (entry.url.to_string(), service(pool, entry)));
+            backends.chain(services).collect::<Vec<_>>()
+        };
+        config.pools.iter().flat_map(of_pool).collect()
     };
     let (mut old, new) = (by_name(old), by_name(new));
     for (name, after) in new {

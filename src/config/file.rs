@@ -65,7 +65,6 @@ pub(super) struct Report<'a> {
     faults: RefCell<Vec<Fault>>,
     notes: RefCell<Vec<String>>,
     known: RefCell<BTreeSet<String>>,
-    later: RefCell<BTreeSet<String>>,
     unknown: RefCell<Vec<Unknown>>,
 }
 
@@ -83,7 +82,6 @@ impl<'a> Report<'a> {
             faults: RefCell::default(),
             notes: RefCell::default(),
             known: RefCell::default(),
-            later: RefCell::default(),
             unknown: RefCell::default(),
         }
     }
@@ -114,10 +112,7 @@ impl<'a> Report<'a> {
 
     /// All faults. To be called when every section is finished: only then it is known what is known.
     pub(super) fn faults(&self) -> Vec<Fault> {
-        let known = Known {
-            keys: &self.known.borrow(),
-            later: &self.later.borrow(),
-        };
+        let known = &self.known.borrow();
         let mut faults = self.faults.borrow().clone();
         for unknown in self.unknown.borrow().iter() {
             let message = unknown.message(known);
@@ -135,11 +130,6 @@ impl<'a> Report<'a> {
     /// Notes that a key is known.
     pub(super) fn asked(&self, path: &str) {
         self.known.borrow_mut().insert(pattern(path));
-    }
-
-    /// Notes that a key is of a later version.
-    pub(super) fn later(&self, path: &str) {
-        self.later.borrow_mut().insert(pattern(path));
     }
 
     /// Notes a key that nobody asked for in the section at `section`.
@@ -164,67 +154,30 @@ impl<'a> Report<'a> {
     }
 }
 
-/// The paths of all keys that exist.
-#[derive(Clone, Copy)]
-struct Known<'a> {
-    keys: &'a BTreeSet<String>,
-    /// Those of them that this version only refuses.
-    later: &'a BTreeSet<String>,
-}
-
-impl Known<'_> {
-    /// Whether the key is of a later version, or a section of nothing else.
-    fn is_later(&self, path: &str) -> bool {
-        let below = |key: &&String| {
-            key.strip_prefix(path)
-                .is_some_and(|key| key.starts_with('.'))
-        };
-        let mut below = self.keys.iter().filter(below).peekable();
-        let empty = below.peek().is_none();
-        self.later.contains(path) || (!empty && below.all(|key| self.later.contains(key)))
-    }
-
-    /// What is said of the key where it is of a later version: else the next fault would be about it.
-    fn remark(&self, path: &str) -> &'static str {
-        if self.is_later(path) {
-            " (not yet supported by this version)"
-        } else {
-            ""
-        }
-    }
-}
-
 impl Unknown {
-    fn message(&self, known: Known<'_>) -> String {
-        let here: Vec<(&str, &str)> = known
-            .keys
+    /// What is wrong with it, where these are the paths of all keys that exist.
+    fn message(&self, known: &BTreeSet<String>) -> String {
+        let here: Vec<&str> = known
             .iter()
-            .filter_map(|path| Some((leaf_in(path, &self.section)?, path.as_str())))
+            .filter_map(|path| leaf_in(path, &self.section))
             .collect();
-        if let Some((nearest, path)) = nearest(&self.key, here.iter().copied()) {
-            let remark = known.remark(path);
-            return format!("unknown key; the nearest known one is \"{nearest}\"{remark}");
+        if let Some((nearest, _)) = nearest(&self.key, here.iter().map(|key| (*key, *key))) {
+            return format!("unknown key; the nearest known one is \"{nearest}\"");
         }
-        let elsewhere = known.keys.iter().filter_map(|path| {
+        let elsewhere = known.iter().filter_map(|path| {
             let (_, key) = path.rsplit_once('.')?;
             Some((key, path.as_str()))
         });
         if let Some((nearest, path)) = nearest(&self.key, elsewhere) {
             let header = header(path.rsplit_once('.').map_or("", |(section, _)| section));
-            let remark = known.remark(path);
             return if nearest == self.key {
-                format!("unknown key here; it belongs in {header}{remark}")
+                format!("unknown key here; it belongs in {header}")
             } else {
                 format!(
-                    "unknown key; the nearest known one is \"{nearest}\", which belongs in {header}{remark}"
+                    "unknown key; the nearest known one is \"{nearest}\", which belongs in {header}"
                 )
             };
         }
-        let here: Vec<&str> = here
-            .into_iter()
-            .filter(|(_, path)| !known.is_later(path))
-            .map(|(key, _)| key)
-            .collect();
         format!("unknown key; known here: {}", here.join(", "))
     }
 }

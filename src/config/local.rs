@@ -30,6 +30,12 @@ impl Local {
         &self.text
     }
 
+    /// Whether it is this address.
+    #[must_use]
+    pub fn is_at(&self, address: IpAddr) -> bool {
+        self.host == Host::Ip(address)
+    }
+
     /// Whether `backend` is on this machine.
     #[must_use]
     pub fn is(&self, backend: &Backend) -> bool {

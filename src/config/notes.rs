@@ -65,7 +65,8 @@ fn of_binding(pool: &Pool) -> Option<String> {
 /// It may be there later, and until then all goes elsewhere.
 fn of_local(pool: &Pool) -> Option<String> {
     let local = pool.local.as_ref()?;
-    let found = pool.backends.iter().any(|backend| local.is(backend));
+    // Among those that a name stands for it may be found later.
+    let found = !pool.services.is_empty() || pool.backends.iter().any(|backend| local.is(backend));
     let text = local.as_str();
     (!found).then(|| {
         format!("no backend of pool {} has the name or the host of `local`, which is \"{text}\": none is local", pool.name)

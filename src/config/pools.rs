@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 
 use super::{
     HostHeader, Listen, Match, OnLoss, PathPrefix, Pool, Unpinned, affinity,
-    backends::{self, Backends},
+    backends::{self, Backends, Listed},
     bind::{self, Identities},
     check::{SECOND, UP_TO_A_DAY, WEEK, World},
     fault::Spot,
@@ -176,10 +176,14 @@ impl Reader<'_> {
             path: PathPrefix::root(),
         };
         let mut pool = self.options(&section, DEFAULT_POOL, everything);
-        let tls = Upstream::read(section.table("tls"), self.world, self.system);
+        let tls = Upstream::read(section.table("tls"), self.world, self.system, pool.http2);
         section.finish();
-        pool.backends = backends.read(listed.unwrap_or_default(), "[[backends]]", &tls);
-        pool.backends.extend(backends.given(given, &tls));
+        let (listed, given) = (
+            backends.read(listed.unwrap_or_default(), "[[backends]]", &tls),
+            backends.given(given, &tls),
+        );
+        pool.take(listed);
+        pool.take(given);
         tls.finish();
         pool
     }
@@ -196,8 +200,8 @@ impl Reader<'_> {
                 "the pool has none; write [[pools.backends]] below it, with a url",
             );
         }
-        let tls = Upstream::read(section.table("tls"), self.world, self.system);
-        pool.backends = backends.read(listed.unwrap_or_default(), "[[pools.backends]]", &tls);
+        let tls = Upstream::read(section.table("tls"), self.world, self.system, pool.http2);
+        pool.take(backends.read(listed.unwrap_or_default(), "[[pools.backends]]", &tls));
         tls.finish();
         section.finish();
         pool
@@ -220,13 +224,14 @@ impl Reader<'_> {
             Unpinned::Reject // the ring would be a way around the tag
         };
         let read_bodies = section.bool("read_bodies").unwrap_or(true);
-        let pool = Pool {
+        Pool {
             name: name.to_owned(),
             strip_prefix: self.strip_prefix(section, &matcher.path),
             matcher,
             host: section
                 .choice("host", &HostHeader::WORDS)
                 .unwrap_or(HostHeader::Pass),
+            http2: section.bool("http2").unwrap_or(false),
             unpinned: affinity.unpinned.unwrap_or(by_keys),
             bind,
             accept_unbound: affinity.accept_unbound.unwrap_or(false),
@@ -248,9 +253,9 @@ impl Reader<'_> {
             probe_path: self.probe_path(section),
             probe_status: self.probe_status(section),
             backends: Vec::new(),
-        };
-        section.not_yet("http2", Some("false"));
-        pool
+            services: Vec::new(),
+            undiscovered: false,
+        }
     }
 
     fn name(&mut self, section: &Section<'_>) -> String {
@@ -356,6 +361,14 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+}
+
+impl Pool {
+    fn take(&mut self, listed: Listed) {
+        self.backends.extend(listed.backends);
+        self.services.extend(listed.services);
+        self.undiscovered = !self.services.is_empty();
     }
 }
 

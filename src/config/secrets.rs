@@ -107,46 +107,16 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn entry(&self, entry: &Found<&str>) -> Option<Secret> {
-        let spot = entry.spot.clone();
-        match entry.value.split_once(':') {
-            None if entry.value == "none" => Some(Secret::zero()),
-            Some(("file", path)) if !path.is_empty() => self.file(Path::new(path), spot),
-            Some(("env", name)) if is_variable(name) => self.variable(name, spot),
-            _ => {
-                self.report.push(spot.fault(
-                    "write \"file:PATH\", \"env:NAME\" or \"none\"; a secret itself never stands in the file",
-                ));
-                None
-            }
+        if entry.value == "none" {
+            return Some(Secret::zero());
         }
+        let right = "write \"file:PATH\", \"env:NAME\" or \"none\"; a secret itself never stands in the file";
+        let bytes = behind(self.report, self.world, entry, right)?;
+        self.checked(&bytes, entry.spot.clone())
     }
 
-    fn file(&self, path: &Path, spot: Spot) -> Option<Secret> {
-        match self.world.read(path) {
-            Ok(bytes) => self.checked(&bytes, spot),
-            Err(error) => {
-                let message = format!("{} cannot be read: {error}", path.display());
-                self.report.push(spot.fault(message));
-                None
-            }
-        }
-    }
-
-    fn variable(&self, name: &str, spot: Spot) -> Option<Secret> {
-        if let Some(value) = self.world.env(name) {
-            return self.checked(value.as_encoded_bytes(), spot);
-        }
-        let message = format!("the variable {name} is not set");
-        self.report.push(spot.fault(message));
-        None
-    }
-
-    /// Takes the bytes as they stand, without trailing line ends: editors and `echo` add them.
     fn checked(&self, bytes: &[u8], spot: Spot) -> Option<Secret> {
-        let line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
-        let end = bytes.iter().rposition(|byte| !line_end(byte));
-        let (bytes, _) = bytes.split_at(end.map_or(0, |last| last + 1));
-        match Secret::try_new(bytes) {
+        match Secret::try_new(without_line_ends(bytes)) {
             Ok(secret) => Some(secret),
             Err(weak) => {
                 self.report.push(spot.fault(weak.to_string()));
@@ -154,6 +124,36 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// The bytes behind `file:PATH` or `env:NAME`; anything else is a fault that says what would be `right`.
+pub(super) fn behind(
+    report: &Report<'_>,
+    world: &dyn World,
+    entry: &Found<&str>,
+    right: &str,
+) -> Option<Vec<u8>> {
+    let message = match entry.value.split_once(':') {
+        Some(("file", path)) if !path.is_empty() => match world.read(Path::new(path)) {
+            Ok(bytes) => return Some(bytes),
+            Err(error) => format!("{path} cannot be read: {error}"),
+        },
+        Some(("env", name)) if is_variable(name) => match world.env(name) {
+            Some(value) => return Some(value.as_encoded_bytes().to_vec()),
+            None => format!("the variable {name} is not set"),
+        },
+        _ => right.to_owned(),
+    };
+    report.push(entry.spot.clone().fault(message));
+    None
+}
+
+/// The bytes as they stand, without trailing line ends: editors and `echo` add them.
+pub(super) fn without_line_ends(bytes: &[u8]) -> &[u8] {
+    let line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    let end = bytes.iter().rposition(|byte| !line_end(byte));
+    let (bytes, _) = bytes.split_at(end.map_or(0, |last| last + 1));
+    bytes
 }
 
 /// What a shell takes as a name; anything else behind `env:` may be the secret itself.

@@ -141,6 +141,28 @@ impl<'a> Section<'a> {
         number
     }
 
+    /// A part of all: 0 to 1.
+    pub(super) fn share(&self, key: &'static str) -> Option<f32> {
+        let (value, spot) = self.value(key)?;
+        let number = match value {
+            DeValue::Integer(number) => number.as_str().parse::<f32>().ok(),
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            DeValue::String(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => None,
+        };
+        let share = number.filter(|number| (0.0..=1.0).contains(number));
+        if share.is_none() {
+            self.wrong(
+                spot,
+                "write a number from 0.0 to 1.0, such as 0.01 for one in a hundred, without quotes",
+            );
+        }
+        share
+    }
+
     pub(super) fn duration(
         &self,
         key: &'static str,
@@ -248,33 +270,6 @@ impl<'a> Section<'a> {
             }
         }
         Some(sections)
-    }
-
-    /// A key of a later version: absent, or the value that is today's behaviour (as TOML writes it;
-    /// `None` where there is none). Never silently accepted.
-    pub(super) fn not_yet(&self, key: &'static str, today: Option<&str>) {
-        self.report.later(&self.path(key));
-        let Some((value, spot)) = self.value(key) else {
-            return;
-        };
-        let literal = match value {
-            DeValue::String(text) => format!("\"{text}\""),
-            DeValue::Boolean(value) => value.to_string(),
-            DeValue::Array(array) if array.is_empty() => "[]".to_owned(),
-            DeValue::Array(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Datetime(_)
-            | DeValue::Table(_) => String::new(),
-        };
-        match today {
-            Some(today) if today == literal => {}
-            Some(today) => self.wrong(
-                spot,
-                format!("not yet supported by this version; leave the key out, or write {today}"),
-            ),
-            None => self.wrong(spot, "not yet supported by this version; leave it out"),
-        }
     }
 
     fn path(&self, key: &str) -> String {

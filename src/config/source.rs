@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{
-    Config, ConfigErrors, Fault, Overrides, Place,
+    Admin, Config, ConfigErrors, Fault, Overrides, Place, Token,
     check::{self, World, check},
 };
 use crate::{net, pin::Keys};
@@ -25,6 +25,16 @@ pub struct Source {
     pub file: Option<PathBuf>,
     /// What stands beside it.
     pub overrides: Overrides,
+}
+
+/// How a running process is asked.
+#[derive(Debug)]
+pub struct AdminAccess {
+    /// Where.
+    pub admin: Admin,
+    /// What a change over TCP has to show. Its file may be for that process alone, which is a fault only where
+    /// it is needed.
+    pub token: Result<Option<Token>, ConfigErrors>,
 }
 
 impl Source {
@@ -47,18 +57,41 @@ impl Source {
         check::keys(&self.overrides, &world).map_err(|errors| errors.named("command line"))
     }
 
-    /// Where the admin socket is, for who asks the process that runs with this configuration: nothing else is read
-    /// or checked, for the secrets, the environment and the names are that process's. `None` where there is none.
+    /// Where the admin listener is, and its token, for who asks the process that runs with this configuration: nothing
+    /// else is read or checked, for the secrets, the environment and the names are that process's.
     ///
     /// # Errors
     ///
-    /// If the file cannot be read, is no TOML, or names no socket with that key.
-    pub fn admin(&self) -> Result<Option<PathBuf>, ConfigErrors> {
+    /// If the file cannot be read, is no TOML, or names no listener with that key.
+    pub fn admin(&self) -> Result<AdminAccess, ConfigErrors> {
+        let Some(file) = &self.file else {
+            let (admin, token) = (Admin::unnamed(), Ok(None));
+            return Ok(AdminAccess { admin, token });
+        };
+        let named = |errors: ConfigErrors| errors.named(file.display().to_string());
+        let text = read_text(file).map_err(named)?;
+        let world = Process {
+            folder: file.parent().unwrap_or(Path::new("")).to_owned(),
+            chains: &[],
+        };
+        Ok(AdminAccess {
+            admin: check::admin(&text).map_err(named)?,
+            token: check::admin_token(&text, &world).map_err(named),
+        })
+    }
+
+    /// Where the process that runs with this configuration is asked whether it is ready, and by which path: where probes
+    /// are asked, or, where the admin listener is switched off, where clients are. `None`: at the admin listener.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read, is no TOML, or says nothing usable about that.
+    pub fn probed(&self) -> Result<Option<(SocketAddr, String)>, ConfigErrors> {
         let Some(file) = &self.file else {
             return Ok(None);
         };
-        let text = read_text(file).and_then(|text| check::admin(&text));
-        text.map_err(|errors| errors.named(file.display().to_string()))
+        let found = read_text(file).and_then(|text| check::probed(&text, &self.overrides));
+        found.map_err(|errors| errors.named(file.display().to_string()))
     }
 
     /// Reads and checks everything. [`Config::files`] begins with the configuration file.

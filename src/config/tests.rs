@@ -19,6 +19,7 @@ use crate::{
     pin::{Keys, Secret},
 };
 
+mod discovered;
 mod documents;
 mod identity;
 mod options;
@@ -26,6 +27,7 @@ mod pages;
 mod pools;
 mod secrets;
 mod tls;
+mod traces;
 
 const BACKEND: &str = "[[backends]]\nurl = \"http://127.0.0.1:9001\"\n";
 

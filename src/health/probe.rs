@@ -6,9 +6,10 @@
 use std::{future::poll_fn, io, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, header};
+use http::{Request, Version, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::{
     sync::mpsc,
     task::{AbortHandle, JoinSet},
@@ -70,7 +71,8 @@ pub fn seen_in(error: &ConnectError) -> Option<Observation> {
         // Somebody is there: a connection alone would say that all is well.
         ConnectError::Handshake(_)
         | ConnectError::Certificate { .. }
-        | ConnectError::Tls { .. } => Some(Observation::Reset),
+        | ConnectError::Tls { .. }
+        | ConnectError::Http2(_) => Some(Observation::Reset),
         ConnectError::SeveralAddresses { .. } => None,
     }
 }
@@ -165,7 +167,11 @@ async fn look(suspect: Suspect, names: Names) -> Option<Observation> {
         let socket = connect::speak(stream, &suspect.endpoint, suspect.limit)
             .await
             .ok()?;
-        status_of(socket, &suspect.endpoint, path).await
+        if suspect.endpoint.http2 {
+            status_in_http2(socket, &suspect.endpoint, path).await
+        } else {
+            status_of(socket, &suspect.endpoint, path).await
+        }
     };
     let status = net::within(suspect.limit, asked).await.flatten();
     Some(
@@ -180,7 +186,7 @@ async fn look(suspect: Suspect, names: Names) -> Option<Observation> {
 /// What a GET of `path` is answered with; `None` if with nothing.
 async fn status_of(socket: Socket, endpoint: &Endpoint, path: &str) -> Option<u16> {
     let request = Request::get(path)
-        .header(header::HOST, endpoint.to_string())
+        .header(header::HOST, &*endpoint.authority())
         .header(header::CONNECTION, "close");
     let (Ok(request), Ok((mut sender, mut connection))) = (
         request.body(Empty::<Bytes>::new()),
@@ -189,6 +195,30 @@ async fn status_of(socket: Socket, endpoint: &Endpoint, path: &str) -> Option<u1
         return None;
     };
     let mut answer = std::pin::pin!(sender.send_request(request));
+    let answer = poll_fn(|cx| {
+        let _over = std::pin::Pin::new(&mut connection).poll(cx).is_ready();
+        answer.as_mut().poll(cx)
+    });
+    answer.await.ok().map(|response| response.status().as_u16())
+}
+
+/// The same in HTTP/2. Without hyper, whose task would hold the connection of a backend that does not answer.
+async fn status_in_http2(socket: Socket, endpoint: &Endpoint, path: &str) -> Option<u16> {
+    let scheme = if endpoint.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let url = format!("{scheme}://{}{path}", endpoint.authority());
+    let request = Request::get(url).version(Version::HTTP_2);
+    let io = TokioIo::new(socket);
+    let (Ok(request), Ok((mut sender, mut connection))) =
+        (request.body(()), h2::client::handshake(io).await)
+    else {
+        return None;
+    };
+    let (answer, _no_body) = sender.send_request(request, true).ok()?;
+    let mut answer = std::pin::pin!(answer);
     let answer = poll_fn(|cx| {
         let _over = std::pin::Pin::new(&mut connection).poll(cx).is_ready();
         answer.as_mut().poll(cx)

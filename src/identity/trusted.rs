@@ -42,6 +42,8 @@ impl Trusted {
         if !self.contains(peer) {
             return Client::direct(peer);
         }
+        // nginx, Envoy and HAProxy mean the older header, and pass the newer one on as their clients sent it: where both
+        // are there, the older one counts.
         let address = if headers.contains_key(FORWARDED_FOR) {
             self.nearest_untrusted(peer, from_the_right(headers, &FORWARDED_FOR, address))
         } else {

@@ -74,22 +74,36 @@ impl Connections {
         let before = self.0.all.fetch_add(1, Ordering::Relaxed);
         let mut connected = Connected {
             connections: self.clone(),
-            network: None,
+            of_address: None,
         };
         if before >= room.all {
             return Err(Full::All);
         }
-        if let Some(most) = room.of_address {
-            let network = Network::from(address);
-            let mut by_address = self.by_address();
-            let count = by_address.entry(network).or_default();
-            if *count >= most.get() {
-                return Err(Full::OfAddress);
-            }
-            *count += 1;
-            connected.network = Some(network);
-        }
+        connected.of_address = self.enter_of(room, address)?;
         Ok(connected)
+    }
+
+    /// Takes room for a connection from `address`, beside that of the process, until what is given is dropped. `None`
+    /// where addresses have no limit.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn enter_of(&self, room: Room, address: IpAddr) -> Result<Option<OfAddress>, Full> {
+        let Some(most) = room.of_address else {
+            return Ok(None);
+        };
+        let network = Network::from(address);
+        let mut by_address = self.by_address();
+        let count = by_address.entry(network).or_default();
+        if *count >= most.get() {
+            return Err(Full::OfAddress);
+        }
+        *count += 1;
+        Ok(Some(OfAddress {
+            connections: self.clone(),
+            network,
+        }))
     }
 
     /// Takes room for telling a connection that there is none for it.
@@ -122,21 +136,29 @@ impl Connections {
 #[derive(Debug)]
 pub struct Connected {
     connections: Connections,
-    /// Where its address is counted.
-    network: Option<Network>,
+    of_address: Option<OfAddress>,
 }
 
 impl Drop for Connected {
     fn drop(&mut self) {
         self.connections.0.all.fetch_sub(1, Ordering::Relaxed);
-        let Some(network) = self.network else {
-            return;
-        };
+    }
+}
+
+/// A connection that is counted at its address.
+#[derive(Debug)]
+pub struct OfAddress {
+    connections: Connections,
+    network: Network,
+}
+
+impl Drop for OfAddress {
+    fn drop(&mut self) {
         let mut by_address = self.connections.by_address();
-        if let Some(count) = by_address.get_mut(&network) {
+        if let Some(count) = by_address.get_mut(&self.network) {
             *count -= 1;
             if *count == 0 {
-                by_address.remove(&network);
+                by_address.remove(&self.network);
             }
         }
     }

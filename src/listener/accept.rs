@@ -4,7 +4,7 @@ use std::{cell::Cell, io, net::SocketAddr, rc::Rc, time::Duration};
 
 use super::{Handler, Options, Peer, Server, TOLD_WITHIN};
 use crate::{
-    limits::{Full, Limit},
+    limits::{Full, Limit, Room, Told},
     net::{
         self, Instant, Listener, Stream,
         tls::{Acceptor, Socket},
@@ -29,6 +29,12 @@ pub struct Refusals {
     warned: Cell<Option<Instant>>,
     /// When accepting failed last.
     failed: Cell<Option<Instant>>,
+}
+
+/// Why a connection is told that there is no room for it, as long as it is.
+struct Refused {
+    full: Full,
+    _told: Told,
 }
 
 impl<H: Handler> Server<H> {
@@ -84,27 +90,36 @@ impl<H: Handler> Server<H> {
         tls: Option<Acceptor>,
         mut options: Options,
     ) {
-        if self.handler.trusts(peer.ip()) {
-            options.room.of_address = None; // it stands for all who come through it
-        }
-        let entered = self.connections.enter(options.room, peer.ip());
-        let full = entered.as_ref().err().copied();
-        let told = match full {
-            None => None,
-            Some(full) => {
-                self.note(full, peer);
-                let Some(told) = self.connections.tell() else {
-                    return;
-                };
-                options.request_head = options.request_head.min(TOLD_WITHIN);
-                Some(told)
-            }
+        let entered = self.connections.enter(self.room(peer, options), peer.ip());
+        let refused = match &entered {
+            Ok(_) => None,
+            Err(full) => match self.refuse(*full, peer, &mut options) {
+                Some(refused) => Some(refused),
+                None => return,
+            },
         };
         let server = Rc::clone(self);
         tokio::task::spawn_local(async move {
-            server.begin(stream, peer, tls, full, options).await;
-            drop((entered, told));
+            server.begin(stream, peer, tls, refused, options).await;
+            drop(entered);
         });
+    }
+
+    /// The room for connections from there: a trusted proxy stands for all who come through it.
+    pub(super) fn room(&self, peer: SocketAddr, options: Options) -> Room {
+        let of_address = options.room.of_address;
+        Room {
+            of_address: of_address.filter(|_| !self.handler.trusts(peer.ip())),
+            ..options.room
+        }
+    }
+
+    /// Takes room for telling a connection that there is none for it; `None` where it is to be closed at once.
+    fn refuse(&self, full: Full, peer: SocketAddr, options: &mut Options) -> Option<Refused> {
+        self.note(full, peer);
+        let told = self.connections.tell()?;
+        options.request_head = options.request_head.min(TOLD_WITHIN);
+        Some(Refused { full, _told: told })
     }
 
     /// What comes before HTTP is in boxes of its own: who speaks that at once does not pay for it.
@@ -113,8 +128,8 @@ impl<H: Handler> Server<H> {
         mut stream: Stream,
         peer: SocketAddr,
         tls: Option<Acceptor>,
-        full: Option<Full>,
-        options: Options,
+        mut refused: Option<Refused>,
+        mut options: Options,
     ) {
         let peer = if options.proxy_protocol {
             Box::pin(self.behind(&mut stream, peer, options)).await
@@ -122,13 +137,26 @@ impl<H: Handler> Server<H> {
             Some(Peer::direct(peer))
         };
         let Some(peer) = peer else { return };
+        let mut of_client = None;
+        if options.proxy_protocol && refused.is_none() {
+            let room = self.room(peer.address, options);
+            match self.connections.enter_of(room, peer.address.ip()) {
+                Ok(entered) => of_client = entered,
+                Err(full) => match self.refuse(full, peer.address, &mut options) {
+                    Some(told) => refused = Some(told),
+                    None => return,
+                },
+            }
+        }
         let socket = match tls {
             None => Some(Socket::clear(stream)),
             Some(tls) => Box::pin(self.secured(stream, peer.address, &tls, options)).await,
         };
         if let Some(socket) = socket {
+            let full = refused.as_ref().map(|refused| refused.full);
             self.serve(socket, peer, full, options).await;
         }
+        drop(of_client);
     }
 
     /// Counts it, and warns once in a while.

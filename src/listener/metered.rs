@@ -1,14 +1,15 @@
 //! The bytes of one connection, as its pace sees them.
 
 use std::{
-    io,
+    future::poll_fn,
+    io::{self, IoSlice},
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
 use super::pace::Pace;
 use crate::net::tls::Socket;
@@ -30,12 +31,22 @@ impl Metered {
         }
     }
 
-    /// The same, with `read` to be read once more before what follows.
-    pub(super) fn rewound(mut self, read: Bytes) -> Self {
+    /// `read` is to be read once more before what follows.
+    pub(super) fn rewind(&mut self, read: Bytes) {
         if !read.is_empty() {
             self.again = read; // an empty one may hold its buffer all the same
         }
-        self
+    }
+
+    /// Reads `length` bytes, which are there, to the end of `read`.
+    pub(super) async fn take(&mut self, length: usize, read: &mut Vec<u8>) {
+        let begun = read.len();
+        read.resize(begun + length, 0);
+        let (_, space) = read.split_at_mut(begun);
+        let mut space = ReadBuf::new(space);
+        let taken = poll_fn(|cx| Pin::new(&mut *self).poll_read(cx, space.unfilled())).await;
+        let length = taken.map_or(0, |()| space.filled().len());
+        read.truncate(begun + length);
     }
 
     /// The connection's pace.
@@ -43,12 +54,22 @@ impl Metered {
         &self.pace
     }
 
-    /// Ready when there is something to read, the end included.
-    pub(super) fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Whether both ends have agreed on HTTP/2 in the TLS handshake.
+    pub(super) fn agreed_on_http2(&self) -> bool {
+        self.socket.agreed_on_http2()
+    }
+
+    /// Ready when there is something to read, the end included. Copies what has come to `begin`, unless it is to be read
+    /// again, and gives how much.
+    pub(super) fn poll_peek(
+        &mut self,
+        cx: &mut Context<'_>,
+        begin: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         if !self.again.is_empty() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(0));
         }
-        self.socket.poll_readable(cx)
+        self.socket.poll_peek(cx, begin)
     }
 }
 
@@ -84,6 +105,14 @@ impl Write for Metered {
             Poll::Ready(Err(_)) | Poll::Pending => self.pace.block(),
         }
         polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, parts)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

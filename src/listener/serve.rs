@@ -1,8 +1,9 @@
-//! Serves one connection: HTTP while requests come, and no more than a socket while none does.
+//! Serves one connection: HTTP/1.1 while requests come, and no more than a socket while none does.
 
 use std::{
     future::poll_fn,
     net::SocketAddr,
+    ops::Deref,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -13,6 +14,7 @@ use hyper::{rt::Write as _, server::conn::http1, service::service_fn};
 
 use super::{
     Connection, Downstream, Handler, Options, Peer, Server,
+    http2::PREFACE,
     metered::Metered,
     pace::{Expired, Pace},
 };
@@ -32,6 +34,21 @@ const MIN_BUFFER: usize = 64 * 1024;
 /// What a client is told whose head does not end in time. What is no request has no answer with a reason.
 const LATE: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// What has come of a request.
+#[derive(Default)]
+struct Begin {
+    bytes: [u8; PREFACE.len()],
+    length: usize,
+}
+
+impl Deref for Begin {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.split_at(self.length).0
+    }
+}
 
 /// How HTTP on a connection came to its end.
 enum End {
@@ -67,33 +84,62 @@ impl<H: Handler> Server<H> {
         let _subscription = poll_fn(|cx| Poll::Ready(self.watch.subscribe(cx))).await;
         let mut bytes = Metered::new(socket, pace);
         // Of a new connection with TLS, the first bytes may have been decrypted with the handshake.
-        let mut begins = is_secure || self.begins(&mut bytes).await;
+        let speaks_http2 = if is_secure {
+            Some(bytes.agreed_on_http2())
+        } else {
+            self.begins_with_preface(&mut bytes).await
+        };
+        let Some(speaks_http2) = speaks_http2 else {
+            return;
+        };
+        if speaks_http2 {
+            return Box::pin(self.serve_streams(bytes, connection, options)).await;
+        }
         // hyper's buffers and the room for a request are 26 KiB, all the rest 2.
-        while begins {
-            match Box::pin(self.converse(bytes, &connection, options)).await {
-                Some(idle) => bytes = idle,
-                None => return,
+        while let Some(idle) = Box::pin(self.converse(bytes, &connection, options)).await {
+            bytes = idle;
+            if self.begins(&mut bytes).await.is_none() {
+                return;
             }
-            begins = self.begins(&mut bytes).await;
         }
     }
 
-    /// Waits for the first byte of a request; `false` if the connection is to end instead.
-    async fn begins(&self, bytes: &mut Metered) -> bool {
+    /// Waits until it is clear what a new connection speaks: whether HTTP/2, which its client knows beforehand that it may.
+    /// `None` if the connection is to end instead.
+    async fn begins_with_preface(&self, bytes: &mut Metered) -> Option<bool> {
+        let mut read = Vec::new();
+        loop {
+            let begin = self.begins(bytes).await?;
+            let wanted = PREFACE.split_at(read.len()).1;
+            let is_it = begin.starts_with(wanted);
+            if is_it || begin.is_empty() || !wanted.starts_with(&begin) {
+                bytes.rewind(read.into());
+                return Some(is_it);
+            }
+            // The rest may be long in coming, and what is there would be found again at once.
+            bytes.take(begin.len(), &mut read).await;
+        }
+    }
+
+    /// Waits for the first bytes of a request, and gives those that are there, up to the length of HTTP/2's preface; `None`
+    /// if the connection is to end instead.
+    async fn begins(&self, bytes: &mut Metered) -> Option<Begin> {
         let mut linger = None;
         poll_fn(|cx| {
             if self.watch.phase() == Phase::Forced {
-                return Poll::Ready(false);
+                return Poll::Ready(None);
             }
-            if bytes.poll_readable(cx).is_ready() {
-                return Poll::Ready(true); // also the end of it, which is HTTP's to find
+            let mut begin = Begin::default();
+            if let Poll::Ready(length) = bytes.poll_peek(cx, &mut begin.bytes) {
+                begin.length = length.unwrap_or_default(); // nothing is also the end, which is HTTP's to find
+                return Poll::Ready(Some(begin));
             }
             if self.closes(false, &mut linger, cx) {
-                return Poll::Ready(false);
+                return Poll::Ready(None);
             }
             let expired = ready!(bytes.pace().poll_expired(cx, true));
             self.reached.count(expired.limit());
-            Poll::Ready(false)
+            Poll::Ready(None)
         })
         .await
     }
@@ -181,8 +227,9 @@ impl<H: Handler> Server<H> {
         match end {
             End::Over => None,
             End::Idle => {
-                let parts = http.into_parts();
-                Some(parts.io.rewound(parts.read_buf))
+                let mut parts = http.into_parts();
+                parts.io.rewind(parts.read_buf);
+                Some(parts.io)
             }
             End::Late => {
                 tell_late(http.into_parts().io).await;

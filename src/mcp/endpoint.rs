@@ -7,6 +7,7 @@
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
+use percent_encoding::percent_decode_str;
 
 /// Most bytes that are held back while the first event is incomplete. What is longer passes untouched:
 /// URLs are limited to less everywhere on the way.
@@ -58,6 +59,26 @@ impl fmt::Debug for PinnedQuery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PinnedQuery({} bytes)", self.0.len())
     }
+}
+
+/// Whether a query names a session, as the messages of HTTP+SSE do: `session_id` in Python, `sessionId` in TypeScript,
+/// Java and C#, `sessionid` in Go. Read as leniently as any server may: percent-decoded, in any case, and with the
+/// brackets of Express, to which `sessionId[]=x` is the same.
+#[must_use]
+pub fn names_session(query: &str) -> bool {
+    let parameters = query.split(['&', ';']);
+    let mut names = parameters.filter_map(|parameter| parameter.split('=').next());
+    names.any(is_name_of_session)
+}
+
+fn is_name_of_session(name: &str) -> bool {
+    let name: Vec<u8> = percent_decode_str(name).collect();
+    let name = name.split(|byte| matches!(byte, b'[' | b']'));
+    let first = name.filter(|part| !part.is_empty()).take(1).flatten();
+    let letters = first.filter(|byte| !matches!(byte, b'_' | b'-'));
+    letters
+        .map(u8::to_ascii_lowercase)
+        .eq(b"sessionid".iter().copied())
 }
 
 /// Base32 in lower case whose first byte is 0x12: version 1, kind 2.

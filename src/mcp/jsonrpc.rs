@@ -57,13 +57,21 @@ impl fmt::Display for Id {
     }
 }
 
-/// An error response. `reason` is the word that log and metrics use too; `id` is that of the request, if its body has
-/// been read, and else null.
+/// An error response. `reason` is the word that log and metrics use too, and `request_id` what the log knows the request
+/// by; `id` is that of the request, if its body has been read, and else null.
 #[must_use]
-pub fn error_body(code: i32, message: &str, reason: &str, id: Option<&Id>) -> Bytes {
-    let error = json!({
-        "code": code, "message": message, "data": { "source": "pinring", "reason": reason },
-    });
+pub fn error_body(
+    code: i32,
+    message: &str,
+    reason: &str,
+    id: Option<&Id>,
+    request_id: Option<&str>,
+) -> Bytes {
+    let mut data = json!({ "source": "pinring", "reason": reason });
+    if let Some(request_id) = request_id {
+        data["request_id"] = request_id.into();
+    }
+    let error = json!({ "code": code, "message": message, "data": data });
     let id: &dyn fmt::Display = id.map_or(&"null", |id| id);
     Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
 }
@@ -79,12 +87,14 @@ mod tests {
             "say \"why\"",
             "broken_answer",
             None,
+            Some("7a"),
         );
         let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(value["error"]["code"], 502);
         assert_eq!(value["error"]["message"], "say \"why\"");
         assert_eq!(value["error"]["data"]["source"], "pinring");
         assert_eq!(value["error"]["data"]["reason"], "broken_answer");
+        assert_eq!(value["error"]["data"]["request_id"], "7a");
         assert!(value["id"].is_null());
     }
 
@@ -100,7 +110,7 @@ mod tests {
         ] {
             let message = format!(r#"{{"method":"m","params":{{"id":0}}, "id" : {id} }}"#);
             let found = Id::of(message.as_bytes());
-            let body = error_body(503, "m", "r", found.as_ref());
+            let body = error_body(503, "m", "r", found.as_ref(), None);
             let expected = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":"#);
             assert!(body.starts_with(expected.as_bytes()), "{id}");
             assert!(serde_json::from_slice::<&RawValue>(&body).is_ok(), "{id}");

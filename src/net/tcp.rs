@@ -1,7 +1,7 @@
 //! TCP as the kernel has it.
 
 use std::{
-    io,
+    io::{self, IoSlice},
     mem::MaybeUninit,
     net::{IpAddr, SocketAddr},
     pin::{Pin, pin},
@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use listenfd::ListenFd;
 use rlimit::Resource;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncReadExt as _, ReadBuf};
 
 use super::Liveness;
 
@@ -28,6 +28,10 @@ const KEEP_ALIVE_PROBES: u32 = 3;
 /// that does not read; what is on its way to one that does is not bounded by it.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 64 * 1024;
+
+/// Most bytes that are read at once: hyper doubles its buffers as long as reads fill them, and a client that does not
+/// read holds three of those. Just below 32 KiB, so that they stay at that.
+const MOST_READ: u64 = 31 * 1024;
 
 /// Raises the soft limit of open files to the hard one, and gives what it is then. Most systems start services with
 /// 1,024, and a stream needs two.
@@ -206,16 +210,15 @@ fn addresses(found: impl Iterator<Item = SocketAddr>) -> Vec<IpAddr> {
 pub struct Stream(TokioIo<tokio::net::TcpStream>);
 
 impl Stream {
-    /// Ready when there is something to read: bytes, the end, or a failure. Takes nothing.
+    /// Ready when there is something to read: bytes, the end, or a failure. Copies what there is to `begin`, as far as it
+    /// goes, and gives how much; takes nothing.
     ///
     /// # Errors
     ///
     /// When reading would fail.
-    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_peek(&mut self, cx: &mut Context<'_>, begin: &mut [u8]) -> Poll<io::Result<usize>> {
         // What the runtime takes for readable may be empty: a new connection always.
-        let mut byte = [0];
-        let peeked = self.0.inner().poll_peek(cx, &mut ReadBuf::new(&mut byte));
-        peeked.map_ok(|_length| ())
+        self.0.inner().poll_peek(cx, &mut ReadBuf::new(begin))
     }
 
     /// Makes closing this connection visible as a failure: a reset instead of an orderly end.
@@ -242,7 +245,8 @@ impl Read for Stream {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        pin!(&mut self.0).poll_read(cx, buffer)
+        let part = self.0.inner_mut().take(MOST_READ);
+        pin!(TokioIo::new(part)).poll_read(cx, buffer)
     }
 }
 
@@ -253,6 +257,14 @@ impl Write for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         pin!(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        pin!(&mut self.0).poll_write_vectored(cx, parts)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -7,14 +7,15 @@ mod certificates;
 mod first_byte;
 
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, IoSlice},
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwapOption;
@@ -32,8 +33,9 @@ use self::{certificates::Certificates, first_byte::FirstByte};
 use super::Stream;
 use crate::{backend, config::tls};
 
-/// What is spoken behind TLS, as clients are offered it.
-const PROTOCOL: &[u8] = b"http/1.1";
+/// What is spoken behind TLS, as clients are offered it (RFC 7301): the first of these that a client speaks, too.
+const PROTOCOLS: [&[u8]; 2] = [HTTP_2, b"http/1.1"];
+const HTTP_2: &[u8] = b"h2";
 
 /// Sessions of TLS 1.2 without tickets that are remembered, 200 bytes each.
 const SESSIONS: usize = 4096;
@@ -76,13 +78,28 @@ impl Socket {
         }
     }
 
-    /// Ready when there is something to read: see [`Stream::poll_readable`]. With TLS, that may also be something that TLS
-    /// says to itself; what was decrypted already is not seen.
+    /// Whether both ends have agreed on HTTP/2 in the TLS handshake.
+    #[must_use]
+    pub fn agreed_on_http2(&self) -> bool {
+        match &self.0 {
+            Kind::Clear(_) => false,
+            Kind::Tls(stream) => stream.inner().get_ref().1.alpn_protocol() == Some(HTTP_2),
+        }
+    }
+
+    /// Whether something has come that nobody has read yet, be it only for TLS: the opposite of [`Stream::is_quiet`].
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        !self.stream().is_quiet()
+    }
+
+    /// Ready when there is something to read: see [`Stream::poll_peek`]. With TLS, that may also be something that TLS
+    /// says to itself, and what is copied is what TLS has made of it; what was decrypted already is not seen.
     ///
     /// # Errors
     ///
     /// When reading would fail.
-    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub fn poll_peek(&mut self, cx: &mut Context<'_>, begin: &mut [u8]) -> Poll<io::Result<usize>> {
         let stream = match &mut self.0 {
             Kind::Clear(stream) => stream,
             Kind::Tls(stream) => match stream.inner_mut() {
@@ -90,7 +107,7 @@ impl Socket {
                 TlsStream::Server(stream) => stream.get_mut().0.inner_mut().stream_mut(),
             },
         };
-        stream.poll_readable(cx)
+        stream.poll_peek(cx, begin)
     }
 
     /// Makes closing this connection visible as a failure: see [`Stream::reset_on_close`].
@@ -99,14 +116,17 @@ impl Socket {
     ///
     /// When the connection is gone already.
     pub fn reset_on_close(&self) -> io::Result<()> {
-        let stream = match &self.0 {
+        self.stream().reset_on_close()
+    }
+
+    fn stream(&self) -> &Stream {
+        match &self.0 {
             Kind::Clear(stream) => stream,
             Kind::Tls(stream) => match stream.inner() {
                 TlsStream::Client(stream) => stream.get_ref().0.inner().stream(),
                 TlsStream::Server(stream) => stream.get_ref().0.inner().stream(),
             },
-        };
-        stream.reset_on_close()
+        }
     }
 
     fn secured(stream: impl Into<TlsStream<Transport>>) -> Self {
@@ -136,6 +156,17 @@ impl Write for Socket {
         match &mut self.get_mut().0 {
             Kind::Clear(stream) => Pin::new(stream).poll_write(cx, bytes),
             Kind::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().0 {
+            Kind::Clear(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            Kind::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
         }
     }
 
@@ -172,6 +203,17 @@ struct Shared {
     // Only for the moment in which certificates are replaced.
     sessions: Mutex<Option<Sessions>>,
     failed: AtomicU64,
+    // Only for the moment in which certificates are replaced, and for whoever watches.
+    shown: Mutex<Vec<Shown>>,
+}
+
+/// A certificate that clients are shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The host names that it is for.
+    pub names: Vec<String>,
+    /// The last moment of its time.
+    pub until: SystemTime,
 }
 
 /// By what clients resume sessions. It outlives certificates, but not the roots by which clients were checked: who
@@ -211,6 +253,7 @@ impl Acceptor {
             config: ArcSwapOption::empty(),
             sessions: Mutex::new(None),
             failed: AtomicU64::new(0),
+            shown: Mutex::default(),
         }));
         acceptor.replace(settings)?;
         Ok(acceptor)
@@ -225,6 +268,12 @@ impl Acceptor {
     pub fn replace(&self, settings: Option<&tls::Tls>) -> io::Result<()> {
         let config = settings.map(|settings| self.configured(settings));
         self.0.config.store(config.transpose()?.map(Arc::new));
+        let certificates = settings.into_iter().flat_map(|tls| &tls.certificates);
+        let shown = certificates.map(|certificate| Shown {
+            names: certificate.names.clone(),
+            until: certificate.until,
+        });
+        *lock(&self.0.shown) = shown.collect();
         Ok(())
     }
 
@@ -240,18 +289,14 @@ impl Acceptor {
             .map_err(io::Error::other)?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(Certificates::new(&settings.certificates)));
-        config.alpn_protocols = vec![PROTOCOL.to_vec()];
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
         config.ticketer = sessions.tickets;
         config.session_storage = sessions.store;
         Ok(config)
     }
 
     fn sessions(&self, checked_by: Option<[u8; 32]>) -> io::Result<Sessions> {
-        let mut kept = self
-            .0
-            .sessions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut kept = lock(&self.0.sessions);
         let of_same = kept.as_ref().filter(|kept| kept.checked_by == checked_by);
         let sessions = match of_same {
             Some(sessions) => sessions.clone(),
@@ -263,6 +308,12 @@ impl Acceptor {
         };
         *kept = Some(sessions.clone());
         Ok(sessions)
+    }
+
+    /// The certificates that clients are shown.
+    #[must_use]
+    pub fn shown(&self) -> Vec<Shown> {
+        lock(&self.0.shown).clone()
     }
 
     /// Handshakes that came to nothing since the process began.
@@ -312,6 +363,10 @@ impl Acceptor {
             Err((error, _)) => Err(HandshakeError::Failed(error)),
         }
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Acceptor {

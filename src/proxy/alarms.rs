@@ -26,7 +26,7 @@ struct Known {
 }
 
 impl Alarms {
-    /// How many requests were refused a session because it is bound to somebody else.
+    /// How many requests were refused a session because it is bound to somebody else, or has to be to somebody.
     #[must_use]
     pub fn principals_refused(&self) -> u64 {
         self.0.principals_refused.load(Ordering::Relaxed)
@@ -42,7 +42,9 @@ impl Alarms {
     pub(super) fn refused(&self, error: &ProxyError) {
         if matches!(
             error,
-            ProxyError::Refused(Refusal::OtherPrincipal | Refusal::PrincipalMissing)
+            ProxyError::Refused(
+                Refusal::OtherPrincipal | Refusal::PrincipalMissing | Refusal::UnpinnedMessage
+            )
         ) {
             self.0.principals_refused.fetch_add(1, Ordering::Relaxed);
         } else if matches!(error, ProxyError::Unidentified) {

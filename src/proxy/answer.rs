@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     mcp::{Era, session::ServerSessionId, sse},
+    observe::Stream,
     pin::{Kind, PIN_LEN},
     ring::Member,
     router::{
@@ -67,16 +68,22 @@ impl Delivery<'_> {
         if let Some(id) = &issued {
             exchange.session(|| table.keys.log_hash(id.as_bytes()).to_string());
         }
-        exchange.answered(head.status, "");
+        exchange.answered(head.status);
         let asked_for = exchanged
             .as_ref()
             .map(|exchanged| exchanged.server.as_bytes())
             .or(asked.endpoint.as_ref().map(|query| query.own().as_bytes()));
         let opened = issued.as_ref().filter(|_| head.status.is_success());
+        if opened.is_some() && !asked.has_session {
+            proxy.meter.session_opened();
+        }
         let session = asked_for.or(opened.map(ServerSessionId::as_bytes));
         let load = &pool.entry(member).load;
         let visit = session.and_then(|id| self.visit(id, load, head.status));
         let events = self.event_stream(&head.headers, &upstream);
+        if events.is_some() {
+            exchange.streams(asked.stream());
+        }
         let events = events.map(|events| {
             let may_open = asked.may_open.as_ref().filter(|_| head.status.is_success());
             let owner = asked.owner(table).map(|(_, _, owner)| owner);
@@ -161,6 +168,7 @@ impl Delivery<'_> {
             self.pool.options.strip_prefix.clone(),
             self.asked.asker.clone(),
         );
+        let meter = self.proxy.meter.clone();
         let issue = move |query: &[u8]| {
             let pool = &table.pools[index];
             let coordinate = pool.coordinate_for(member, query);
@@ -171,6 +179,7 @@ impl Delivery<'_> {
                 visit.belongs_to(owner);
             }
             let _until_it_is_counted = &room;
+            meter.session_opened();
             (pin, visit)
         };
         Endpoint::new(host.clone(), prefix, Box::new(issue))
@@ -178,6 +187,15 @@ impl Delivery<'_> {
 }
 
 impl Asked {
+    /// What kind of stream its answer is, if it is one.
+    fn stream(&self) -> Stream {
+        if self.listens || self.method == Method::GET {
+            Stream::Lasting
+        } else {
+            Stream::OfCall
+        }
+    }
+
     fn departure(&self) -> Departure {
         match self.era {
             Era::Legacy if self.method == Method::POST => Departure::ReadOn,

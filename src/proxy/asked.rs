@@ -7,7 +7,7 @@ use http::{HeaderValue, Method, header, request};
 use super::room;
 use crate::{
     identity::{Credential, trusted::Client},
-    mcp::{Era, RequestKind, endpoint::PinnedQuery, session::ClientSessionId},
+    mcp::{Era, RequestKind, endpoint::PinnedQuery, modern::Carries, session::ClientSessionId},
     router::{asker::Asker, table::RoutingTable},
     sessions::Owner,
 };
@@ -17,6 +17,8 @@ pub(super) struct Asked {
     pub(super) era: Era,
     pub(super) method: Method,
     pub(super) has_session: bool,
+    /// Whether it is to hear of changes for as long as it likes.
+    pub(super) listens: bool,
     pub(super) waits_for_continue: bool,
     pub(super) client_id: Option<HeaderValue>,
     /// The session that a message to an `endpoint` URL is of.
@@ -57,6 +59,7 @@ impl Asked {
         Self {
             era,
             method: head.method.clone(),
+            listens: matches!(kind, RequestKind::Modern(modern) if modern.carries == Carries::InFilter),
             has_session: client_id.is_some() || endpoint.is_some(),
             waits_for_continue: head.headers.contains_key(header::EXPECT),
             client_id,

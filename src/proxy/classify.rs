@@ -5,7 +5,7 @@
 use http::{Response, request};
 
 use super::{
-    Asked, MessageId, Proxy,
+    Asked, MessageId, Proxy, Replaced,
     body::{self, Answer},
     carriers::Carrying,
     cors::{self, ForeignOrigin, Page},
@@ -38,6 +38,8 @@ pub(super) struct Arrival {
     pub(super) message_id: Option<Box<MessageId>>,
     /// Where pages of other origins are told what they may. Boxed: mostly they are not.
     pub(super) page: Option<Box<Page>>,
+    /// The trace context that it goes on with, where the head has not that. Boxed, as what is before it.
+    pub(super) context: Option<Box<Replaced>>,
     pub(super) exchange: Exchange,
     /// The client sends nothing until the body is asked for.
     pub(super) waits_for_continue: bool,
@@ -160,7 +162,7 @@ impl Arrival {
             body::discard(unread);
         }
         let exchange = self.exchange.clone();
-        exchange.answered(response.status(), "");
+        exchange.answered_here(response.status(), None);
         exchange.end(Outcome::Complete);
         Ok(Some(response.map(|()| Answer::Own(None, exchange))))
     }

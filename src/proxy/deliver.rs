@@ -151,7 +151,7 @@ impl Delivery<'_> {
                 .map_err(ProxyError::Refused)?;
             let entry = self.pool.entry(decision.member);
             if own_host && let Some(request) = request {
-                headers::set_host(request.headers_mut(), &entry.backend.endpoint.to_string());
+                headers::set_host(request.headers_mut(), &entry.backend.endpoint.authority());
             }
             let stopped = match self.attempt(entry, decision, opening, request).await {
                 Ok(delivered) => return Ok(delivered),
@@ -207,8 +207,11 @@ impl Delivery<'_> {
         opening: Option<Opening>,
         request: &mut Option<Request<RequestBody>>,
     ) -> Result<Delivered, Stopped> {
+        let name = entry.backend.name.as_str();
         self.exchange
-            .routed(entry.backend.name.as_str(), decision.why.as_str());
+            .routed(name, &entry.traffic, decision.why.route());
+        let headers = request.as_mut().map(Request::headers_mut);
+        self.exchange.departs(name, headers);
         let mut in_flight = entry.load.enter();
         let target = Target {
             id: entry.id,
@@ -216,8 +219,7 @@ impl Delivery<'_> {
         };
         let head = (self.head, self.asked.head_limit(self.table));
         let client = &self.proxy.client;
-        let options = self.options(entry);
-        let mut sent = pin!(client.send(target, request, &options, head));
+        let mut sent = pin!(client.send(target, request, || self.options(entry), head));
         let answered = poll_fn(|cx| match sent.as_mut().poll(cx) {
             Poll::Pending if in_flight.is_to_end(self.proxy.watch.round()) => Poll::Ready(None),
             polled => polled.map(Some),
@@ -279,6 +281,7 @@ pub(super) fn seen_in(failure: &Failure, is_of_session: bool) -> Option<Observat
         Failure::Closed(_) => Some(Observation::Reset),
         // A request of a session may be at work; what opens something has to begin.
         Failure::HeadTimeout(_) if !is_of_session => Some(Observation::TimedOut),
+        Failure::Refused(_) => None, // it is well, and says so
         Failure::HeadTimeout(_) | Failure::Malformed(_) | Failure::RequestBody(_) => None,
     }
 }

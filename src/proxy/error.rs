@@ -18,12 +18,17 @@ use crate::{
         Unclassifiable,
         jsonrpc::{self, Id},
     },
+    observe::{tally::Word as _, word::Reason},
     router::Refusal,
-    upstream::{Failure, connect::ConnectError},
+    upstream::{Failure, NoHttp2, connect::ConnectError},
 };
 
 /// Seconds after which a client may try again what will pass.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// What is passed on; whether a backend knows it, that says itself.
+const ALLOWED: HeaderValue =
+    HeaderValue::from_static("DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT");
 
 /// Why a request gets an answer of pinring's own.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +92,7 @@ pub struct Verdict {
     /// The status.
     pub status: StatusCode,
     /// The word for body, log and metrics.
-    pub reason: &'static str,
+    pub reason: Reason,
     /// Whether this is about a session that is gone, in the words that SDK clients know.
     pub session_gone: bool,
     /// Whether to try again soon.
@@ -99,7 +104,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    const fn of(status: StatusCode, reason: &'static str) -> Self {
+    const fn of(status: StatusCode, reason: Reason) -> Self {
         Self {
             status,
             reason,
@@ -117,21 +122,21 @@ impl Verdict {
         }
     }
 
-    const fn bad_request(reason: &'static str) -> Self {
+    const fn bad_request(reason: Reason) -> Self {
         Self {
             close: true,
             ..Self::of(StatusCode::BAD_REQUEST, reason)
         }
     }
 
-    const fn gone(reason: &'static str) -> Self {
+    const fn gone(reason: Reason) -> Self {
         Self {
             session_gone: true,
             ..Self::of(StatusCode::NOT_FOUND, reason)
         }
     }
 
-    const fn for_now(reason: &'static str) -> Self {
+    const fn for_now(reason: Reason) -> Self {
         Self {
             retry: true,
             ..Self::of(StatusCode::SERVICE_UNAVAILABLE, reason)
@@ -171,79 +176,82 @@ impl ProxyError {
             Self::Full(full) => full_verdict(*full),
             Self::TooLarge(TooLarge::Target(_)) => Verdict {
                 status: StatusCode::URI_TOO_LONG,
-                ..Verdict::bad_request("target_too_long").at(Limit::TargetBytes)
+                ..Verdict::bad_request(Reason::TargetTooLong).at(Limit::TargetBytes)
             },
             Self::TooLarge(TooLarge::Fields(_)) => headers_too_large(Limit::Headers),
             Self::TooLarge(TooLarge::Bytes(_)) => headers_too_large(Limit::HeaderBytes),
             Self::Ambiguous(Ambiguous::Connect) => Verdict {
                 status: StatusCode::METHOD_NOT_ALLOWED,
-                ..Verdict::bad_request("connect_method")
+                ..Verdict::bad_request(Reason::ConnectMethod)
             },
             Self::Ambiguous(Ambiguous::Trace) => Verdict {
                 status: StatusCode::METHOD_NOT_ALLOWED,
-                ..Verdict::bad_request("trace_method")
+                ..Verdict::bad_request(Reason::TraceMethod)
             },
-            Self::Ambiguous(Ambiguous::Target) => Verdict::bad_request("target_invalid"),
+            Self::Ambiguous(Ambiguous::Upgrade) => Verdict::bad_request(Reason::Upgrade),
+            Self::Ambiguous(Ambiguous::Target) => Verdict::bad_request(Reason::TargetInvalid),
             Self::Ambiguous(Ambiguous::TransferCoding) => Verdict {
                 status: StatusCode::NOT_IMPLEMENTED,
-                ..Verdict::bad_request("transfer_coding")
+                ..Verdict::bad_request(Reason::TransferCoding)
             },
             Self::Ambiguous(
                 Ambiguous::HostMissing
                 | Ambiguous::SeveralHosts
                 | Ambiguous::HostMalformed
                 | Ambiguous::HostDisagrees,
-            ) => Verdict::bad_request("host_invalid"),
+            ) => Verdict::bad_request(Reason::HostInvalid),
             Self::Ambiguous(
                 Ambiguous::Underscore(_) | Ambiguous::Nominated(_) | Ambiguous::Repeated(_),
-            ) => Verdict::bad_request("header_ambiguous"),
+            ) => Verdict::bad_request(Reason::HeaderAmbiguous),
             Self::Unclassifiable(Unclassifiable::SeveralSessionIds) => {
-                Verdict::bad_request("several_session_ids")
+                Verdict::bad_request(Reason::SeveralSessionIds)
             }
             Self::Unclassifiable(Unclassifiable::SeveralVersions) => {
-                Verdict::bad_request("several_versions")
+                Verdict::bad_request(Reason::SeveralVersions)
             }
             Self::Unclassifiable(Unclassifiable::SessionId(_)) => {
-                Verdict::gone("session_id_invalid")
+                Verdict::gone(Reason::SessionIdInvalid)
             }
-            Self::ForeignOrigin(_) => Verdict::of(StatusCode::FORBIDDEN, "origin_not_allowed"),
-            Self::NoPool => Verdict::of(StatusCode::NOT_FOUND, "no_pool"),
+            Self::ForeignOrigin(_) => Verdict::of(StatusCode::FORBIDDEN, Reason::OriginNotAllowed),
+            Self::NoPool => Verdict::of(StatusCode::NOT_FOUND, Reason::NoPool),
             Self::Refused(refusal) => refused(*refusal),
-            Self::NotReinitialized => Verdict::for_now("not_reinitialized"),
+            Self::NotReinitialized => Verdict::for_now(Reason::NotReinitialized),
             Self::StayedUnknown(refusal) => Verdict::gone(refused(*refusal).reason),
             Self::Upstream(failure) => upstream(failure),
             Self::RequestBody(error) => broken_off(Some(error)),
-            Self::Unidentified => Verdict::of(StatusCode::UNAUTHORIZED, "principal_required"),
-            Self::BodiesFull => Verdict::for_now("bodies_full").at(Limit::BodyBytesTotal),
-            Self::SessionForgotten => Verdict::gone("backend_forgot_session"),
-            Self::Drained => Verdict::of(StatusCode::BAD_GATEWAY, "backend_drained"),
+            Self::Unidentified => Verdict::of(StatusCode::UNAUTHORIZED, Reason::PrincipalRequired),
+            Self::BodiesFull => Verdict::for_now(Reason::BodiesFull).at(Limit::BodyBytesTotal),
+            Self::SessionForgotten => Verdict::gone(Reason::BackendForgotSession),
+            Self::Drained => Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendDrained),
             Self::BrokenHead(BrokenHead::SessionId(_)) => {
-                Verdict::of(StatusCode::BAD_GATEWAY, "backend_session_id_invalid")
+                Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendSessionIdInvalid)
             }
             Self::BrokenHead(BrokenHead::TransferCoding | BrokenHead::Length) => {
-                Verdict::of(StatusCode::BAD_GATEWAY, "backend_answer_invalid")
+                Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendAnswerInvalid)
             }
-            Self::Switched => Verdict::of(StatusCode::BAD_GATEWAY, "backend_answer_invalid"),
+            Self::Switched => Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendAnswerInvalid),
         }
     }
 
-    /// The answer to the request with this id, if that is known.
+    /// The answer to the request with this id, if that is known; `request_id` is what the log knows it by.
     #[must_use]
-    pub fn response(&self, id: Option<&Id>) -> Response<Bytes> {
+    pub fn response(&self, id: Option<&Id>, request_id: Option<&str>) -> Response<Bytes> {
         let verdict = self.verdict();
         let body = if verdict.session_gone {
             jsonrpc::error_body(
                 jsonrpc::SESSION_NOT_FOUND,
                 "Session not found",
-                verdict.reason,
+                verdict.reason.as_str(),
                 id,
+                request_id,
             )
         } else {
             jsonrpc::error_body(
                 jsonrpc::code_of(verdict.status),
                 &self.to_string(),
-                verdict.reason,
+                verdict.reason.as_str(),
                 id,
+                request_id,
             )
         };
         let mut response = Response::new(body);
@@ -256,6 +264,9 @@ impl ProxyError {
         if verdict.status == StatusCode::UNAUTHORIZED {
             // RFC 9110, section 15.5.2, wants it; RFC 6750, section 3: no error, for there was no token.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if verdict.status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(header::ALLOW, ALLOWED); // RFC 9110, section 15.5.6, wants it
         }
         if verdict.retry {
             headers.insert(header::RETRY_AFTER, RETRY_AFTER);
@@ -278,8 +289,8 @@ fn full(full: Full) -> &'static str {
 
 fn full_verdict(full: Full) -> Verdict {
     let reason = match full {
-        Full::All => "connections_full",
-        Full::OfAddress => "address_connections_full",
+        Full::All => Reason::ConnectionsFull,
+        Full::OfAddress => Reason::AddressConnectionsFull,
     };
     Verdict {
         close: true,
@@ -290,26 +301,29 @@ fn full_verdict(full: Full) -> Verdict {
 fn headers_too_large(limit: Limit) -> Verdict {
     Verdict {
         status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        ..Verdict::bad_request("headers_too_large").at(limit)
+        ..Verdict::bad_request(Reason::HeadersTooLarge).at(limit)
     }
 }
 
 fn refused(refusal: Refusal) -> Verdict {
     match refusal {
-        Refusal::Forged => Verdict::gone("tag_invalid"),
-        Refusal::OtherPrincipal => Verdict::gone("principal_other"),
-        Refusal::PrincipalMissing => Verdict::gone("principal_missing"),
-        Refusal::Unbound => Verdict::gone("pin_unbound"),
-        Refusal::WrongPool => Verdict::gone("wrong_pool"),
-        Refusal::KeyRemoved => Verdict::gone("key_removed"),
-        Refusal::BackendRemoved | Refusal::BackendDown => Verdict::gone("backend_lost"),
-        Refusal::Unpinned => Verdict::gone("unpinned"),
-        Refusal::UnknownCoordinate => Verdict::for_now("unknown_coordinate"),
-        Refusal::UnknownKey => Verdict::for_now("unknown_key"),
-        Refusal::NoBackend => Verdict::for_now("no_backend"),
-        Refusal::SessionsFull => Verdict::for_now("sessions_full").at(Limit::SessionsPerBackend),
+        Refusal::Forged => Verdict::gone(Reason::TagInvalid),
+        Refusal::OtherPrincipal => Verdict::gone(Reason::PrincipalOther),
+        Refusal::PrincipalMissing => Verdict::gone(Reason::PrincipalMissing),
+        Refusal::Unbound => Verdict::gone(Reason::PinUnbound),
+        Refusal::WrongPool => Verdict::gone(Reason::WrongPool),
+        Refusal::KeyRemoved => Verdict::gone(Reason::KeyRemoved),
+        Refusal::BackendRemoved | Refusal::BackendDown => Verdict::gone(Reason::BackendLost),
+        Refusal::Unpinned | Refusal::UnpinnedMessage => Verdict::gone(Reason::Unpinned),
+        Refusal::UnknownCoordinate => Verdict::for_now(Reason::UnknownCoordinate),
+        Refusal::Undiscovered => Verdict::for_now(Reason::Undiscovered),
+        Refusal::UnknownKey => Verdict::for_now(Reason::UnknownKey),
+        Refusal::NoBackend => Verdict::for_now(Reason::NoBackend),
+        Refusal::SessionsFull => {
+            Verdict::for_now(Reason::SessionsFull).at(Limit::SessionsPerBackend)
+        }
         Refusal::PrincipalSessionsFull => {
-            Verdict::for_now("principal_sessions_full").at(Limit::SessionsPerPrincipal)
+            Verdict::for_now(Reason::PrincipalSessionsFull).at(Limit::SessionsPerPrincipal)
         }
     }
 }
@@ -317,23 +331,32 @@ fn refused(refusal: Refusal) -> Verdict {
 /// What the client is told where no backend is left to be asked.
 pub(super) fn upstream(failure: &Failure) -> Verdict {
     match failure {
-        Failure::Connect(ConnectError::Refused { .. }) => Verdict::for_now("connect_refused"),
-        Failure::Connect(ConnectError::TimedOut { .. }) => Verdict::for_now("connect_timeout"),
+        Failure::Connect(ConnectError::Refused { .. }) => Verdict::for_now(Reason::ConnectRefused),
+        Failure::Connect(ConnectError::TimedOut { .. }) => Verdict::for_now(Reason::ConnectTimeout),
         Failure::Connect(ConnectError::Failed { .. } | ConnectError::Handshake(_)) => {
-            Verdict::for_now("connect_failed")
+            Verdict::for_now(Reason::ConnectFailed)
         }
         Failure::Connect(ConnectError::Certificate { .. }) => {
-            Verdict::for_now("backend_certificate_invalid")
+            Verdict::for_now(Reason::BackendCertificateInvalid)
         }
-        Failure::Connect(ConnectError::Tls { .. }) => Verdict::for_now("backend_tls_failed"),
-        Failure::Connect(ConnectError::Unresolved { .. }) => Verdict::for_now("host_unresolved"),
+        Failure::Connect(ConnectError::Tls { .. }) => Verdict::for_now(Reason::BackendTlsFailed),
+        Failure::Connect(ConnectError::Unresolved { .. }) => {
+            Verdict::for_now(Reason::HostUnresolved)
+        }
+        Failure::Connect(ConnectError::Http2(NoHttp2::Silent(_))) => {
+            Verdict::of(StatusCode::GATEWAY_TIMEOUT, Reason::BackendTimeout)
+        }
+        Failure::Connect(ConnectError::Http2(_)) => {
+            Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendNotHttp2)
+        }
         Failure::Connect(ConnectError::SeveralAddresses { .. }) => {
-            Verdict::for_now("host_several_addresses")
+            Verdict::for_now(Reason::HostSeveralAddresses)
         }
-        Failure::Closed(_) => Verdict::of(StatusCode::BAD_GATEWAY, "backend_closed"),
-        Failure::Malformed(_) => Verdict::of(StatusCode::BAD_GATEWAY, "backend_answer_invalid"),
-        Failure::HeadTimeout(_) => Verdict::of(StatusCode::GATEWAY_TIMEOUT, "backend_timeout"),
-        Failure::RequestBody(error) => broken_off(RequestBodyError::behind(error)),
+        Failure::Refused(_) => Verdict::for_now(Reason::BackendRefused),
+        Failure::Closed(_) => Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendClosed),
+        Failure::Malformed(_) => Verdict::of(StatusCode::BAD_GATEWAY, Reason::BackendAnswerInvalid),
+        Failure::HeadTimeout(_) => Verdict::of(StatusCode::GATEWAY_TIMEOUT, Reason::BackendTimeout),
+        Failure::RequestBody(error) => broken_off(RequestBodyError::behind(&**error)),
     }
 }
 
@@ -341,11 +364,11 @@ fn broken_off(error: Option<&RequestBodyError>) -> Verdict {
     match error {
         Some(RequestBodyError::Idle(_)) => Verdict {
             close: true,
-            ..Verdict::of(StatusCode::REQUEST_TIMEOUT, "request_body_timeout")
+            ..Verdict::of(StatusCode::REQUEST_TIMEOUT, Reason::RequestBodyTimeout)
                 .at(Limit::RequestBodyIdle)
         },
         Some(RequestBodyError::Broken(_) | RequestBodyError::Unended) | None => {
-            Verdict::bad_request("request_body_invalid")
+            Verdict::bad_request(Reason::RequestBodyInvalid)
         }
     }
 }
@@ -356,7 +379,7 @@ mod tests {
 
     #[test]
     fn a_gone_session_is_told_in_the_words_that_clients_know() {
-        let response = ProxyError::Refused(Refusal::BackendRemoved).response(None);
+        let response = ProxyError::Refused(Refusal::BackendRemoved).response(None, None);
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(
@@ -368,19 +391,32 @@ mod tests {
 
     #[test]
     fn what_will_pass_may_be_tried_again() {
-        let unknown = ProxyError::Refused(Refusal::UnknownCoordinate).response(None);
+        let unknown = ProxyError::Refused(Refusal::UnknownCoordinate).response(None, None);
         assert_eq!(unknown.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(unknown.headers()[header::RETRY_AFTER], "1");
         let stayed = ProxyError::StayedUnknown(Refusal::UnknownCoordinate).verdict();
         assert_eq!(
             (stayed.status, stayed.reason),
-            (StatusCode::NOT_FOUND, "unknown_coordinate")
+            (StatusCode::NOT_FOUND, Reason::UnknownCoordinate)
         );
     }
 
     #[test]
+    fn who_asks_by_a_method_that_is_not_allowed_is_told_which_are() {
+        for refused in [Ambiguous::Connect, Ambiguous::Trace] {
+            let response = ProxyError::Ambiguous(refused).response(None, None);
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+            let allowed = response.headers()[header::ALLOW].to_str().unwrap();
+            assert!(
+                allowed.contains("POST") && !allowed.contains("TRACE"),
+                "{allowed}"
+            );
+        }
+    }
+
+    #[test]
     fn a_connection_in_doubt_is_closed() {
-        let response = ProxyError::Ambiguous(Ambiguous::SeveralHosts).response(None);
+        let response = ProxyError::Ambiguous(Ambiguous::SeveralHosts).response(None, None);
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         assert_eq!(response.headers()[header::CONNECTION], "close");
     }

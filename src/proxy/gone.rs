@@ -13,7 +13,9 @@ use super::{
     headers::Exchanged,
 };
 use crate::{
+    config::OnLoss,
     mcp::{Era, loss},
+    observe::word::Loss,
     router::table::Entry,
 };
 
@@ -96,6 +98,10 @@ impl Delivery<'_> {
         // Who ends a session twice has himself to thank.
         if !odd || self.asked.method == Method::DELETE {
             return;
+        }
+        match self.pool.options.on_loss {
+            OnLoss::NotFound | OnLoss::Successor => self.proxy.meter.session_lost(Loss::Forgotten),
+            OnLoss::Reinitialize => {} // it is brought back
         }
         if entry.load.session_forgotten() == 1 {
             tracing::warn!(

@@ -16,7 +16,7 @@ mod wanted;
 use std::{future::poll_fn, pin::Pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode, header, request};
+use http::{HeaderMap, Request, Response, StatusCode, header, request};
 
 use self::{
     member::Opened,
@@ -37,6 +37,7 @@ use super::{
 use crate::{
     config::ListenStreams,
     mcp::{era, listen},
+    observe::{self, Route},
     router::Decision,
 };
 
@@ -80,9 +81,14 @@ impl Delivery<'_> {
         if matches!(first, First::Nothing) {
             // It waits as any other does, and is answered so.
             let opener = stream.members().opener();
-            let mut request = Some(opener.request(self.pool.entry(decision.member)));
-            let delivered = self.run(decision, &mut request).await?;
+            let (head, body) = opener
+                .request(self.pool.entry(decision.member))
+                .into_parts();
+            let asked = head.clone();
+            let mut request = Some(Request::from_parts(head, body));
+            let mut delivered = self.run(decision, &mut request).await?;
             let member = delivered.member;
+            opener.undoes(self.table, self.pool.entry(member), &asked)(&mut delivered.response);
             let opened = opener.opened(self.table, self.pool, member, delivered.in_flight);
             first = stream.adopt(self.pool.entry(member), opened(delivered.response));
         }
@@ -108,7 +114,12 @@ impl Delivery<'_> {
         let (client, ticker) = (proxy.client.clone(), proxy.ticker.clone());
         let changes = proxy.tables.changes();
         let mut members = Members::open(Parts {
-            opener: Opener::new(client, ticker.clone(), head, own_host, (wanted, held)),
+            opener: Opener::new(
+                (client, ticker.clone(), self.exchange.clone()),
+                head,
+                own_host,
+                (wanted, held),
+            ),
             table: Rc::clone(table),
             pool: pool.options.name.clone(),
             reporter: proxy.reporter.clone(),
@@ -140,7 +151,8 @@ impl Delivery<'_> {
         headers.remove(era::SESSION_ID); // it belongs to none
         headers.remove(header::CONTENT_LENGTH);
         headers::to_client(&mut headers, None, |id| id.clone().into_value())?;
-        self.exchange.answered(status, "");
+        self.exchange.answered(status);
+        self.exchange.streams(observe::Stream::Lasting);
         let mut response = Response::new(Answer::Merged(Merged::new(stream)));
         *response.status_mut() = status;
         *response.headers_mut() = headers;
@@ -149,8 +161,9 @@ impl Delivery<'_> {
 
     /// Nobody lets it listen: the first answer is the client's, as it would be without the others.
     async fn refuse_listen(&self, opened: Opened) -> Result<Response<Answer>, ProxyError> {
-        let backend = &self.pool.entry(opened.place).backend;
-        self.exchange.routed(backend.name.as_str(), stream::ROUTE);
+        let entry = self.pool.entry(opened.place);
+        let name = entry.backend.name.as_str();
+        self.exchange.routed(name, &entry.traffic, Route::FanOut);
         let mut delivered = Delivered {
             member: opened.place,
             in_flight: opened.in_flight,

@@ -13,7 +13,18 @@ pub(super) fn options(table: &RoutingTable) -> Options {
         liveness: liveness(table, table.timeouts.upstream_keep_alive),
         header_bytes: table.limits.header_bytes,
         headers: table.limits.headers,
+        pings: pings(table),
     }
+}
+
+/// TCP notices who is gone, for a ping is something to be acknowledged. Its answer comes from the server's own loop,
+/// which a tool may hold up: that has the time of a call, as in HTTP/1.1.
+fn pings(table: &RoutingTable) -> Option<(Duration, Duration)> {
+    let timeouts = &table.timeouts;
+    let patience = timeouts
+        .response_head
+        .max(timeouts.tcp_user_timeout.unwrap_or_default());
+    timeouts.tcp_keep_alive.map(|silence| (silence, patience))
 }
 
 /// What the kernel watches for on the side of clients. Their streams are silent until a comment, or a probe.

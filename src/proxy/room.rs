@@ -19,7 +19,9 @@ use super::{
     liveness::options,
 };
 use crate::{
+    backend::{BackendId, Endpoint},
     mcp::{RequestKind, era, sse},
+    net::Deadline,
     router::{
         Decision, Refusal,
         asker::Asker,
@@ -27,7 +29,7 @@ use crate::{
         table::{Entry, RoutingTable},
     },
     sessions,
-    upstream::Target,
+    upstream::{self, Target},
 };
 
 /// For the backend to answer the DELETE of a session that it has opened in vain. Nobody waits for that.
@@ -147,17 +149,49 @@ impl Delivery<'_> {
 
     /// Ends a session at its backend, in a task of its own.
     pub(super) fn end_session(&self, entry: &Entry, mut head: Unannounced, id: HeaderValue) {
+        if headers::needs_host(&head.headers, self.pool.options.host) {
+            headers::set_host(&mut head.headers, &entry.backend.endpoint.authority());
+        }
+        let client = self.proxy.client.clone();
+        let undoing = Undoing {
+            client,
+            deadline: self.proxy.ticker.deadline(),
+            options: options(self.table),
+            backend: entry.id,
+            endpoint: entry.backend.endpoint.clone(),
+            head,
+        };
+        undoing.end(id);
+    }
+}
+
+/// What ends a session that should not be, if a request opens one.
+pub(super) struct Undoing {
+    pub(super) client: upstream::Client<RequestBody>,
+    pub(super) deadline: Deadline,
+    pub(super) options: upstream::Options,
+    pub(super) backend: BackendId,
+    pub(super) endpoint: Endpoint,
+    /// The request's, as the backend has seen it.
+    pub(super) head: Unannounced,
+}
+
+impl Undoing {
+    /// Ends it at its backend, in a task of its own.
+    pub(super) fn end(self, id: HeaderValue) {
+        let Self {
+            client,
+            deadline,
+            options,
+            backend,
+            endpoint,
+            mut head,
+        } = self;
         headers::keep_credentials(&mut head.headers);
         let any = HeaderValue::from_static("*/*");
         head.headers.insert(header::ACCEPT, any);
         head.headers.insert(era::SESSION_ID, id);
         head.method = Method::DELETE;
-        if headers::needs_host(&head.headers, self.pool.options.host) {
-            headers::set_host(&mut head.headers, &entry.backend.endpoint.to_string());
-        }
-        let (backend, endpoint) = (entry.id, entry.backend.endpoint.clone());
-        let (client, deadline) = (self.proxy.client.clone(), self.proxy.ticker.deadline());
-        let options = options(self.table);
         tokio::task::spawn_local(async move {
             let target = Target {
                 id: backend,
@@ -166,7 +200,7 @@ impl Delivery<'_> {
             let body = RequestBody::Whole(Bytes::new());
             let mut request = Some(Request::from_parts(*head, body));
             let limit = (&deadline, END_WITHIN);
-            let ended = client.send(target, &mut request, &options, limit).await;
+            let ended = client.send(target, &mut request, || options, limit).await;
             if let Err(error) = ended {
                 tracing::debug!(%error, "a session that should not be was not ended");
             }

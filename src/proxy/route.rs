@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use http::request;
+use http::{Method, request};
+use hyper::body::Body as _;
 
 use super::{
     Proxy,
@@ -14,7 +15,8 @@ use super::{
 };
 use crate::{
     config::OnLoss,
-    mcp::{Modern, RequestKind},
+    incoming::Incoming,
+    mcp::{Modern, RequestKind, endpoint},
     net,
     router::{
         self, Decision, Moved, Refusal,
@@ -41,8 +43,11 @@ impl Proxy {
         let head = &arrival.head;
         let random = self.random.borrow_mut().u64(..);
         let pool = pool_of(table, head).inspect_err(|_| self.warn_of_no_pool(head))?;
-        arrival.exchange.matched(&pool.options.name);
+        arrival.exchange.matched(&pool.options.name, &pool.traffic);
         classified.asked.asker = arrival.asker(pool);
+        if binds(pool) && classified.is_unpinned_message(arrival) {
+            return Err(ProxyError::Refused(Refusal::UnpinnedMessage));
+        }
         let moved = match pool.options.on_loss {
             OnLoss::NotFound | OnLoss::Successor => None,
             OnLoss::Reinitialize => self.renewals.moved(table, pool, classified).await,
@@ -112,6 +117,24 @@ impl Proxy {
             );
         }
     }
+}
+
+impl Classified {
+    /// Whether it is a message of HTTP+SSE to a URL without a pin, whatever else it is: a server that speaks that
+    /// transport looks at the query alone, some of them for any method.
+    fn is_unpinned_message(&self, arrival: &Arrival) -> bool {
+        let is_pinned = matches!(self.kind, RequestKind::Endpoint(_));
+        let query = arrival.head.uri.query().filter(|_| !is_pinned);
+        let has_body =
+            |body: &Option<Incoming>| body.as_ref().is_none_or(|body| !body.is_end_stream());
+        query.is_some_and(endpoint::names_session)
+            && (arrival.head.method == Method::POST || has_body(&arrival.body))
+    }
+}
+
+/// Whether every session of the pool is to be somebody's.
+fn binds(pool: &Pool) -> bool {
+    pool.options.bind.is_some() && !pool.options.accept_unbound
 }
 
 /// Where the session has moved to comes before where its pin says.

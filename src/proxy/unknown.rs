@@ -44,8 +44,8 @@ impl Unknowns {
         Arc::clone(&self.news)
     }
 
-    /// Judges a request that the router refused: a verified pin of a backend that was never seen waits for
-    /// the next tables, which `again` asks; `table` is then the newer one. After `grace` it is lost.
+    /// Judges a request that the router refused: a verified pin of a backend that was never seen, or may not have been discovered
+    /// yet, waits for the next tables, which `again` asks; `table` is then the newer one. After `grace` it is lost.
     ///
     /// # Errors
     ///
@@ -61,6 +61,8 @@ impl Unknowns {
     ) -> Result<Decision, ProxyError> {
         let standing = match refusal {
             Refusal::UnknownCoordinate | Refusal::UnknownKey => self.see(refusal, carrier, grace),
+            // No time runs out as long as this process knows too little to judge.
+            Refusal::Undiscovered => Standing::Waiting,
             Refusal::Forged
             | Refusal::OtherPrincipal
             | Refusal::PrincipalMissing
@@ -70,6 +72,7 @@ impl Unknowns {
             | Refusal::BackendRemoved
             | Refusal::BackendDown
             | Refusal::Unpinned
+            | Refusal::UnpinnedMessage
             | Refusal::NoBackend
             | Refusal::SessionsFull
             | Refusal::PrincipalSessionsFull => return Err(ProxyError::Refused(refusal)),
@@ -87,7 +90,7 @@ impl Unknowns {
             loop {
                 *table = tables.snapshot();
                 match again(table) {
-                    Some(Err(Refusal::UnknownCoordinate)) | None => {}
+                    Some(Err(Refusal::UnknownCoordinate | Refusal::Undiscovered)) | None => {}
                     Some(decided) => return decided,
                 }
                 changes.next().await;

@@ -1,10 +1,14 @@
 //! What the admin listener asks of the table's writer, which alone knows and changes who belongs to it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::router::membership::{Changed, Unchanged, View};
+use crate::{
+    config::Config,
+    net::Instant,
+    router::membership::{Changed, Unchanged, View},
+};
 
 /// Commands that wait to be taken.
 const WAITING: usize = 16;
@@ -17,6 +21,10 @@ pub type Answer<T> = oneshot::Sender<T>;
 pub enum Command {
     /// Tell how all backends stand.
     Backends(Answer<Vec<View>>),
+    /// Tell what is in force, and how all stands.
+    Standing(Answer<Standing>),
+    /// Read the configuration again.
+    Reload(Answer<Reloaded>),
     /// Give a backend no new work.
     Drain {
         /// Its name.
@@ -33,6 +41,61 @@ pub enum Command {
         /// What it has led to.
         answer: Answer<Result<Changed, Unchanged>>,
     },
+}
+
+/// What the writer knows, at one moment.
+#[derive(Debug)]
+pub struct Standing {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// How all backends stand.
+    pub views: Vec<View>,
+    /// The last reload, if there was one that anybody wants to know of.
+    pub last_reload: Option<Reloaded>,
+}
+
+/// How a reload went.
+#[derive(Debug, Clone)]
+pub struct Reloaded {
+    /// When.
+    pub at: Instant,
+    /// Why the configuration was read.
+    pub reason: &'static str,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What comes of a reload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// This has changed.
+    Changed(String),
+    /// Nothing has.
+    Unchanged,
+    /// The configuration before stays in force, for these reasons.
+    Refused(Vec<String>),
+}
+
+impl Outcome {
+    /// The word for answers and metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Changed(_) => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Refused(_) => "refused",
+        }
+    }
+
+    /// What changed, or why nothing did.
+    #[must_use]
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Self::Changed(changes) => vec![changes.clone()],
+            Self::Unchanged => Vec::new(),
+            Self::Refused(faults) => faults.clone(),
+        }
+    }
 }
 
 /// The end that asks. Cheap to clone.

@@ -83,11 +83,17 @@ impl Asker {
             (Verdict::Good, Self::Nobody) if is_session && !accepts_unbound => {
                 Err(Refusal::Unbound)
             }
-            (Verdict::Good, _) => Ok(()),
+            (Verdict::Good, _) => {
+                table.verified.count(pin.key);
+                Ok(())
+            }
             (Verdict::Forged, Self::Anybody) => Err(Refusal::Forged),
             (Verdict::Forged, Self::Nobody) => Err(Refusal::PrincipalMissing),
             (Verdict::Forged, Self::Principal(_)) => match table.keys.verify(pin, None) {
-                Verdict::Good if accepts_unbound => Ok(()),
+                Verdict::Good if accepts_unbound => {
+                    table.verified.count(pin.key);
+                    Ok(())
+                }
                 Verdict::Good => Err(Refusal::Unbound),
                 Verdict::Forged | Verdict::UnknownKey => Err(Refusal::OtherPrincipal),
             },

@@ -57,7 +57,9 @@ pub fn judge<'a>(
     let says = match located {
         Ok(member) => Says::Here(member),
         Err(Refusal::BackendRemoved | Refusal::BackendDown | Refusal::KeyRemoved) => Says::Lost,
-        Err(refusal @ (Refusal::UnknownCoordinate | Refusal::UnknownKey)) => Says::Unknown(refusal),
+        Err(
+            refusal @ (Refusal::UnknownCoordinate | Refusal::Undiscovered | Refusal::UnknownKey),
+        ) => Says::Unknown(refusal),
         Err(
             Refusal::Forged
             | Refusal::OtherPrincipal
@@ -65,6 +67,7 @@ pub fn judge<'a>(
             | Refusal::Unbound
             | Refusal::WrongPool
             | Refusal::Unpinned
+            | Refusal::UnpinnedMessage
             | Refusal::NoBackend
             | Refusal::SessionsFull
             | Refusal::PrincipalSessionsFull,

@@ -21,7 +21,8 @@ use crate::{
     backend::{Admission, Backend, BackendId, Name},
     config::{self, Config},
     health::{self, Observation, Patience, Suspect, Vital},
-    pin::KeyId,
+    observe::traffic::Traffic,
+    pin::{KeyId, Verified},
     ring::Nodes,
     router::{
         placement::Load,
@@ -41,6 +42,7 @@ const LONGEST_PROBE: Duration = Duration::from_secs(3);
 pub struct Membership {
     pools: HashMap<String, Members>,
     retired: Vec<KeyId>,
+    verified: Verified,
     ids: u64,
     /// Whether the first configuration was taken.
     has_begun: bool,
@@ -51,6 +53,8 @@ struct Members {
     // In the order of the list, the departed behind: a table's member numbers mean nothing else.
     known: Vec<Known>,
     lost: Vec<Arc<Nodes>>,
+    /// What was asked of the pool and came to none of them.
+    traffic: Arc<Traffic>,
     patience: Patience,
 }
 
@@ -60,12 +64,15 @@ struct Known {
     backend: Backend,
     nodes: Arc<Nodes>,
     load: Arc<Load>,
+    traffic: Arc<Traffic>,
     state: State,
     drain: Drain,
     health: health::State,
     was_lost: bool,
     /// Since when each of its sessions that shows itself is counted and not forgotten again.
     counted_since: Instant,
+    /// How it stands, and since when: for operators.
+    shown_since: Option<(Shown, Instant)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,7 +142,8 @@ impl Membership {
             let earlier = take(&mut members.known, &backend.name);
             let before = members.lost.len();
             members.lost.retain(|nodes| *nodes.name() != backend.name);
-            let mut listed = self.listed(backend, earlier, pool.join_delay, now);
+            let join_delay = backend.join_delay.unwrap_or(pool.join_delay);
+            let mut listed = self.listed(backend, earlier, join_delay, now);
             listed.was_lost |= members.lost.len() < before;
             known.push(listed);
         }
@@ -157,6 +165,7 @@ impl Membership {
         Members {
             known,
             lost,
+            traffic: members.traffic,
             patience: pool.patience,
         }
     }
@@ -205,12 +214,14 @@ impl Membership {
                 backend: backend.clone(),
                 nodes: Arc::new(Nodes::of(&backend.name)),
                 load: Arc::default(),
+                traffic: Arc::default(),
                 state: joining,
                 drain: Drain::None,
                 health: health::State::default(),
                 was_lost: false,
                 // It may have served before: by other proxies, or by this one before it was removed.
                 counted_since: now,
+                shown_since: None,
             },
         }
     }
@@ -224,7 +235,7 @@ impl Membership {
     /// drained by now, is lost. Tells who was lost.
     pub fn advance(&mut self, now: Instant) -> Vec<Lost> {
         let mut newly_lost = Vec::new();
-        for members in self.pools.values_mut() {
+        for (pool, members) in &mut self.pools {
             for known in &mut members.known {
                 if matches!(known.state, State::Joining { until } if until <= now) {
                     known.state = State::Listed;
@@ -237,10 +248,11 @@ impl Membership {
                     name: gone.backend.name,
                     why: WhyLost::Departed,
                     load: gone.load,
+                    pool: pool.clone(),
                 });
                 members.lost.push(gone.nodes);
             }
-            members.end_drains(now, &mut newly_lost);
+            members.end_drains(pool, now, &mut newly_lost);
             let surplus = members.lost.len().saturating_sub(LOST_CAPACITY);
             members.lost.drain(..surplus);
         }
@@ -293,12 +305,12 @@ impl Membership {
         changed
     }
 
-    /// What counts the work of a backend at one address, in each pool that knows it.
-    pub fn loads(&self, id: BackendId) -> impl Iterator<Item = &Arc<Load>> {
-        let known = self.pools.values().flat_map(|members| &members.known);
-        known
-            .filter(move |known| known.id == id)
-            .map(|known| &known.load)
+    /// What counts the work of a backend at one address, with the name of each pool that knows it.
+    pub fn loads(&self, id: BackendId) -> impl Iterator<Item = (&str, &Arc<Load>)> {
+        self.pools.iter().flat_map(move |(pool, members)| {
+            let known = members.known.iter().filter(move |known| known.id == id);
+            known.map(move |known| (pool.as_str(), &known.load))
+        })
     }
 
     /// Who is to be probed.
@@ -343,11 +355,15 @@ impl Membership {
         RoutingTable {
             pools,
             keys: config.keys.clone(),
+            verified: self.verified.clone(),
             retired: self.retired.clone(),
             timeouts: config.timeouts.clone(),
             limits: config.limits.clone(),
+            log: config.log.clone(),
+            tracing: config.tracing.as_ref().map(|tracing| tracing.sampling),
             trusted_proxies: config.server.trusted_proxies.clone(),
             proxy_protocol: config.server.proxy_protocol,
+            health_path: config.server.probes.health_path.clone(),
             allowed_origins: config.server.allowed_origins.clone(),
             cors: config.cors.clone(),
         }
@@ -360,7 +376,11 @@ impl Members {
         for orphan in orphans.iter().flat_map(|members| &members.known) {
             let name = &orphan.backend.name;
             if wanted(name) && !self.known.iter().any(|known| known.backend.name == *name) {
-                self.known.push(orphan.clone());
+                let traffic = Arc::default(); // each of a pool's own, or sums would count it twice
+                self.known.push(Known {
+                    traffic,
+                    ..orphan.clone()
+                });
             }
         }
         for lost in orphans.iter().flat_map(|members| &members.lost) {
@@ -383,8 +403,10 @@ impl Members {
             },
             nodes: Arc::clone(&known.nodes),
             load: Arc::clone(&known.load),
+            traffic: Arc::clone(&known.traffic),
             standing: known.state.standing(),
             drained: matches!(known.drain, Drain::Over { .. }),
+            ends_at: known.ends_at(),
             vital: known.health.vital(),
             was_lost: known.was_lost,
             wants_good_news: known.health.wants_good_news(),
@@ -394,6 +416,7 @@ impl Members {
             options.clone(),
             self.known.iter().map(entry).collect(),
             &self.lost,
+            Arc::clone(&self.traffic),
         )
     }
 }

@@ -8,13 +8,15 @@ mod pool;
 use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
 
 use arc_swap::ArcSwap;
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
 pub use self::pool::{Entry, Pool, Standing};
 use crate::{
-    config::{Cors, Limits, Origins, Timeouts},
+    config::{Cors, Limits, Log, Origins, PathPrefix, Sampling, Timeouts},
     identity::trusted::Trusted,
-    pin::{KeyId, Keys},
+    pin::{KeyId, Keys, Verified},
 };
 
 /// Everything that requests are routed and forwarded by.
@@ -24,16 +26,24 @@ pub struct RoutingTable {
     pub pools: Vec<Pool>,
     /// What pins are signed and verified with.
     pub keys: Keys,
+    /// How many pins each of them has verified.
+    pub verified: Verified,
     /// Ids of keys that were configured earlier in the life of this process.
     pub retired: Vec<KeyId>,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// How large and how many things may be.
     pub limits: Limits,
+    /// What is told of requests.
+    pub log: Log,
+    /// Which of them become spans; `None`: nobody asks.
+    pub tracing: Option<Sampling>,
     /// The proxies in front, which are believed what they say of clients.
     pub trusted_proxies: Trusted,
     /// Whether each connection begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
+    /// The path that is this process's own, for balancers.
+    pub health_path: Option<PathPrefix>,
     /// Whose pages may ask.
     pub allowed_origins: Origins,
     /// What is told to pages of other origins, where that is not left to the backends.
@@ -66,6 +76,30 @@ impl RoutingTable {
         let of_pool = |other: &Pool| std::ptr::eq(other, pool);
         let index = self.pools.iter().position(of_pool);
         index.expect("the pool is one of its table's")
+    }
+
+    /// Sixteen hexadecimal digits that are equal in all processes whose pools list the same backends, in whatever order:
+    /// those that have departed are a memory of this process alone.
+    #[must_use]
+    pub fn ring_digest(&self) -> String {
+        let is_listed = |entry: &&Entry| entry.standing != Standing::Departed;
+        let mut pools: Vec<(&str, Vec<&str>)> = Vec::new();
+        for pool in &self.pools {
+            let entries = pool.entries().iter().filter(is_listed);
+            let mut names: Vec<&str> = entries.map(|entry| entry.backend.name.as_str()).collect();
+            names.sort_unstable();
+            pools.push((&pool.options.name, names));
+        }
+        pools.sort_unstable();
+        let mut all = Sha256::new();
+        for (pool, names) in pools {
+            for name in [pool].into_iter().chain(names) {
+                all.update(name);
+                all.update(b"\0"); // in no name of a backend
+            }
+            all.update(b"\0"); // no name is empty
+        }
+        HEXLOWER.encode(&all.finalize()[..8])
     }
 
     /// Whether sessions of any pool are bound to principals.
@@ -147,6 +181,12 @@ impl Publisher {
 }
 
 impl Subscriber {
+    /// The table of this moment, for whoever asks now and then.
+    #[must_use]
+    pub fn current(&self) -> Arc<RoutingTable> {
+        self.current.load_full()
+    }
+
     /// The reader of this thread.
     #[must_use]
     pub fn reader(&self) -> Reader {

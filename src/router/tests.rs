@@ -96,13 +96,40 @@ fn every_bad_pin_has_its_own_refusal() {
 }
 
 #[test]
+fn while_backends_may_be_undiscovered_nothing_is_judged_that_may_be_theirs() {
+    let known = pool_of(&["a"], "");
+    let alone = "[[backends]]\nurl = \"dns+http://h\"\n";
+    let beside = format!("{alone}[[backends]]\nname = \"a\"\nurl = \"http://127.0.0.1:9001\"\n");
+    let nobody = table(&config(alone));
+    let some = table(&config(&beside));
+    let of_a = pinned_id(&table(&known), &table(&known).pools[0], 0, "id");
+    let of_other = pinned_to(&nobody, Coordinate(1), "id");
+    let undiscovered = Err(Refusal::Undiscovered);
+    for id in [of_a.clone(), of_other.clone(), client_id("no-pin")] {
+        assert_eq!(ask(&nobody, RequestKind::Session(id)), undiscovered);
+    }
+    for kind in [RequestKind::NewWork, RequestKind::Other] {
+        assert_eq!(ask(&nobody, kind), undiscovered);
+    }
+    assert_eq!(ask(&some, RequestKind::Session(of_other)), undiscovered);
+    assert_eq!(
+        ask(&some, RequestKind::Session(client_id("no-pin"))),
+        undiscovered,
+        "with all of the list, it may be another's"
+    );
+    for kind in [RequestKind::Session(of_a), RequestKind::NewWork] {
+        assert_eq!(ask(&some, kind).unwrap().member, 0, "who is known serves");
+    }
+}
+
+#[test]
 fn an_id_without_a_pin_goes_where_its_hash_is_or_nowhere() {
     let open = table(&pool_of(&["a", "b", "c"], ""));
     let id = client_id("from-before-pinring");
     let decision = ask(&open, RequestKind::Session(id.clone())).unwrap();
     assert_eq!(decision.why, Why::Ring);
     assert_eq!(
-        decision.member,
+        Some(decision.member),
         open.pools[0].unpinned_owner(hash::position(id.as_bytes()))
     );
     assert_eq!(decision.session.unwrap().as_bytes(), id.as_bytes());

@@ -180,6 +180,11 @@ impl Redis {
         answer.map_err(|error| self.failed(&error))
     }
 
+    /// Whether the last that was heard of the server was good.
+    pub(super) fn is_there(&self) -> bool {
+        matches!(*lock(&self.0.state), State::There(_))
+    }
+
     fn set_there(&self, connection: &MultiplexedConnection) {
         let mut state = lock(&self.0.state);
         if let State::AwaySince(_) = *state {

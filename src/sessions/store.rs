@@ -173,6 +173,12 @@ impl Store {
         }
     }
 
+    /// Whether the shared store can be reached; `None` where the store is this process's memory.
+    #[must_use]
+    pub fn is_up(&self) -> Option<bool> {
+        self.0.shared.as_ref().map(Redis::is_there)
+    }
+
     /// How many sessions were forgotten because there was no room.
     #[must_use]
     pub fn forgotten(&self) -> u64 {

@@ -16,10 +16,11 @@ use hyper::{
     client::conn::http1::{self, SendRequest},
     rt::{Read, ReadBuf, ReadBufCursor, Write},
 };
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
 use super::{
-    Options,
+    Open, Options,
+    http2::NoHttp2,
     intake::{Intake, Reading},
     names::Names,
 };
@@ -39,7 +40,9 @@ const MIN_BUFFER: usize = 64 * 1024;
 const LOOKUP: u32 = 2;
 
 /// Why no connection could be made. The backend has seen nothing.
-#[derive(Debug, thiserror::Error)]
+///
+/// Cheap to clone: several requests may have waited for one connection.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectError {
     /// The port is closed: nothing listens there, or a firewall says no.
     #[error("the connection to {address} was refused")]
@@ -47,7 +50,7 @@ pub enum ConnectError {
         /// Who refused.
         address: SocketAddr,
         /// What the kernel said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// Nothing came back in time: the host is gone, or a network policy drops the packets.
     #[error(
@@ -63,7 +66,7 @@ pub enum ConnectError {
         /// Where to.
         address: SocketAddr,
         /// What the kernel said.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// The host name has no address, or the resolver was silent, and none is known from before.
     #[error("cannot resolve the host name {host:?}")]
@@ -75,7 +78,7 @@ pub enum ConnectError {
     },
     /// The host name stands for several replicas, and a session lives in one.
     #[error(
-        "the host name {host:?} resolves to {addresses:?}: name each replica as a backend of its own"
+        "the host name {host:?} resolves to {addresses:?}: write dns+ before its URL, or name each replica as a backend of its own"
     )]
     SeveralAddresses {
         /// The name.
@@ -85,7 +88,7 @@ pub enum ConnectError {
     },
     /// The connection was lost in the handshake.
     #[error("the connection was lost at once")]
-    Handshake(#[source] hyper::Error),
+    Handshake(#[source] Arc<hyper::Error>),
     /// The backend's certificate is not believed.
     #[error("the certificate of {name} is not believed: {why}")]
     Certificate {
@@ -102,8 +105,11 @@ pub enum ConnectError {
         /// Who was to be there.
         name: Box<str>,
         /// What was said, or not.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
+    /// It is there, and HTTP/2 cannot be spoken with it.
+    #[error("no HTTP/2: {0}")]
+    Http2(NoHttp2),
 }
 
 /// Why a certificate is not believed.
@@ -156,7 +162,9 @@ impl ConnectError {
             Self::Tls { source, .. } => {
                 is_closed_by_peer(source) || source.kind() == io::ErrorKind::UnexpectedEof
             }
-            Self::TimedOut { .. }
+            Self::Http2(NoHttp2::Closed) => true,
+            Self::Http2(_)
+            | Self::TimedOut { .. }
             | Self::Failed { .. }
             | Self::Unresolved { .. }
             | Self::SeveralAddresses { .. }
@@ -174,8 +182,9 @@ pub(super) struct Connection<B> {
 
 pub(super) async fn connect<B>(
     endpoint: &Endpoint,
-    options: &Options,
+    options: Options,
     names: &Names,
+    counted: &Open,
 ) -> Result<Connection<B>, ConnectError>
 where
     B: Body<Data = Bytes> + Unpin + 'static,
@@ -199,8 +208,12 @@ where
         // Else a client that does not read costs 400 KiB here alone.
         .max_buf_size(options.header_bytes.max(MIN_BUFFER))
         .handshake(stream);
-    let (sender, connection) = handshake.await.map_err(ConnectError::Handshake)?;
+    let (sender, connection) = handshake
+        .await
+        .map_err(|error| ConnectError::Handshake(Arc::new(error)))?;
+    let entered = counted.enter();
     tokio::task::spawn_local(async move {
+        let _until_it_ends = entered;
         // Its errors reach whoever waits for the answer or reads the body.
         if let Err(error) = connection.await {
             tracing::debug!(%error, "upstream connection ended");
@@ -301,6 +314,10 @@ pub async fn speak(
             "it did not finish the handshake in time; does it speak TLS?",
         ))
     });
+    let is_http2 = |socket: &Socket| socket.agreed_on_http2();
+    if endpoint.http2 && connected.as_ref().is_ok_and(|socket| !is_http2(socket)) {
+        return Err(ConnectError::Http2(NoHttp2::NotChosen));
+    }
     connected.map_err(|source| {
         let name = settings.name().to_str().into();
         let inner = source.get_ref().and_then(|inner| inner.downcast_ref());
@@ -310,7 +327,15 @@ pub async fn speak(
                 why: Distrust::from(problem),
                 source: Box::new(error.clone()),
             },
-            Some(_) | None => ConnectError::Tls { name, source },
+            Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol))
+                if endpoint.http2 =>
+            {
+                ConnectError::Http2(NoHttp2::NotChosen)
+            }
+            Some(_) | None => ConnectError::Tls {
+                name,
+                source: Arc::new(source),
+            },
         }
     })
 }
@@ -351,9 +376,13 @@ async fn open_one_of(
             match net::connect(address, liveness).await {
                 Ok(stream) => return Ok(stream),
                 Err(source) if source.kind() == io::ErrorKind::ConnectionRefused => {
+                    let source = Arc::new(source);
                     failure = Some(ConnectError::Refused { address, source });
                 }
-                Err(source) => failure = Some(ConnectError::Failed { address, source }),
+                Err(source) => {
+                    let source = Arc::new(source);
+                    failure = Some(ConnectError::Failed { address, source });
+                }
             }
         }
         Err(failure.expect("a host has at least one address"))

@@ -1,5 +1,7 @@
 //! The admin socket: who may open it, how it comes and goes, and what it tells.
 
+mod network;
+
 use std::{
     fs,
     os::unix::{

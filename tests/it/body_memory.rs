@@ -2,7 +2,10 @@
 
 use std::{io::Write as _, time::Duration};
 
-use crate::support::{Answer, Backend, Client, Pinring, eventually, ok, request};
+use crate::{
+    reinitialize,
+    support::{Answer, Backend, Client, Pinring, anywhere, eventually, ok, request},
+};
 
 const MODERN: &str = "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\n";
 const LIMITS: &str = "[limits]\nbody_bytes = \"64KiB\"\nbody_bytes_total = \"64KiB\"\n";
@@ -85,6 +88,29 @@ fn a_body_counts_until_its_backend_has_it() {
         asked.send(ok("", "{}"));
         assert_eq!(client.answer().status, 200);
     }
+}
+
+#[test]
+fn a_call_of_a_lost_session_for_which_there_is_no_room_may_come_again() {
+    let a = reinitialize::server("a", anywhere());
+    let address = a.address();
+    let pinring = Pinring::before(&[&a], &format!("{LIMITS}{}", reinitialize::SOON));
+    let id = reinitialize::open_at("a", pinring.address());
+    let call_of_session = || {
+        let call = format!("{}{}", reinitialize::CALL, " ".repeat(LARGE));
+        let mut client = Client::connect(pinring.address());
+        in_pieces(
+            &mut client,
+            &request("POST", &reinitialize::header(&id), &call),
+        );
+        client.answer()
+    };
+    drop(a);
+    let _back = reinitialize::server("a", address);
+    let (mut slow, rest) = holding(&pinring);
+    assert!(is_full(&call_of_session()));
+    slow.send(rest).answer();
+    assert!(!is_full(&call_of_session()));
 }
 
 #[test]

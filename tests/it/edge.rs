@@ -2,7 +2,7 @@
 //! stuck clients cost it.
 
 use std::{
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::TcpStream,
     process::Command,
     sync::{
@@ -15,7 +15,8 @@ use std::{
 use serde_json::Value;
 
 use crate::support::{
-    Answer, Backend, Client, Pinring, Received, administrated, ask, eventually, ok, request,
+    Answer, Backend, Client, ONE_THREAD, Pinring, Received, administrated, ask, eventually, ok,
+    request,
 };
 
 const MODERN: &str =
@@ -160,11 +161,13 @@ fn without_open_files_connections_wait_and_are_served_when_there_are_some() {
         200
     );
     pinring.allow_open_files(8);
-    let mut waiting: Vec<Client> = (0..30)
-        .map(|_| Client::connect(pinring.address()))
-        .collect();
+    let crowd = || -> Vec<Client> {
+        let connect = |_| Client::connect(pinring.address());
+        (0..30).map(connect).collect()
+    };
+    let waiting = crowd();
     pinring.wait_for_log("cannot accept connections");
-    let mut last = waiting.pop().unwrap();
+    let mut last = Client::connect(pinring.address());
     last.send(request("POST", "", "{}"));
 
     let (before, period) = (pinring.computing_time(), Duration::from_secs(2));
@@ -172,12 +175,29 @@ fn without_open_files_connections_wait_and_are_served_when_there_are_some() {
     let took = pinring.computing_time() - before;
     assert!(took <= 10, "{took} hundredths of a second in {period:?}");
 
-    let released = Instant::now();
-    drop(waiting);
-    assert_eq!(last.answer().status, 200);
-    // 0.2 s are promised; other tests want the processors, too.
-    let waited = released.elapsed();
-    assert!(waited < Duration::from_secs(2), "{waited:?}");
+    let served_after = |mut last: Client, waiting: Vec<Client>| {
+        let released = Instant::now();
+        drop(waiting);
+        assert_eq!(last.answer().status, 200);
+        released.elapsed()
+    };
+    // It looks again after 0.2 s at the latest. Other tests want the processors meanwhile: one time in five is enough, for
+    // who looked only after 0.5 s would be late each time.
+    let mut waits = vec![served_after(last, waiting)];
+    while waits.iter().min() > Some(&Duration::from_millis(500)) && waits.len() < 5 {
+        let waiting = crowd();
+        let mut last = Client::connect(pinring.address());
+        last.send(request("POST", "", "{}"));
+        assert!(
+            last.is_quiet_for(Duration::from_secs(1)),
+            "the pause is the longest by then"
+        );
+        waits.push(served_after(last, waiting));
+    }
+    assert!(
+        waits.iter().min() <= Some(&Duration::from_millis(500)),
+        "{waits:?}"
+    );
     assert_eq!(reached(&pinring)["open_files"], 1);
     let told = pinring
         .log()
@@ -359,25 +379,24 @@ fn offer(request: &Received, stream: &mut TcpStream, count: &AtomicUsize) -> std
 
 /// Asks for the whole of what is offered, and reads nothing.
 fn get_stuck(pinring: &Pinring, kind: usize) -> Client {
+    let (small, whole) = requests_of(kind);
+    let mut client = Client::connect(pinring.address());
+    let socket = socket2::SockRef::from(&client.stream);
+    socket.set_recv_buffer_size(64 * 1024).unwrap(); // else the kernel takes megabytes of it
+    assert!(client.send(small).answer().complete);
+    client.send(whole);
+    client
+}
+
+/// The requests for a short answer and for all that is offered.
+fn requests_of(kind: usize) -> (String, String) {
     let Kind {
         method, headers, ..
     } = KINDS[kind];
     let body = if method == "GET" { "" } else { "{}" };
-    let mut client = Client::connect(pinring.address());
-    let socket = socket2::SockRef::from(&client.stream);
-    socket.set_recv_buffer_size(64 * 1024).unwrap(); // else the kernel takes megabytes of it
-    let small = request(
-        method,
-        &format!("{headers}x-kind: {kind}\r\nx-small: 1\r\n"),
-        body,
-    );
-    assert!(client.send(small).answer().complete);
-    client.send(request(
-        method,
-        &format!("{headers}x-kind: {kind}\r\n"),
-        body,
-    ));
-    client
+    let headers = format!("{headers}x-kind: {kind}\r\n");
+    let small = request(method, &format!("{headers}x-small: 1\r\n"), body);
+    (small, request(method, &headers, body))
 }
 
 /// Waits until nothing was written for half a second.
@@ -392,8 +411,44 @@ fn settle(count: &AtomicUsize) {
     });
 }
 
+/// Ordinary requests, and a client that reads some of what is offered: what is paid once, is paid then.
+fn warm_up(pinring: &Pinring, kind: usize) {
+    let (small, whole) = requests_of(kind);
+    let mut ordinary = Client::connect(pinring.address());
+    for _ in 0..20 {
+        assert!(ordinary.send(&small).answer().complete);
+    }
+    ordinary.send(&whole);
+    let mut read = vec![0; 1 << 20];
+    for _ in 0..32 {
+        ordinary.stream.read_exact(&mut read).unwrap();
+    }
+}
+
 #[test]
-fn clients_that_do_not_read_cost_less_than_256_kib_each() {
+fn a_client_alone_that_does_not_read_costs_less_than_256_kib() {
+    let (backend, written) = generous();
+    for (kind, Kind { name, .. }) in KINDS.iter().enumerate() {
+        let pinring = Pinring::before(&[&backend], ONE_THREAD);
+        warm_up(&pinring, kind);
+        settle(&written);
+        let mut stuck = Vec::new();
+        let costs = [(); 10].map(|()| {
+            let before = pinring.share_of_memory();
+            stuck.push(get_stuck(&pinring, kind));
+            settle(&written);
+            pinring.share_of_memory().saturating_sub(before)
+        });
+        eprintln!("{name}: {costs:?} KiB");
+        assert!(
+            costs.iter().all(|cost| *cost <= 256),
+            "{name}: {costs:?} KiB"
+        );
+    }
+}
+
+#[test]
+fn clients_that_do_not_read_cost_less_than_192_kib_each() {
     const STUCK: usize = 100;
     let (backend, written) = generous();
     for (kind, Kind { name, .. }) in KINDS.iter().enumerate() {
@@ -408,8 +463,7 @@ fn clients_that_do_not_read_cost_less_than_256_kib_each() {
         settle(&written);
         let all = pinring.share_of_memory().saturating_sub(before);
         eprintln!("{name}: {all} KiB for {STUCK}");
-        // Of many: the allocator's grain is coarser than one.
-        assert!(all <= 256 * STUCK, "{name}: {all} KiB");
+        assert!(all <= 192 * STUCK, "{name}: {all} KiB");
         assert_eq!(
             Client::once(
                 pinring.address(),

@@ -98,12 +98,12 @@ fn a_stolen_id_is_of_no_use_and_a_refreshed_token_is_as_good() {
     );
     let (_, status) = ask(&pinring.admin(), "GET", "/backends", "");
     assert_eq!(status["counts"]["principals_refused"], 12, "{status}");
-    let reasons = pinring.find_logs("reason");
-    assert!(
+    eventually("the log says why", || {
+        let reasons = pinring.find_logs("reason");
         reasons
             .iter()
             .any(|line| line["reason"] == "principal_other" && line["status"] == 404)
-    );
+    });
 
     for serial in [1, 2, 3] {
         let refreshed = of("https://id.example", "ann", serial);
@@ -380,6 +380,61 @@ fn a_stolen_url_of_http_sse_is_of_no_use() {
     assert_eq!(last.line(), "POST /messages?session=1 HTTP/1.1");
 }
 
+#[test]
+fn a_stolen_url_that_has_lost_its_pin_reaches_nobody() {
+    let backend = Backend::answering("HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n");
+    let backends = Pinring::backends(&[&backend]);
+    let pinring = administrated(&format!("{backends}\n{BOUND}"));
+    let send_to = |pinring: &Pinring, (method, target): (&str, &str), headers: &str, body: &str| {
+        let mut client = Client::connect(pinring.address());
+        client.send(format!(
+            "{method} {target} HTTP/1.1\r\nhost: a\r\n{headers}content-length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        client.answer()
+    };
+    let send = |method: &str, target: &str, headers: &str, body: &str| {
+        send_to(&pinring, (method, target), headers, body)
+    };
+    let modern = format!("{}mcp-protocol-version: 2026-07-28\r\n", bob());
+    let mut refused = 0;
+    for query in [
+        "sessionId=1",
+        "session_id=1",
+        "sessionid=1",
+        "x=y&session%5fid=1",
+        "x;SESSIONID=1",
+        "sessionId[]=1",
+        "%5BsessionId%5D=1",
+        "session_id=1&pinring=cjaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa&x",
+    ] {
+        let target = format!("/messages/?{query}");
+        for (method, headers) in [
+            ("POST", &*bob()),
+            ("POST", ""),
+            ("PUT", ""),
+            ("POST", &modern),
+        ] {
+            let answer = send(method, &target, headers, "{}");
+            assert_eq!(told(&answer), (404, "unpinned".into()), "{method} {target}");
+            refused += 1;
+        }
+    }
+    assert!(
+        backend.received().is_empty(),
+        "the backend has seen a thief"
+    );
+    let (_, status) = ask(&pinring.admin(), "GET", "/backends", "");
+    assert_eq!(status["counts"]["principals_refused"], refused, "{status}");
+
+    // What is no message, or names no session, is asked for as before.
+    assert_eq!(send("GET", "/login?session_id=1", "", "").status, 202);
+    assert_eq!(send("POST", "/token?code=session_id", "", "{}").status, 202);
+    let lenient = Pinring::before(&[&backend], &format!("{BOUND}accept_unbound = true\n"));
+    let message = ("POST", "/messages/?session_id=1");
+    assert_eq!(send_to(&lenient, message, &bob(), "{}").status, 202);
+}
+
 /// A server that says what it was sent, and seals a state.
 fn sealing(name: &'static str) -> Backend {
     Backend::start(move |request, stream| {
@@ -483,6 +538,11 @@ fn a_session_that_is_brought_back_is_still_its_owner_s_alone() {
     let calls_of = |user: &str| told(&in_session(&pinring, "POST", &id, user));
     let opened_before = b.received().len();
     assert_eq!(calls_of(&bob()), (404, "principal_other".into()));
+    // Nobody has looked at the signature of a token that comes while a is gone.
+    eventually("a is lost", || {
+        let ended = in_session(&pinring, "DELETE", &id, &ann());
+        told(&ended) == (404, "backend_lost".into())
+    });
     eventually("a is lost and its session is brought back for ann", || {
         assert_eq!(calls_of(&bob()), (404, "principal_other".into()));
         let answer = in_session(&pinring, "POST", &id, &ann());

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -47,6 +48,9 @@ impl Replica {
                 let (asked, request) = (Asked::of(stream), request.clone());
                 let _unwanted = sender.lock().unwrap().send(Listen { asked, request });
                 return false;
+            }
+            if request.line().starts_with("DELETE ") {
+                return std::io::Write::write_all(stream, &ok("", "")).is_ok();
             }
             let body: Value = serde_json::from_slice(&request.body).unwrap();
             let kind = body["params"]["arguments"]["kind"].as_str().unwrap();
@@ -316,6 +320,89 @@ fn a_task_goes_to_the_replica_that_holds_it_alone() {
         listens[listen].say(&about(own));
         assert_eq!(heard(&mut client), event(&about(id)));
     }
+}
+
+const BOUND: &str = "[affinity]\nsecrets = [\"env:TEST_SECRET\"]\nbind = \"jwt:sub\"\n";
+
+/// The header line of a token of `sub`.
+fn token_of(sub: &str) -> String {
+    let part = |value: Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let (header, claims) = (part(json!({})), part(json!({ "iss": "i", "sub": sub })));
+    format!("authorization: Bearer {header}.{claims}.s\r\n")
+}
+
+/// Asks with further header lines.
+fn ask_as(whose: &str, method: &str, pinring: &Pinring, body: &str) -> Client {
+    let mut client = Client::connect(pinring.address());
+    let headers = format!("{}{whose}", headers(method));
+    client.send(request("POST", &headers, body));
+    client
+}
+
+#[test]
+fn a_session_that_listening_opens_is_ended_where_sessions_are_bound_or_counted() {
+    let counted = "[limits]\nsessions_per_backend = 9\n";
+    for (toml, is_ended) in [(BOUND, true), (counted, true), ("", false)] {
+        let (pinring, replicas) = before(["a", "b"], &format!("{FAN_OUT}{toml}"));
+        let mut client = ask(&pinring, &json!({ "toolsListChanged": true }));
+        let _listens = replicas.each_ref().map(|replica| {
+            let mut listen = replica.listen();
+            listen.asked.send(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nmcp-session-id: id\r\n\
+                 transfer-encoding: chunked\r\n\r\n",
+            );
+            listen.acknowledge(&json!({ "toolsListChanged": true }));
+            listen
+        });
+        assert!(
+            !client
+                .head()
+                .to_ascii_lowercase()
+                .contains("mcp-session-id")
+        );
+        heard(&mut client);
+        let ended = |replica: &Replica| {
+            let mut received = replica.backend.received().into_iter();
+            received.any(|request| {
+                request.line().starts_with("DELETE ")
+                    && request.header("mcp-session-id") == Some("id")
+            })
+        };
+        if is_ended {
+            eventually("both are ended", || replicas.iter().all(ended));
+        } else {
+            assert!(!replicas.iter().any(ended));
+        }
+    }
+}
+
+#[test]
+fn a_task_is_heard_of_by_its_owner_where_it_is_bound() {
+    let (pinring, [a, b]) = before(["a", "b"], &format!("{FAN_OUT}{BOUND}"));
+    let ann = token_of("ann");
+    let call = json!({ "id": 1, "params": { "name": "x", "arguments": { "kind": "x" } } });
+    let answer = ask_as(&ann, "tools/call", &pinring, &call.to_string()).answer();
+    let result: Value = serde_json::from_slice(&answer.body).unwrap();
+    let id = result["result"]["taskId"].as_str().unwrap().to_owned();
+    let (home, other) = if id.starts_with("x of a-") {
+        (a, b)
+    } else {
+        (b, a)
+    };
+    let own = id.rsplit_once('-').unwrap().0;
+    let wanted = body(&json!({ "taskIds": [id] }));
+    let _anns = ask_as(&ann, "subscriptions/listen", &pinring, &wanted);
+    assert_eq!(home.stream().task_ids(), json!([own]));
+    assert!(other.is_left_alone());
+    // To anybody else it is a string like any other.
+    let _bobs = ask_as(&token_of("bob"), "subscriptions/listen", &pinring, &wanted);
+    let mut asked = None;
+    eventually("somebody is asked", || {
+        let listens = [&home, &other].map(|replica| replica.listens.try_recv().ok());
+        asked = listens.into_iter().flatten().next();
+        asked.is_some()
+    });
+    assert_eq!(asked.unwrap().task_ids(), json!([id]));
 }
 
 #[test]

@@ -11,7 +11,8 @@ use std::{
 };
 
 use crate::support::{
-    Arrivals, Asked, Backend, Chunk, Client, Link, Namespace, Pinring, ok, request, uninterrupted,
+    Arrivals, Asked, Authority, Backend, Chunk, Client, Link, Namespace, Pinring, Relay, ok,
+    request, uninterrupted,
 };
 
 const LONGEST: Duration = Duration::from_secs(60);
@@ -44,7 +45,11 @@ impl Server {
 
     /// Opens a stream to it, over `link`.
     fn open(&self, pinring: &Pinring, link: Link) -> (Client, Asked) {
-        let mut client = Client::connect(link.at(pinring.address().port()));
+        self.open_at(link.at(pinring.address().port()))
+    }
+
+    fn open_at(&self, address: SocketAddr) -> (Client, Asked) {
+        let mut client = Client::connect(address);
         let accept = "host: a\r\naccept: text/event-stream\r\n";
         client.send(format!("GET /{} HTTP/1.1\r\n{accept}\r\n", self.path));
         let mut asked = self.arrivals.next();
@@ -161,10 +166,21 @@ fn an_end_whose_packets_are_dropped_is_gone_within_a_minute() {
     let strict = strict(servers);
     let pools = [&server, &server_of_silence, &server_of_words].map(Server::pool);
     let pools = pools.concat() + &pool("mcp", &strict);
-    let toml = format!("[server]\nlisten = \"0.0.0.0:0\"\n{pools}");
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Test CA");
+    let certificate = authority.issue(&["a.test"]).write(folder.path(), "a");
+    let certificate = certificate.display();
+    let toml = format!(
+        "[server]\nlisten = [\"0.0.0.0:0\", \"https://0.0.0.0:0\"]\n\
+         [[tls.certificates]]\ncertificate = \"{certificate}\"\nkey = \"{}\"\n{pools}",
+        folder.path().join("a.key").display()
+    );
     let pinring = Pinring::start_by(&namespace.prefix(), &toml);
 
     let mut to_silent = server.open(&pinring, silent);
+    let secure_port = pinring.addresses()[1].port();
+    let relay = Relay::to(silent.at(secure_port), "a.test", authority.client());
+    let mut to_secure = server.open_at(relay.address());
     let mut to_busy = server.open(&pinring, busy);
     let mut to_lossy = server.open(&pinring, lossy);
     let mut from_silent = server_of_silence.open(&pinring, clients);
@@ -184,6 +200,7 @@ fn an_end_whose_packets_are_dropped_is_gone_within_a_minute() {
             // The client's end is dead: the backend is told.
             scope.spawn(|| until_closed(&mut to_silent.1.stream, None)),
             scope.spawn(|| until_closed(&mut to_busy.1.stream, Some(EVENT))),
+            scope.spawn(|| until_closed(&mut to_secure.1.stream, None)),
             // The backend's end is dead: the client is told.
             scope.spawn(|| until_closed(&mut from_silent.0.stream, None)),
             scope.spawn(|| until_closed(&mut from_busy.0.stream, None)),
@@ -195,7 +212,7 @@ fn an_end_whose_packets_are_dropped_is_gone_within_a_minute() {
         assert!(goes_on(&mut to_lossy), "a loss that passes ends no stream");
         let gone = gone.map(|end| end.join().unwrap());
         eprintln!(
-            "to a silent client, to a busy one, from a silent backend, from a busy one, until resumed: {gone:.1?}"
+            "to a silent client, to a busy one, to one with TLS, from a silent backend, from a busy one, until resumed: {gone:.1?}"
         );
         for after in gone {
             assert!(after > SHORT_LOSS && after <= LONGEST, "{gone:?}");

@@ -221,6 +221,31 @@ fn the_client_is_whom_the_balancer_names() {
 }
 
 #[test]
+fn connections_behind_a_balancer_are_counted_by_whom_it_names() {
+    let backend = mirror();
+    let pinring = balanced(&backend, "[limits]\nconnections_per_address = 2\n");
+    let connect = |client: [u8; 4]| {
+        let mut connected = Client::connect(pinring.address());
+        connected.send([&ipv4(client), GET.as_bytes()].concat());
+        let answer = connected.answer();
+        (connected, answer.status, answer.reason())
+    };
+    let first = [(); 2].map(|()| connect([192, 0, 2, 1]));
+    assert!(first.iter().all(|(_, status, _)| *status == 200));
+    let (mut refused, status, reason) = connect([192, 0, 2, 1]);
+    assert_eq!((status, &*reason), (503, "address_connections_full"));
+    assert!(refused.is_closed());
+    let others = [(); 3].map(|()| connect([10, 0, 0, 7]));
+    assert!(
+        others.iter().all(|(_, status, _)| *status == 200),
+        "a trusted proxy"
+    );
+    assert_eq!(connect([192, 0, 2, 2]).1, 200);
+    drop(first);
+    eventually("there is room again", || connect([192, 0, 2, 1]).1 == 200);
+}
+
+#[test]
 fn whoever_speaks_no_proxy_protocol_is_refused_with_a_line_in_the_log() {
     let backend = mirror();
     let pinring = balanced(&backend, "");

@@ -21,11 +21,12 @@ use crate::support::{
 };
 
 /// Loss comes soon, and so does the end of a connect to who is gone.
-const SOON: &str = "[timeouts]\nconnect = \"200ms\"\n[affinity]\non_loss = \"reinitialize\"\nloss_after = \"500ms\"\n";
+pub(crate) const SOON: &str = "[timeouts]\nconnect = \"200ms\"\n[affinity]\non_loss = \"reinitialize\"\nloss_after = \"500ms\"\n";
 
 const VERSION: &str = "2025-06-18";
 
-const CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"count"}}"#;
+pub(crate) const CALL: &str =
+    r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"count"}}"#;
 
 static ISSUED: AtomicU32 = AtomicU32::new(0);
 
@@ -36,7 +37,7 @@ fn initialize() -> String {
 }
 
 /// A server in the manner of the SDKs: it knows the sessions that it opened, and counts their calls.
-fn server(name: &'static str, address: SocketAddr) -> Backend {
+pub(crate) fn server(name: &'static str, address: SocketAddr) -> Backend {
     server_that(name, address, |_| None)
 }
 
@@ -106,7 +107,7 @@ fn handshakes(backend: &Backend) -> usize {
 }
 
 /// Opens a session at the backend of this name, as an SDK client does.
-fn open_at(name: &str, address: SocketAddr) -> String {
+pub(crate) fn open_at(name: &str, address: SocketAddr) -> String {
     loop {
         let answer = Client::once(address, "POST", "", &initialize());
         assert_eq!(answer.status, 200);
@@ -117,7 +118,7 @@ fn open_at(name: &str, address: SocketAddr) -> String {
     }
 }
 
-fn header(id: &str) -> String {
+pub(crate) fn header(id: &str) -> String {
     format!("Mcp-Session-Id: {id}\r\nMCP-Protocol-Version: {VERSION}\r\n")
 }
 

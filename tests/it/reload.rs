@@ -172,7 +172,7 @@ fn a_watched_file_is_read_again_when_rewritten_in_place_or_replaced_by_another()
         Backend::stateful("c"),
     );
     let pinring = Pinring::before(&[&a], "");
-    let server = "[server]\nlisten = \"127.0.0.1:0\"\n";
+    let server = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"\"\n";
     pinring.write(&listing(&[("a", &a, ""), ("b", &b, "")]));
     reloaded(
         &pinring,

@@ -3,6 +3,9 @@
 mod admin;
 mod backend;
 mod client;
+mod dns;
+pub(crate) mod http2;
+mod metrics;
 mod names;
 mod namespace;
 mod process;
@@ -15,9 +18,11 @@ use std::{
 };
 
 pub(crate) use self::{
-    admin::{administrated, ask, server_with_admin, socket_in},
+    admin::{administrated, administrated_by_tcp, ask, server_with_admin, socket_in},
     backend::{Arrivals, Asked, Backend, Closed, Received, Unreachable, anywhere, ok},
     client::{Answer, Chunk, Client, request},
+    dns::{Dns, at_one_port},
+    metrics::Scrape,
     names::Names,
     namespace::{Link, Namespace},
     process::Pinring,

@@ -16,8 +16,8 @@ use std::{
 };
 
 use crate::support::{
-    Backend, Chunk, Client, PATIENCE, Pinring, anywhere, ask, eventually, listing, ok, request,
-    server_with_admin, socket_in,
+    Backend, Chunk, Client, PATIENCE, Pinring, anywhere, ask, eventually, http2::Http2, listing,
+    ok, request, server_with_admin, socket_in,
 };
 
 /// Answers with the session's id; a GET opens a stream that stays.
@@ -233,6 +233,30 @@ fn a_kept_connection_gets_one_more_answer_and_is_then_sent_to_the_new_process() 
     assert_eq!(before.wait().code(), Some(0));
     let answer = Client::once(next.address(), "POST", "", "{}");
     assert_eq!(answer.header("connection"), None);
+}
+
+#[test]
+fn a_take_over_under_load_breaks_no_call_over_http_2() {
+    let place = Place::new();
+    let mut before = place.start(&[]);
+    let address = before.address();
+    let mut load = Load::new();
+    for _ in 0..3 {
+        let mut kept = Http2::connect(address);
+        load.begin(move || {
+            if !kept.told_to_go.is_empty() {
+                kept = Http2::connect(address);
+            }
+            let answer = kept.call("POST", &[], "{}");
+            assert_eq!((answer.status(), answer.text()), (200, "a".into()));
+        });
+    }
+    load.goes_on();
+    let next = place.start(&["--take-over"]);
+    assert_eq!(before.wait().code(), Some(0));
+    load.goes_on();
+    load.end();
+    drop(next);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! TLS with clients, driven by curl and openssl as people have them, and TLS with backends.
 
 mod ends;
+mod http2;
 mod reload;
 mod upstream;
 
@@ -80,6 +81,25 @@ impl Edge {
     fn relay(&self) -> Relay {
         Relay::to(self.address(), "a.test", self.authority.client())
     }
+}
+
+/// A folder with a certificate for a.test, and with that of its authority.
+fn certified() -> (tempfile::TempDir, Authority) {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("Test CA");
+    authority.issue(&["a.test"]).write(folder.path(), "a");
+    fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    (folder, authority)
+}
+
+/// A pinring before `backend` that speaks TLS as a.test, and a way in without it.
+fn behind_tls(backend: &Backend) -> (Pinring, Relay) {
+    let (folder, authority) = certified();
+    let backends = Pinring::backends(&[backend]);
+    let toml = format!("{backends}\n{}", settings(&["a"], ""));
+    let pinring = Pinring::start_in(folder, &toml, &[]);
+    let relay = Relay::to(pinring.address(), "a.test", authority.client());
+    (pinring, relay)
 }
 
 /// What curl has to say.
@@ -228,12 +248,13 @@ fn tls_1_2_and_1_3_are_spoken_and_nothing_older() {
 }
 
 #[test]
-fn http_1_1_is_agreed_upon_and_what_is_not_spoken_is_not() {
+fn a_protocol_is_agreed_upon_and_what_is_not_spoken_is_not() {
     let edge = Edge::new("");
     for (offered, told) in [
-        ("h2,http/1.1", "ALPN protocol: http/1.1"),
+        ("http/1.1,h2", "ALPN protocol: h2"),
         ("http/1.1", "ALPN protocol: http/1.1"),
-        ("h2", "no peer certificate available"),
+        ("h2", "ALPN protocol: h2"),
+        ("spdy/3.1", "no peer certificate available"),
     ] {
         let said = edge.openssl(&["-alpn", offered]);
         assert!(said.contains(told), "{offered}: {said}");
@@ -348,16 +369,7 @@ fn clients_show_certificates_where_these_are_asked_for() {
 #[test]
 fn events_leave_the_moment_they_arrive_and_a_killed_backend_is_seen() {
     let (backend, arrivals) = Backend::manual();
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
-    let toml = format!(
-        "{}\n{}",
-        Pinring::backends(&[&backend]),
-        settings(&["a"], "")
-    );
-    let pinring = Pinring::start_in(folder, &toml, &[]);
-    let relay = Relay::to(pinring.address(), "a.test", authority.client());
+    let (_pinring, relay) = behind_tls(&backend);
     let mut client = Client::connect(relay.address());
     client.send(request("GET", "", ""));
     let mut asked = arrivals.next();
@@ -392,16 +404,7 @@ fn large_bodies_pass_whole_both_ways() {
             .write_all(&ok("", &String::from_utf8_lossy(&request.body)))
             .is_ok()
     });
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
-    let toml = format!(
-        "{}\n{}",
-        Pinring::backends(&[&backend]),
-        settings(&["a"], "")
-    );
-    let pinring = Pinring::start_in(folder, &toml, &[]);
-    let relay = Relay::to(pinring.address(), "a.test", authority.client());
+    let (_pinring, relay) = behind_tls(&backend);
     let body: String = (0..400_000).map(|number| format!("{number},")).collect();
     let answer = Client::once(relay.address(), "POST", "", &body);
     assert!(answer.complete && answer.text() == body);
@@ -435,9 +438,7 @@ fn http_without_tls_is_told_so_and_garbage_is_not_noisy() {
 
 #[test]
 fn a_client_that_is_slow_to_shake_hands_holds_nobody_up_and_is_closed() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
+    let (folder, authority) = certified();
     let server =
         server_with_admin(folder.path()).replace("127.0.0.1:0\"", "127.0.0.1:0\"\nthreads = 1");
     let server = server.replace("listen = \"", "listen = \"https://");
@@ -469,10 +470,7 @@ fn a_client_that_is_slow_to_shake_hands_holds_nobody_up_and_is_closed() {
 
 #[test]
 fn listeners_with_and_without_tls_stand_beside_each_other() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
-    fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    let (folder, authority) = certified();
     let both = settings(&["a"], "").replace(
         "\"https://127.0.0.1:0\"",
         "[\"127.0.0.1:0\", \"https://127.0.0.1:0\"]",
@@ -493,9 +491,7 @@ fn listeners_with_and_without_tls_stand_beside_each_other() {
 
 #[test]
 fn check_names_the_file_and_the_line() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
+    let (folder, authority) = certified();
     authority.issue(&["b.test"]).write(folder.path(), "b");
     fs::copy(folder.path().join("b.key"), folder.path().join("a.key")).unwrap();
     let file = folder.path().join("pinring.toml");

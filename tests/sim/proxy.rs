@@ -281,7 +281,7 @@ fn head(settings: &Settings, machine: Machine) -> String {
     };
     let millis = |duration: Duration| format!("\"{}ms\"", duration.as_millis());
     format!(
-        "[server]\nlisten = \"{}\"\nthreads = 1\nwatch = false\n\
+        "[server]\nlisten = \"{}\"\nadmin = \"\"\nthreads = 1\nwatch = false\n\
          [timeouts]\nconnect = {}\nresponse_head = {}\nopen_head = {}\nstream_comment = \"1s\"\n\
          upstream_keep_alive = \"1s\"\ndrain = {}\ntcp_user_timeout = \"2s\"\n\
          [log]\naccess = true\n\

@@ -257,6 +257,36 @@ def also_reads() -> list[dict]:
     return [made]
 
 
+def principal(bind: str, *parts: bytes) -> bytes:
+    """The binding of a principal: SHA-256 of what `bind` says and the principal's parts, 0x00 between them."""
+    return hashlib.sha256(b"\0".join([bind.encode(), *parts])).digest()
+
+
+def token(claims: dict) -> str:
+    """The header that carries a token with these claims. What its signature is worth, only servers know."""
+    parts = [json.dumps({"alg": "RS256"}).encode(), json.dumps(claims).encode(), b"signature"]
+    return "Bearer " + ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+
+
+def bound() -> list[dict]:
+    """Good pins of sessions that are somebody's, with what a request of that one says of itself."""
+    issuer = "https://id.example"
+    alice, tokyo, user = b"alice", UTF8, b"alice@example.com"
+    whose = [
+        ("jwt:sub", "authorization", token({"iss": issuer, "sub": alice.decode()}), [issuer.encode(), alice]),
+        ("jwt:sub", "authorization", token({"sub": tokyo.decode(), "exp": 1, "iss": issuer}), [issuer.encode(), tokyo]),
+        ("jwt:client_id", "authorization", token({"iss": issuer, "client_id": "alice"}), [issuer.encode(), alice]),
+        ("header:x-user", "x-user", user.decode(), [user]),
+    ]
+    made = []
+    for kind in KIND_NAMES:
+        for i, (bind, name, value, parts) in enumerate(whose):
+            string, at = strings(kind)[1], COORDINATES[i % len(COORDINATES)]
+            said = {"bind": bind, "header": {"name": name, "value": value}}
+            made.append(said | case(kind, SHORT, at, principal(bind, *parts), string))
+    return made
+
+
 def no_shape() -> list[dict]:
     """Texts that are no pin in their place, whatever the reader's keys."""
     made = []
@@ -383,6 +413,7 @@ def make_pin() -> dict:
         "no_shape": no_shape(),
         "bad": bad(),
         "unknown_key": unknown_key(),
+        "bound": bound(),
     }
 
 

@@ -9,7 +9,7 @@ struct Nowhere;
 
 impl check::World for Nowhere {
     fn env(&self, name: &str) -> Option<OsString> {
-        Some(name.repeat(32).into())
+        (!name.starts_with("OTEL_")).then(|| name.repeat(32).into())
     }
 
     fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
@@ -50,7 +50,7 @@ fn pool(backends: &str, more: &str) -> String {
 
 #[test]
 fn what_needs_a_restart_is_named() {
-    let more = "[server]\nlisten = \"127.0.0.1:81\"\nadmin = \"unix:/run/x.sock\"\nthreads = 2\nwatch = false\n[log]\nformat = \"json\"\nfilter = \"warn\"\naccess = false\n[store]\nurl = \"redis://h\"\nsessions = 1";
+    let more = "[server]\nlisten = \"127.0.0.1:81\"\nadmin = \"unix:/run/x.sock\"\nthreads = 2\nwatch = false\n[log]\nformat = \"json\"\nfilter = \"warn\"\naccess = false\n[tracing]\notlp = \"http://h:4318\"\n[store]\nurl = \"redis://h\"\nsessions = 1";
     let diff = between(&pool(A, ""), &pool(A, more));
     let expected = [
         "server.listen",
@@ -58,8 +58,7 @@ fn what_needs_a_restart_is_named() {
         "server.threads",
         "server.watch",
         "log.format",
-        "log.filter",
-        "log.access",
+        "tracing.otlp",
         "store.url",
         "store.sessions",
     ];
@@ -147,5 +146,21 @@ fn whose_pages_may_ask_and_read_needs_no_restart() {
     assert!(
         cors.to_string()
             .starts_with("cors off → [\"https://a\"]; GET, POST, DELETE; ")
+    );
+}
+
+#[test]
+fn names_that_stand_for_backends_are_told_as_these_are() {
+    const MCP: &str = "{ url = \"dns+http://mcp:1\" }";
+    let diff = between(&pool(A, ""), &pool(&format!("{A}, {MCP}"), ""));
+    assert_eq!(diff.to_string(), "backends added: dns+http://mcp:1");
+    let heavier = MCP.replace(" }", ", weight = 2, family = \"ipv6\" }");
+    let diff = between(
+        &pool(MCP, ""),
+        &pool(&heavier, "[discovery]\ntimeout = \"1s\""),
+    );
+    assert_eq!(
+        diff.to_string(),
+        "dns+http://mcp:1.family auto → ipv6; dns+http://mcp:1.weight 1 → 2; discovery.timeout 5s → 1s"
     );
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{Change, Diff, KeysChange};
-use crate::{backend::Name, pin::KeyId};
+use crate::pin::KeyId;
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,11 +42,11 @@ impl fmt::Display for Diff {
         );
         list(
             "backends added",
-            self.backends_added.iter().map(Name::as_str).collect(),
+            self.backends_added.iter().map(String::as_str).collect(),
         );
         list(
             "backends removed",
-            self.backends_removed.iter().map(Name::as_str).collect(),
+            self.backends_removed.iter().map(String::as_str).collect(),
         );
         let changes = self.backends_changed.iter().chain(&self.options);
         parts.extend(changes.map(Change::to_string));

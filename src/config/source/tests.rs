@@ -72,15 +72,23 @@ fn the_admin_socket_is_found_in_a_file_that_cannot_be_loaded_here() {
     let file = folder.path().join("pinring.toml");
     let admin = |text: &str| {
         fs::write(&file, text).unwrap();
-        source(file.clone())
-            .admin()
+        let access = source(file.clone()).admin();
+        access
+            .map(|access| access.admin.to_string())
             .map_err(|error| error.to_string())
     };
     let server = "[server]\nadmin = \"unix:/run/x.sock\"\n";
     let secrets = "[affinity]\nsecrets = [\"env:PINRING_NOT_SET_HERE\"]\n";
     let found = admin(&format!("{server}colour = 1\n{secrets}"));
-    assert_eq!(found, Ok(Some("/run/x.sock".into())));
-    assert_eq!(admin(secrets), Ok(None));
+    assert_eq!(found, Ok("unix:/run/x.sock".to_owned()));
+    assert_eq!(admin(secrets), Ok("127.0.0.1:9901".to_owned()));
+    assert_eq!(admin("[server]\nadmin = \"\"\n"), Ok(String::new()));
+    let both = "[server]\nadmin = [\"127.0.0.1:1\", \"unix:/x\"]\nadmin_token = \"env:PINRING_NOT_SET_HERE\"\n";
+    assert_eq!(
+        admin(both),
+        Ok("unix:/x, 127.0.0.1:1".to_owned()),
+        "a token is for later"
+    );
     let told = admin("[server]\nadmin = \"x.sock\"\n").unwrap_err();
     assert!(told.contains(":2: server.admin"), "{told}");
     assert!(admin("[server\n").unwrap_err().contains(":1: "));

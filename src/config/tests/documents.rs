@@ -53,10 +53,17 @@ fn the_files_of_the_folder_load() {
 #[test]
 fn the_values_of_pinring_toml_are_the_defaults() {
     let (full, minimal) = (checked(PINRING).unwrap(), checked(MINIMAL).unwrap());
-    assert_eq!(full.server, minimal.server);
+    assert!(full.server.admin.is_named && !minimal.server.admin.is_named);
+    assert!(full.server.admin.places().eq(minimal.server.admin.places()));
+    let server = |config: &Config| Server {
+        admin: Admin::unnamed(),
+        ..config.server.clone()
+    };
+    assert_eq!(server(&full), server(&minimal));
     assert_eq!(full.timeouts, minimal.timeouts);
     assert_eq!(full.limits, minimal.limits);
     assert_eq!(full.log, minimal.log);
+    assert_eq!(full.discovery, minimal.discovery);
     assert_eq!(full.pools, minimal.pools);
     assert!(full.tls.is_none() && minimal.tls.is_none());
 }
@@ -116,6 +123,7 @@ fn what_pinring_toml_shows_is_accepted_or_marked_as_refused() {
     let world = TestWorld {
         files: [
             ("pinring.secret", vec![b'x'; 32]),
+            ("admin.token", vec![b'x'; 32]),
             ("client.pem", pair.0),
             ("client.key", pair.1),
         ]

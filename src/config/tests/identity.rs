@@ -121,6 +121,14 @@ fn proxies_are_trusted_by_address_and_network() {
         networks,
         ["192.0.2.1/32", "10.0.0.0/8", "fd00::/8", "::1/128"]
     );
+    let mapped =
+        trusted("\"::ffff:10.1.2.3/104\", \"::ffff:192.0.2.1\", \"::ffff:0:0/96\", \"::/0\"");
+    let networks: Vec<String> = mapped.networks().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        networks,
+        ["10.0.0.0/8", "192.0.2.1/32", "0.0.0.0/0", "::/0"],
+        "clients of IPv4 are looked at as such"
+    );
     for entry in ["", "localhost", "10.0.0.0/33", "10.0.0", "10.0.0.1:80", "*"] {
         let told = fault(&format!("[server]\ntrusted_proxies = [\"{entry}\"]"));
         assert!(

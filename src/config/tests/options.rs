@@ -219,7 +219,7 @@ fn unknown_keys_are_refused_and_the_right_one_named() {
         ),
         (
             "\n[log]\ncolour = 1",
-            "3: log.colour: unknown key; known here: access, filter, format",
+            "3: log.colour: unknown key; known here: access, access_sample, access_slow, filter, format, request_id",
         ),
         (
             "listn = \"127.0.0.1:1\"",
@@ -236,15 +236,15 @@ fn unknown_keys_are_refused_and_the_right_one_named() {
 }
 
 #[test]
-fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
+fn an_unknown_key_is_told_with_the_nearest_or_with_all_that_are_known() {
     for (text, expected) in [
         (
             "[server]\nzzz = 1",
-            "2: server.zzz: unknown key; known here: admin, allowed_origins, listen, proxy_protocol, threads, trusted_proxies, watch",
+            "2: server.zzz: unknown key; known here: admin, admin_token, allowed_origins, health_path, listen, probes, probes_drain, proxy_protocol, threads, trusted_proxies, watch",
         ),
         (
             "zzz = 1",
-            "1: zzz: unknown key; known here: affinity, backends, cors, limits, log, pool, pools, server, store, timeouts, tls",
+            "1: zzz: unknown key; known here: affinity, backends, cors, discovery, limits, log, pool, pools, server, store, timeouts, tls, tracing",
         ),
         (
             "[server]\nadmn = 1",
@@ -256,12 +256,37 @@ fn what_comes_later_is_listed_nowhere_and_marked_where_it_is_nearest() {
         ),
         (
             "health_path = \"\"",
-            "1: health_path: unknown key here; it belongs in [server] (not yet supported by this version)",
+            "1: health_path: unknown key here; it belongs in [server]",
         ),
     ] {
         assert_eq!(fault(text), expected);
     }
     config("[store]");
+}
+
+#[test]
+fn probes_are_asked_at_an_address_and_a_path_of_their_own() {
+    let probes = config("[server]\nprobes = \"[::]:9902\"\nhealth_path = \"/up\"")
+        .server
+        .probes;
+    assert_eq!(probes.address, Some("[::]:9902".parse().unwrap()));
+    assert_eq!(
+        probes.health_path.as_ref().map(PathPrefix::as_str),
+        Some("/up")
+    );
+    for (text, told) in [
+        ("probes = \"9902\"", "write IP and port"),
+        ("health_path = \"up\"", "write a whole path"),
+        ("health_path = \"/\"", "write a whole path"),
+        ("probes_drain = true", "where? Write probes"),
+    ] {
+        let fault = fault(&format!("[server]\n{text}"));
+        assert!(fault.contains(told), "{fault}");
+    }
+    let drains = "[server]\nprobes = \"0.0.0.0:9902\"\nprobes_drain = true\n";
+    let notes = |more: &str| config(&format!("{drains}{more}")).notes.join("\n");
+    assert!(notes("").contains("nothing to drain"));
+    assert!(!notes("[pool]\nlocal = \"a\"").contains("nothing to drain"));
 }
 
 #[test]
@@ -288,28 +313,6 @@ fn the_store_is_in_memory_or_at_a_redis() {
         );
         assert_eq!(fault(&format!("[store]\nurl = \"{url}\"")), expected);
     }
-}
-
-#[test]
-fn what_comes_later_is_refused_by_name() {
-    for text in [
-        "[server]\nprobes = \"0.0.0.0:9902\"",
-        "[server]\nadmin_token = \"\"",
-        "[pool]\nhttp2 = true",
-        "\n[tracing]",
-    ] {
-        let fault = fault(text);
-        assert!(
-            fault.starts_with("2: ") && fault.contains("not yet supported by this version; leave"),
-            "{text}: {fault}"
-        );
-    }
-}
-
-#[test]
-fn a_later_key_may_say_what_this_version_does() {
-    config("[server]\nprobes_drain = false\nallowed_origins = []\n[pool]\nhttp2 = false");
-    assert!(fault("[pool]\nhttp2 = 0").ends_with("leave the key out, or write false"));
 }
 
 #[test]

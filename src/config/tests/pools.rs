@@ -238,8 +238,32 @@ fn entries_of_the_wrong_form_show_the_right_one() {
             "3: backends[0].draining = \"no\": write true or false",
         ),
         (
-            "[[backends]]\nurl = \"dns+https://h\"",
-            "2: backends[0].url = \"dns+https://h\": dns+https:// is not yet supported",
+            "[[backends]]\nurl = \"http://h\"\nfamily = \"ipv4\"",
+            "3: backends[0].family: is for URLs with dns+ or srv+",
+        ),
+        (
+            "[[backends]]\nurl = \"dns+http://h\"\nfamily = \"4\"",
+            "3: backends[0].family = \"4\": write \"auto\" or \"ipv4\" or \"ipv6\" or \"both\"",
+        ),
+        (
+            "[[backends]]\nname = \"a\"\nurl = \"dns+http://h\"",
+            "2: backends[0].name = \"a\": the url stands for several backends, which are named by their addresses",
+        ),
+        (
+            "[[backends]]\nname = \"ä{address}\"\nurl = \"dns+http://h\"",
+            "2: backends[0].name = \"ä{address}\": a backend's name is 1 to 255 visible ASCII",
+        ),
+        (
+            "[[backends]]\nurl = \"dns+http://10.0.0.1:1\"",
+            "2: backends[0].url = \"dns+http://10.0.0.1:1\": an IP address is one backend",
+        ),
+        (
+            "[[backends]]\nurl = \"dns+http://h:1\"\n[[backends]]\nurl = \"dns+https://H:1\"",
+            "4: backends[1].url = \"dns+https://H:1\": backends[0].url (line 2) stands for the same backends",
+        ),
+        (
+            "[[backends]]\nurl = \"dns+http://h:1\"\n[[backends]]\nurl = \"http://127.0.0.1:1\"",
+            "4: backends[1].url = \"http://127.0.0.1:1\": beside backends that are discovered, a loopback address is no name",
         ),
         (
             "[[backends]]\nurl = \"http://h\"\n[[backends]]\nurl = \"http://H:80\"",
@@ -400,7 +424,8 @@ fn a_host_name_with_several_addresses_is_refused_with_the_lines_to_paste() {
         faults,
         [
             "3: backends[0].url = \"http://mcp:9001\": mcp resolves to 2 addresses: 10.0.0.1, 10.0.0.2; a backend is one replica. \
-          Discovery, url = \"dns+http://mcp:9001\", is not yet supported by this version; write one entry for each address:\
+          Let pinring find them, and follow the changes:\n    [[backends]]\n    url = \"dns+http://mcp:9001\"\
+          \nor write one entry for each address:\
           \n    [[backends]]\n    url = \"http://10.0.0.1:9001\"\n    [[backends]]\n    url = \"http://10.0.0.2:9001\""
         ]
     );

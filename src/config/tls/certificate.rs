@@ -10,6 +10,7 @@ use x509_cert::{
     Certificate as X509,
     der::{Decode as _, oid::db::rfc5280::ID_AD_CA_ISSUERS},
     ext::pkix::{AuthorityInfoAccessSyntax, SubjectAltName, name::GeneralName},
+    time::Time,
 };
 
 use super::{digest, pem, provider, short};
@@ -27,7 +28,9 @@ pub struct Certificate {
     pub key: Arc<CertifiedKey>,
     /// Of the chain.
     pub digest: [u8; 32],
-    /// The last moment of its time, as text.
+    /// The last moment of its time.
+    pub until: SystemTime,
+    /// The same as text.
     expires: String,
 }
 
@@ -95,12 +98,8 @@ pub(super) fn read(section: &Section<'_>, world: &dyn World) -> Option<Certifica
         names: chain.names(),
         key: Arc::new(key),
         digest: chain.digest(),
-        expires: chain
-            .first()
-            .tbs_certificate()
-            .validity()
-            .not_after
-            .to_string(),
+        until: chain.until().to_system_time(),
+        expires: chain.until().to_string(),
     })
 }
 
@@ -132,6 +131,10 @@ impl Chain {
             checked => checked?,
         }
         Ok(chain)
+    }
+
+    fn until(&self) -> Time {
+        self.first().tbs_certificate().validity().not_after
     }
 
     fn digest(&self) -> [u8; 32] {

@@ -10,8 +10,9 @@ use crate::{
     config::{check::World, fault::Spot, file::Report, section::Section},
 };
 
-/// HTTP/2 is not spoken with backends.
-const PROTOCOL: &[u8] = b"http/1.1";
+/// What backends are offered, and nothing else.
+const HTTP1: &[u8] = b"http/1.1";
+const HTTP2: &[u8] = b"h2";
 
 /// The settings of one pool.
 pub(in crate::config) struct Upstream<'a> {
@@ -22,6 +23,7 @@ pub(in crate::config) struct Upstream<'a> {
     name: Option<ServerName<'static>>,
     spot: Spot,
     exists: bool,
+    http2: bool,
     made: OnceCell<(Arc<ClientConfig>, [u8; 32])>,
 }
 
@@ -34,10 +36,12 @@ enum Roots {
 }
 
 impl<'a> Upstream<'a> {
+    /// With `http2` that is spoken with the pool's backends.
     pub(in crate::config) fn read(
         section: Section<'a>,
         world: &dyn World,
         system: &'a SystemRoots<'a>,
+        http2: bool,
     ) -> Self {
         let report = section.report();
         let file = section
@@ -70,10 +74,30 @@ impl<'a> Upstream<'a> {
             name,
             spot: section.spot().clone(),
             exists: section.exists(),
+            http2,
             made: OnceCell::new(),
         };
         section.finish();
         upstream
+    }
+
+    /// The settings for what is asked that is no backend: whom this machine believes is believed.
+    pub(in crate::config) fn of_system(
+        report: &'a Report<'a>,
+        system: &'a SystemRoots<'a>,
+        spot: &Spot,
+    ) -> Self {
+        Self {
+            report,
+            system,
+            roots: Roots::System,
+            certificate: None,
+            name: None,
+            spot: spot.clone(),
+            exists: false,
+            http2: false,
+            made: OnceCell::new(),
+        }
     }
 
     /// The settings for a backend of this pool at `host`, which is named at `spot`. `None` where it has no name to be
@@ -86,6 +110,11 @@ impl<'a> Upstream<'a> {
             (None, Host::Dns(name)) => ServerName::try_from(name.to_string()).ok()?,
         };
         Some(Tls::new(config, digest, name))
+    }
+
+    /// Whether HTTP/2 is spoken with the backends of this pool, with TLS or without.
+    pub(in crate::config) fn http2(&self) -> bool {
+        self.http2
     }
 
     /// Notes settings that are there for nothing. To be called when all backends were read.
@@ -115,8 +144,10 @@ impl<'a> Upstream<'a> {
                 builder.with_client_cert_resolver(Arc::new(key))
             }
         };
-        config.alpn_protocols = vec![PROTOCOL.to_vec()];
+        let protocol = if self.http2 { HTTP2 } else { HTTP1 };
+        config.alpn_protocols = vec![protocol.to_vec()];
         let of_certificate = self.certificate.as_ref().map_or([0; 32], |own| own.digest);
-        (Arc::new(config), digest([&of_roots[..], &of_certificate]))
+        let digest = digest([&of_roots[..], &of_certificate, protocol]);
+        (Arc::new(config), digest)
     }
 }

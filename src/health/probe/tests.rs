@@ -27,7 +27,7 @@ fn a_fault_of_this_side_says_nothing_about_the_backend() {
     const EHOSTUNREACH: i32 = 113;
     let failed = |code| ConnectError::Failed {
         address: "192.0.2.1:80".parse().unwrap(),
-        source: io::Error::from_raw_os_error(code),
+        source: io::Error::from_raw_os_error(code).into(),
     };
     assert_eq!(seen_in(&failed(EMFILE)), None);
     assert_eq!(

@@ -163,3 +163,29 @@ fn what_is_held_back_is_bounded_and_comments_do_not_wait() {
     let message = opening.push(b"id: 1\ndata: {", PLAIN, |_| unreachable!("no URL"));
     assert_eq!(&*message, b"id: 1\ndata: {", "a message leaves as it comes");
 }
+
+#[test]
+fn a_query_that_any_server_may_read_a_session_from_names_one() {
+    for query in [
+        "session_id=1",
+        "sessionId=1",
+        "SESSIONID",
+        "a=b&sessionid=1",
+        "a;session-id=1",
+        "%73ession%5Fid=1",
+        "sessionId%5B0%5D=1",
+        "[sessionId]=1",
+    ] {
+        assert!(names_session(query), "{query}");
+    }
+    for query in [
+        "",
+        "session=1",
+        "x=sessionId",
+        "mysession_id=1",
+        "sessionIdle=1",
+        "%=%",
+    ] {
+        assert!(!names_session(query), "{query}");
+    }
+}

@@ -200,13 +200,19 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Ready when there is something to read: bytes, the end, or a failure. Takes nothing.
+    /// Ready when there is something to read: bytes, the end, or a failure. Copies what there is to `begin`, as far as it
+    /// goes, and gives how much; takes nothing.
     ///
     /// # Errors
     ///
     /// When the link was cut for too long.
-    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_arrived(cx)
+    pub fn poll_peek(&mut self, cx: &mut Context<'_>, begin: &mut [u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_arrived(cx))?;
+        let flow = lock(&self.incoming.flow);
+        let come = flow.parts.front().map_or(&[][..], |(_, part)| &part[..]);
+        let length = come.len().min(begin.len());
+        begin[..length].copy_from_slice(&come[..length]);
+        Poll::Ready(Ok(length))
     }
 
     fn new(incoming: Arc<Pipe>, outgoing: Arc<Pipe>, patience: Option<Duration>) -> Self {

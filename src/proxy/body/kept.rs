@@ -38,6 +38,8 @@ enum State {
     Whole,
     /// It was too large, or broke off.
     Lost,
+    /// Others had left no room for it.
+    NoRoom,
 }
 
 impl Kept {
@@ -61,9 +63,15 @@ impl Kept {
     pub fn whole(&self) -> Option<Bytes> {
         let copy = self.0.borrow();
         match copy.state {
-            State::Coming | State::Lost => None,
+            State::Coming | State::Lost | State::NoRoom => None,
             State::Whole => Some(copy.first.clone()),
         }
+    }
+
+    /// Whether it is only for others that it was not kept: later there may be room.
+    #[must_use]
+    pub fn lacks_room(&self) -> bool {
+        self.0.borrow().state == State::NoRoom
     }
 
     /// Waits until the body has ended: a server may answer by the head alone. Cancel safe.
@@ -85,7 +93,7 @@ impl Kept {
             Some(room) if copy.state == State::Coming => {
                 copy.room = room;
                 if !copy.push(chunk) {
-                    copy.ends(State::Lost);
+                    copy.ends(State::NoRoom);
                 }
             }
             Some(_) => {}
@@ -116,7 +124,7 @@ impl Copy {
             self.state = state;
             let joined = std::mem::take(&mut self.joined);
             match state {
-                State::Lost => {
+                State::Lost | State::NoRoom => {
                     self.first = Bytes::new();
                     self.held = Held::default();
                 }
@@ -169,6 +177,7 @@ mod tests {
         keeping.passes(&Bytes::from_static(b"two"));
         keeping.ends();
         assert_eq!(kept.whole(), None);
+        assert!(kept.lacks_room());
         assert!(other.take(4, budget), "and takes none");
     }
 

@@ -22,6 +22,7 @@ use crate::{
     incoming::Incoming,
     net::{Deadline, DeadlineHandle, Ticker},
     observe::Exchange,
+    upstream::Replay,
 };
 
 /// Why a request's body broke off.
@@ -39,10 +40,12 @@ pub enum RequestBodyError {
 }
 
 impl RequestBodyError {
-    /// Finds this error behind one of hyper's.
+    /// Finds this error: it may stand behind one of hyper's.
     #[must_use]
-    pub fn behind(error: &hyper::Error) -> Option<&Self> {
-        error.source()?.downcast_ref()
+    pub fn behind<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
+        error
+            .downcast_ref()
+            .or_else(|| error.source()?.downcast_ref())
     }
 }
 
@@ -75,8 +78,9 @@ pub enum Collected {
 impl RequestBody {
     /// Reads what nobody was sent, so that it is kept where it is to be kept.
     pub async fn keep(self) {
-        if let Self::Passing(_) = self {
-            read_on(self, KEEP_BYTES, KEEP_TIME).await;
+        match self {
+            Self::Passing(_) | Self::Begun(..) => read_on(self, KEEP_BYTES, KEEP_TIME).await,
+            Self::Whole(_) => {}
         }
     }
 
@@ -88,6 +92,23 @@ impl RequestBody {
             Self::Passing(passing) | Self::Begun(_, passing) => discard(passing.incoming),
             Self::Whole(_) => {}
         }
+    }
+}
+
+impl Replay for RequestBody {
+    fn put_back(&mut self, read: Bytes) {
+        let join = |rest: &Bytes| {
+            if rest.is_empty() {
+                read.clone()
+            } else {
+                [&read[..], rest].concat().into()
+            }
+        };
+        *self = match std::mem::replace(self, Self::Whole(Bytes::new())) {
+            Self::Passing(passing) => Self::Begun(read, passing),
+            Self::Begun(rest, passing) => Self::Begun(join(&rest), passing),
+            Self::Whole(rest) => Self::Whole(join(&rest)),
+        };
     }
 }
 

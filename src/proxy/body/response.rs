@@ -45,7 +45,7 @@ pub enum Departure {
 pub enum BrokenOff {
     /// The backend went away.
     #[error("the backend's answer broke off")]
-    Backend(#[source] hyper::Error),
+    Backend(#[source] upstream::Interrupted),
     /// The stream was silent for longer than `stream_idle`.
     #[error("the stream was silent for {0:?}")]
     Idle(Duration),

@@ -40,6 +40,9 @@ pub enum Ambiguous {
     /// TRACE asks for what the client sent, with what proxies have added.
     #[error("TRACE is not answered here")]
     Trace,
+    /// `Upgrade` asks for another protocol than HTTP.
+    #[error("the Upgrade header asks for a protocol that is not spoken here; MCP needs none")]
+    Upgrade,
     /// The target is no path, or could mean another one.
     #[error(
         "the request's target is not a path, has a \".\" or \"..\" segment, or bytes that no URL holds"
@@ -143,6 +146,9 @@ pub fn scan(head: &Parts, by_trusted: bool) -> Result<Scan, Ambiguous> {
     if !is_plainly_framed(&head.headers) {
         return Err(Ambiguous::TransferCoding);
     }
+    if asks_for_other_protocol(&head.headers) {
+        return Err(Ambiguous::Upgrade);
+    }
     let mut stop = Vec::new();
     for name in head.headers.keys() {
         if stops_here(name) || (is_forwarded(name) && !by_trusted) {
@@ -186,6 +192,22 @@ pub(super) fn is_plainly_framed(headers: &HeaderMap) -> bool {
             .eq_ignore_ascii_case(b"chunked"),
         (Some(_), Some(_)) => false,
     }
+}
+
+/// Whether the client wants to go on in another protocol. An offer of HTTP/2 or TLS is none of that: who makes it goes
+/// on in HTTP/1.1 where it is ignored (RFC 9110, section 7.8), as Java's client does, which offers h2c in its first request.
+fn asks_for_other_protocol(headers: &HeaderMap) -> bool {
+    let asked = headers.get_all(header::UPGRADE).iter();
+    let asked = asked.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let mut names = asked.map(|protocol| {
+        let name = protocol.split(|byte| *byte == b'/').next();
+        name.unwrap_or_default().trim_ascii()
+    });
+    let is_other = |name: &[u8]| {
+        let is_offer = name.eq_ignore_ascii_case(b"h2c") || name.eq_ignore_ascii_case(b"tls");
+        !name.is_empty() && !is_offer
+    };
+    names.any(is_other)
 }
 
 /// Headers of one connection (RFC 9110, section 7.6.1), and `Expect`, which pinring answers itself.

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -17,10 +18,11 @@ use crate::{
     health::Vital,
     mcp::sse::{self, Cutter, Event, TooLong},
     net::{self, Deadline, Instant},
+    observe::traffic::Traffic,
     proxy::body::{Carriers, RequestBody},
     ring,
     router::{placement::InFlight, table::Entry},
-    upstream::{self, Failure},
+    upstream::{self, Failure, Interrupted},
 };
 
 /// Before a stream is opened again, for the first time; then twice as long each time. A process that restarts is back
@@ -40,6 +42,8 @@ fn pause(failures: u32, random: f32) -> Duration {
 /// One backend of a merged stream.
 pub(super) struct Member {
     pub(super) name: Name,
+    /// What it was asked.
+    pub(super) traffic: Arc<Traffic>,
     /// Its address.
     pub(super) id: BackendId,
     /// Whether it was well when last seen.
@@ -100,7 +104,7 @@ pub(super) enum Step {
     /// The backend says something.
     Said(Event),
     /// Its stream ended without a word.
-    BrokeOff(Option<hyper::Error>),
+    BrokeOff(Option<Interrupted>),
     /// Its stream cannot be read.
     Spoiled(TooLong),
     /// It is time to open it again.
@@ -122,6 +126,7 @@ impl Member {
     fn new(entry: &Entry, state: State) -> Self {
         Self {
             name: entry.backend.name.clone(),
+            traffic: Arc::clone(&entry.traffic),
             id: entry.id,
             was_healthy: entry.vital == Vital::Healthy,
             has_spoken: false,

@@ -20,7 +20,7 @@ use crate::{
     ring,
     router::table::{Entry, Pool, Snapshot},
     sessions::Sessions,
-    upstream::Failure,
+    upstream::{Failure, Interrupted},
 };
 
 /// See the module.
@@ -185,7 +185,7 @@ impl Members {
     }
 
     /// The stream of this one broke off.
-    pub(super) fn broke_off(&mut self, index: usize, error: Option<&hyper::Error>) {
+    pub(super) fn broke_off(&mut self, index: usize, error: Option<&Interrupted>) {
         let backend = &self.all[index].name;
         tracing::debug!(%backend, error = error.map(tracing::field::display), "a stream of changes broke off");
         self.doubt(index);

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     mcp::sse::Event,
     net::{Deadline, Ticker},
-    observe::{Exchange, Outcome},
+    observe::{Exchange, Outcome, Route},
     proxy::{
         body::{BrokenOff, EventStream, Silence},
         error,
@@ -36,9 +36,6 @@ use crate::{
 /// From the first word of one backend on, how long the others may take for theirs: the client waits for it. SDK
 /// servers acknowledge within milliseconds, and clients wait for a minute.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// The word for the log.
-pub(super) const ROUTE: &str = "fan-out";
 
 /// See the module.
 pub(super) struct Stream {
@@ -151,9 +148,11 @@ impl Stream {
         match step {
             Step::Accepted(head) => {
                 self.members.answered(index);
-                let name = self.members.all()[index].name.as_str();
+                let member = &self.members.all()[index];
                 if !self.has_begun {
-                    self.client.exchange.routed(name, ROUTE);
+                    let name = member.name.as_str();
+                    let exchange = &self.client.exchange;
+                    exchange.routed(name, &member.traffic, Route::FanOut);
                     self.head = Some(*head);
                 }
             }

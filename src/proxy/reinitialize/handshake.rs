@@ -23,7 +23,7 @@ use crate::{
     ring::Member,
     router::{Decision, Why, asker::Asker},
     sessions::store::Handshake,
-    upstream,
+    upstream::{self, Interrupted},
 };
 
 /// The longest answer to `initialize`: some servers send pages of instructions.
@@ -117,6 +117,7 @@ impl Renewal<'_> {
             method: Method::POST,
             has_session: false,
             waits_for_continue: false,
+            listens: false,
             client_id: None,
             endpoint: None,
             may_open: None,
@@ -162,7 +163,7 @@ impl Renewal<'_> {
 }
 
 /// Reads an answer until the response is there; `None` if there is none in it.
-async fn read_reply(delivered: Delivered) -> Result<Option<Reply>, hyper::Error> {
+async fn read_reply(delivered: Delivered) -> Result<Option<Reply>, Interrupted> {
     let (head, mut body) = delivered.response.into_parts();
     if is_coded(&head.headers) {
         return Ok(None);
@@ -180,7 +181,7 @@ async fn read_reply(delivered: Delivered) -> Result<Option<Reply>, hyper::Error>
     Ok(initialize::reply(&all))
 }
 
-async fn read_event(body: &mut upstream::Body<RequestBody>) -> Result<Option<Reply>, hyper::Error> {
+async fn read_event(body: &mut upstream::Body<RequestBody>) -> Result<Option<Reply>, Interrupted> {
     let (mut data, mut reply, mut length) = (sse::Data::default(), None, 0);
     while let Some(frame) = body.frame().await {
         if let Some(bytes) = frame?.data_ref() {

@@ -14,7 +14,7 @@ use crate::{
     health::Vital,
     mcp::{era, session::ClientSessionId},
     net,
-    observe::Exchange,
+    observe::{Exchange, word::Loss},
     pin::{Kind, Pin},
     proxy::{
         Proxy,
@@ -68,7 +68,10 @@ impl Renewal<'_> {
     /// The session's backend is lost, as `error` says: brings it back, if this request may ask for that.
     pub(super) async fn recover(&self, error: ProxyError) -> Result<Recovered, ProxyError> {
         if !self.may_be_repeated() {
-            self.note(StatusCode::NOT_FOUND).await;
+            // A token that no backend has looked at may be anybody's: it ends nothing.
+            if *self.asker == Asker::Anybody {
+                self.note(StatusCode::NOT_FOUND).await;
+            }
             return Err(error);
         }
         let stayed_unknown = matches!(error, ProxyError::StayedUnknown(_));
@@ -78,7 +81,10 @@ impl Renewal<'_> {
                 self.has_waited.set(true);
                 Ok(Recovered::At(self.arrive(&moved)?))
             }
-            Brought::Landed(Landed::Gone) => Err(error),
+            Brought::Landed(Landed::Gone) => {
+                self.is_lost();
+                Err(error)
+            }
             Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
             Brought::Denied(denied) => Ok(Recovered::Denied(denied)),
         }
@@ -108,6 +114,10 @@ impl Renewal<'_> {
         }
         let _in_time = net::within(REST_OF_BODY, self.kept.ended()).await;
         let Some(body) = self.kept.whole() else {
+            if self.kept.lacks_room() {
+                return Err(ProxyError::BodiesFull);
+            }
+            self.is_lost();
             return gone.told(delivered, exchanged); // too large to be sent again
         };
         let asked = exchanged
@@ -120,7 +130,10 @@ impl Renewal<'_> {
                 drop(delivered);
                 self.deliver_to(delivery, self.arrive(&moved)?, body).await
             }
-            Brought::Landed(Landed::Gone) => gone.told(delivered, exchanged),
+            Brought::Landed(Landed::Gone) => {
+                self.is_lost();
+                gone.told(delivered, exchanged)
+            }
             Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
             Brought::Denied(denied) => Ok((*denied, None)),
         }
@@ -134,14 +147,22 @@ impl Renewal<'_> {
         error: ProxyError,
     ) -> Result<(Delivered, Option<Exchanged>), ProxyError> {
         let Some(body) = self.kept.whole() else {
-            return Err(error); // too large to be kept
+            return Err(if self.kept.lacks_room() {
+                ProxyError::BodiesFull
+            } else {
+                self.is_lost();
+                error // too large to be kept
+            });
         };
         match self.bring_back().await {
             Brought::Landed(Landed::At(moved)) => {
                 self.has_waited.set(true);
                 self.deliver_to(delivery, self.arrive(&moved)?, body).await
             }
-            Brought::Landed(Landed::Gone) => Err(error),
+            Brought::Landed(Landed::Gone) => {
+                self.is_lost();
+                Err(error)
+            }
             Brought::Landed(Landed::Unavailable) => Err(ProxyError::NotReinitialized),
             Brought::Denied(denied) => Ok((*denied, None)),
         }
@@ -246,6 +267,11 @@ impl Renewal<'_> {
         } else if status.is_success() {
             self.store().answered(&self.key);
         }
+    }
+
+    /// Counts the session as one that could not be brought back.
+    fn is_lost(&self) {
+        self.proxy.meter.session_lost(Loss::NotReinitialized);
     }
 
     /// Where the session was, it counts no longer.

@@ -42,6 +42,8 @@ impl Drain {
 pub struct Lost {
     /// Which.
     pub name: Name,
+    /// Of which pool.
+    pub pool: String,
     /// Why.
     pub why: WhyLost,
     /// What counted its work until now; work that begins from now on is counted elsewhere.
@@ -190,10 +192,11 @@ impl Membership {
 
 impl Members {
     /// Lets those lose what they hold whose time has come.
-    pub(super) fn end_drains(&mut self, now: Instant, lost: &mut Vec<Lost>) {
+    pub(super) fn end_drains(&mut self, pool: &str, now: Instant, lost: &mut Vec<Lost>) {
         let is_due = |known: &Known| known.drain.until().is_some_and(|until| until <= now);
         let drained = |known: &Known, load| Lost {
             name: known.backend.name.clone(),
+            pool: pool.to_owned(),
             why: WhyLost::Drained,
             load,
         };

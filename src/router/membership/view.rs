@@ -7,6 +7,7 @@ use crate::{
     backend::{Admission, Name},
     config::Config,
     health::Vital,
+    router::table::{Entry, Standing},
 };
 
 /// One backend of one pool, at one moment.
@@ -18,6 +19,16 @@ pub struct View {
     pub name: Name,
     /// How it stands.
     pub state: Shown,
+    /// Why, where it does not take new work as the others do; else empty.
+    pub why: &'static str,
+    /// Since when, as far as tables have been published: see [`Membership::mark`].
+    pub since: Instant,
+    /// Where it listens.
+    pub url: String,
+    /// Its share of new work in proportion to the others.
+    pub weight: u16,
+    /// Whether it is on this machine, as `local` of its pool says.
+    pub local: bool,
     /// Its live sessions, as far as this process knows them.
     pub sessions: u32,
     /// Its requests and streams that are under way.
@@ -54,9 +65,39 @@ pub enum Shown {
 }
 
 impl Shown {
+    /// All words.
+    pub const WORDS: [&'static str; 7] = [
+        Self::Open.as_str(),
+        Self::Joining.as_str(),
+        Self::Suspect.as_str(),
+        Self::Draining.as_str(),
+        Self::Departed.as_str(),
+        Self::Drained.as_str(),
+        Self::Lost.as_str(),
+    ];
+
+    /// How a backend stands that the table has so.
+    #[must_use]
+    pub fn of_entry(entry: &Entry) -> Self {
+        let takes_work = entry.backend.admission == Admission::Open;
+        Self::of(entry.drained, entry.vital, entry.standing, takes_work)
+    }
+
+    fn of(is_drained: bool, vital: Vital, standing: Standing, takes_work: bool) -> Self {
+        match (vital, standing) {
+            _ if is_drained => Self::Drained,
+            (Vital::Lost, _) => Self::Lost,
+            (_, Standing::Departed) => Self::Departed,
+            _ if !takes_work => Self::Draining,
+            (Vital::Suspect, _) => Self::Suspect,
+            (Vital::Healthy, Standing::Joining) => Self::Joining,
+            (Vital::Healthy, Standing::Listed) => Self::Open,
+        }
+    }
+
     /// The word for answers and metrics.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Joining => "joining",
@@ -83,6 +124,16 @@ impl Membership {
                 pool: pool.name.clone(),
                 name: known.backend.name.clone(),
                 state: known.shown(),
+                why: known.why(),
+                since: known
+                    .shown_since
+                    .map_or(known.counted_since, |(_, since)| since),
+                url: known.backend.endpoint.url(),
+                weight: known.backend.weight.0.get(),
+                local: pool
+                    .local
+                    .as_ref()
+                    .is_some_and(|local| local.is(&known.backend)),
                 sessions: known.load.sessions(),
                 in_flight: known.load.in_flight(),
                 ends_at: known.ends_at(),
@@ -100,21 +151,46 @@ impl Membership {
     }
 }
 
+impl Membership {
+    /// Notes since when each backend stands as it does: to be told of every change.
+    pub fn mark(&mut self, now: Instant) {
+        let known = self
+            .pools
+            .values_mut()
+            .flat_map(|members| &mut members.known);
+        for known in known {
+            let shown = known.shown();
+            if known.shown_since.is_none_or(|(before, _)| before != shown) {
+                known.shown_since = Some((shown, now));
+            }
+        }
+    }
+}
+
 impl Known {
-    fn shown(&self) -> Shown {
-        let is_drained = matches!(self.drain, Drain::Over { .. });
-        match (self.health.vital(), self.state) {
-            _ if is_drained => Shown::Drained,
-            (Vital::Lost, _) => Shown::Lost,
-            (_, State::Departed { .. }) => Shown::Departed,
-            _ if !self.takes_work() => Shown::Draining,
-            (Vital::Suspect, _) => Shown::Suspect,
-            (Vital::Healthy, State::Joining { .. }) => Shown::Joining,
-            (Vital::Healthy, State::Listed) => Shown::Open,
+    fn why(&self) -> &'static str {
+        match self.shown() {
+            Shown::Open => "",
+            Shown::Joining => "new on the list: gets new work after join_delay",
+            Shown::Suspect | Shown::Lost => self.health.cause(),
+            Shown::Draining if self.drain == Drain::None => "draining = true in the file",
+            Shown::Draining => "an operator drains it",
+            Shown::Departed => "no longer on the list",
+            Shown::Drained => "drained, and its time is over",
         }
     }
 
-    fn ends_at(&self) -> Option<Instant> {
+    fn shown(&self) -> Shown {
+        let is_drained = matches!(self.drain, Drain::Over { .. });
+        Shown::of(
+            is_drained,
+            self.health.vital(),
+            self.state.standing(),
+            self.takes_work(),
+        )
+    }
+
+    pub(super) fn ends_at(&self) -> Option<Instant> {
         let departed = match self.state {
             State::Departed { until } => Some(until),
             State::Listed | State::Joining { .. } => None,

@@ -6,6 +6,7 @@ use crate::{
     backend::{Backend, BackendId, Name},
     config::{self, Placement},
     health::Vital,
+    observe::traffic::Traffic,
     ring::{Coordinate, Member, Nodes, Ring, hash},
     router::placement::{Candidate, Candidates, Load},
 };
@@ -21,10 +22,14 @@ pub struct Entry {
     pub nodes: Arc<Nodes>,
     /// What it has to do.
     pub load: Arc<Load>,
+    /// What it was asked.
+    pub traffic: Arc<Traffic>,
     /// How it stands to the list of backends.
     pub standing: Standing,
     /// Whether it was drained and what it held is lost.
     pub drained: bool,
+    /// When what it holds will be lost, if that is known.
+    pub ends_at: Option<Instant>,
     /// How well it is.
     pub vital: Vital,
     /// Whether it was ever lost in the life of this process, or is: its sessions may be elsewhere.
@@ -51,11 +56,13 @@ pub enum Standing {
 pub struct Pool {
     /// Its name, what it matches, and its options.
     pub options: config::Pool,
+    /// What was asked of it and came to no backend.
+    pub traffic: Arc<Traffic>,
     entries: Vec<Entry>,
-    /// All that are known: listed, joining, departed.
-    exact: Ring,
+    /// All that are known: listed, joining, departed. `None`: nobody is.
+    exact: Option<Ring>,
     /// Those on the list past their `join_delay`, draining ones included: where ids without a pin are.
-    unpinned: Ring,
+    unpinned: Option<Ring>,
     /// Those that take new work.
     candidates: Candidates,
     /// Those of them that come first: none, unless placement is local-first.
@@ -66,14 +73,15 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Builds a pool of `entries`, of which the configuration has at least one. `lost` are those that
-    /// were known and are gone for good.
-    ///
-    /// # Panics
-    ///
-    /// If `entries` is empty, which the configuration's check rules out.
+    /// Builds a pool of `entries`, of which there is none as long as nobody was discovered. `lost` are those that
+    /// were known and are gone for good. `traffic` counts what comes to none of them.
     #[must_use]
-    pub fn new(options: config::Pool, entries: Vec<Entry>, lost: &[Arc<Nodes>]) -> Self {
+    pub fn new(
+        options: config::Pool,
+        entries: Vec<Entry>,
+        lost: &[Arc<Nodes>],
+        traffic: Arc<Traffic>,
+    ) -> Self {
         let ring_of = |wanted: &dyn Fn(&Entry) -> bool| {
             Ring::try_new(
                 (0..)
@@ -82,13 +90,13 @@ impl Pool {
                     .map(|(member, entry)| (member, &*entry.nodes)),
             )
         };
-        let exact = ring_of(&|_| true).expect("a pool has at least one backend");
+        let exact = ring_of(&|_| true);
         let settled = |entry: &Entry| entry.standing == Standing::Listed;
         let listed = |entry: &Entry| entry.standing != Standing::Departed;
         // When the whole list is new, waiting for other proxies would be an outage.
         let unpinned = ring_of(&settled)
             .or_else(|| ring_of(&listed))
-            .unwrap_or_else(|| exact.clone());
+            .or_else(|| exact.clone());
         let open = |wanted: &dyn Fn(&Entry) -> bool| -> Candidates {
             let open = |entry: &Entry| {
                 wanted(entry) && entry.backend.admission == crate::backend::Admission::Open
@@ -126,6 +134,7 @@ impl Pool {
         let lost = Ring::try_new((0..).zip(lost.iter().map(|nodes| &**nodes)));
         Self {
             options,
+            traffic,
             lost_nodes,
             exact,
             unpinned,
@@ -151,14 +160,19 @@ impl Pool {
     /// The backend that has a virtual node at exactly this position.
     #[must_use]
     pub fn exact(&self, coordinate: Coordinate) -> Option<Member> {
-        self.exact.exact(coordinate)
+        self.exact.as_ref()?.exact(coordinate)
     }
 
     /// The coordinate that a string of this member is pinned to.
+    ///
+    /// # Panics
+    ///
+    /// If it is no member.
     #[must_use]
     pub fn coordinate_for(&self, member: Member, string: &[u8]) -> Coordinate {
-        self.exact
-            .coordinate_for(member, &self.entry(member).nodes, string)
+        let ring = self.exact.as_ref();
+        let ring = ring.expect("the pool of a member has one");
+        ring.coordinate_for(member, &self.entry(member).nodes, string)
     }
 
     /// The first at or after this position that takes new work, was not tried, and is healthy if anybody is.
@@ -166,7 +180,7 @@ impl Pool {
     pub fn successor(&self, position: Coordinate, tried: &[Member]) -> Option<Member> {
         let takes_work =
             |member: &Member| !tried.contains(member) && self.candidates.contains(*member);
-        self.exact.walk(position).find(takes_work)
+        self.exact.as_ref()?.walk(position).find(takes_work)
     }
 
     /// Whether a backend with this virtual node was here and is gone for good.
@@ -187,10 +201,17 @@ impl Pool {
         Some(self.lost_nodes[gone as usize].name())
     }
 
-    /// The backend that an id without a pin belongs to.
+    /// The backend that an id without a pin belongs to, if there is any.
     #[must_use]
-    pub fn unpinned_owner(&self, position: Coordinate) -> Member {
-        self.unpinned.successor(position)
+    pub fn unpinned_owner(&self, position: Coordinate) -> Option<Member> {
+        Some(self.unpinned.as_ref()?.successor(position))
+    }
+
+    /// The part of the ring that each of its backends has, from 0 to 1, by their order: ids without a pin go there.
+    #[must_use]
+    pub fn shares(&self) -> Vec<f64> {
+        let unpinned = self.unpinned.as_ref();
+        unpinned.map_or_else(Vec::new, |ring| ring.shares(self.entries.len()))
     }
 
     /// The backends that take new work.

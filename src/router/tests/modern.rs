@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     mcp::{modern::Carried, splice::Carrier},
+    observe::tally::Word as _,
     router::carriers::{Says, judge, kind},
 };
 
@@ -32,7 +33,7 @@ fn asking(
 
 fn why(table: &RoutingTable, kind: RequestKind) -> (Member, &'static str) {
     let decision = ask(table, kind).unwrap();
-    (decision.member, decision.why.as_str())
+    (decision.member, decision.why.route().as_str())
 }
 
 #[test]

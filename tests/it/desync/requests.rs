@@ -25,6 +25,7 @@ const BAD: &[&str] = &["400", "closed"];
 const BAD_HOST: &[&str] = &["400 host_invalid", "closed"];
 const BAD_TARGET: &[&str] = &["400 target_invalid", "closed"];
 const AMBIGUOUS: &[&str] = &["400 header_ambiguous", "closed"];
+const UPGRADE: &[&str] = &["400 upgrade", "closed"];
 const UNKNOWN_CODING: &[&str] = &["501 transfer_coding", "closed"];
 /// The body turned out to be none, after its beginning was passed on.
 const BAD_BODY: &[&str] = &["~POST /mcp", "400 request_body_invalid", "closed"];

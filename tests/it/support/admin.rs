@@ -2,13 +2,14 @@
 
 use std::{
     io::{Read as _, Write as _},
+    net::SocketAddr,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
 };
 
 use serde_json::Value;
 
-use super::{PATIENCE, Pinring};
+use super::{Client, PATIENCE, Pinring};
 
 /// The socket of [`administrated`] in `folder`.
 pub(crate) fn socket_in(folder: &Path) -> PathBuf {
@@ -33,6 +34,17 @@ pub(crate) fn administrated(toml: &str) -> Pinring {
 
 /// Asks at an admin socket; gives the status and the answer.
 pub(crate) fn ask(socket: &Path, method: &str, target: &str, body: &str) -> (u16, Value) {
+    let (status, _, body) = exchange(socket, method, target, body);
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+/// Asks at an admin socket; gives the status, the head and the body.
+pub(crate) fn exchange(
+    socket: &Path,
+    method: &str,
+    target: &str,
+    body: &str,
+) -> (u16, String, String) {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let length = body.len();
@@ -43,10 +55,45 @@ pub(crate) fn ask(socket: &Path, method: &str, target: &str, body: &str) -> (u16
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, serde_json::from_str(body).unwrap())
+    (status, head.to_owned(), body.to_owned())
+}
+
+/// Starts a pinring with `toml` and an admin address, with `more` lines under `[server]`.
+pub(crate) fn administrated_by_tcp(toml: &str, more: &str) -> Pinring {
+    let server = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n";
+    Pinring::start(&format!("{toml}\n{server}{more}\n"))
 }
 
 impl Pinring {
+    /// Its admin address.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        let line = self.find_log("admin").unwrap();
+        let mut places = line["admin"].as_str().unwrap().split(", ");
+        places.find_map(|place| place.parse().ok()).unwrap()
+    }
+
+    /// Asks at its admin address, with further header lines.
+    pub(crate) fn ask_by_tcp(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &str,
+        body: &str,
+    ) -> (u16, Value) {
+        let address = self.admin_address();
+        let host = if headers.to_lowercase().contains("host:") {
+            String::new()
+        } else {
+            format!("host: {address}\r\n")
+        };
+        let length = body.len();
+        let head = format!("{method} {target} HTTP/1.1\r\n{host}{headers}");
+        let request = format!("{head}content-length: {length}\r\n\r\n{body}");
+        let answer = Client::connect(address).send(request).answer();
+        let told = serde_json::from_slice(&answer.body);
+        (answer.status, told.unwrap_or_default())
+    }
+
     /// Its admin socket.
     pub(crate) fn admin(&self) -> PathBuf {
         socket_in(self.file().parent().unwrap())

@@ -296,8 +296,13 @@ impl Backend {
     /// A stateful server in the manner of the SDKs: `initialize` (any POST without an id) issues the id
     /// `<name>-1`, `<name>-2` …; a request with an id of its own is answered `<name>`, others 404.
     pub(crate) fn stateful(name: &'static str) -> Self {
+        Self::stateful_at(anywhere(), name)
+    }
+
+    /// The same at a given address.
+    pub(crate) fn stateful_at(address: SocketAddr, name: &'static str) -> Self {
         let issued = AtomicUsize::new(0);
-        Self::start(move |request, stream| {
+        Self::on(address, move |request, stream| {
             let answer = match request.header("mcp-session-id") {
                 None => {
                     let number = issued.fetch_add(1, Ordering::SeqCst) + 1;

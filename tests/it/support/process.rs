@@ -218,7 +218,8 @@ fn with_server(toml: &str) -> String {
     let server = if toml.contains("[server]") {
         ""
     } else {
-        "[server]\nlisten = \"127.0.0.1:0\"\n"
+        // Without an admin listener: at its default address one of many that run side by side would answer for another.
+        "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"\"\n"
     };
     format!("{toml}\n{server}")
 }

@@ -9,10 +9,13 @@ impl Pinring {
         fs::read_to_string(format!("/proc/{}/{file}", self.pid())).unwrap()
     }
 
-    /// Its share of memory, in KiB: what it has alone, and its part of what it shares with others.
+    /// Its share of memory, in KiB, without the files that it has mapped: its part of those depends on how many processes
+    /// other tests have started of the same program.
     pub(crate) fn share_of_memory(&self) -> usize {
         let rollup = self.proc("smaps_rollup");
-        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        let line = rollup
+            .lines()
+            .find_map(|line| line.strip_prefix("Pss_Anon:"));
         let kib = line.unwrap().trim().trim_end_matches(" kB");
         kib.parse().unwrap()
     }

@@ -14,12 +14,17 @@ fn connections(pinring: &Pinring) -> usize {
     established.count()
 }
 
+/// What speaks TLS with a.test over a socket of the test's own.
+fn tls_client(authority: &Authority) -> rustls::ClientConnection {
+    let name = rustls::pki_types::ServerName::try_from("a.test").unwrap();
+    let config = std::sync::Arc::new(authority.client());
+    rustls::ClientConnection::new(config, name).unwrap()
+}
+
 #[test]
 fn a_drain_lets_calls_end_and_takes_the_request_behind_a_handshake() {
     let (backend, arrivals) = Backend::manual();
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
+    let (folder, authority) = certified();
     let server = settings(&["a"], "").replace("[tls]", "[timeouts]\ndrain = \"1m\"\n[tls]");
     let toml = format!("{}\n{server}", Pinring::backends(&[&backend]));
     let mut pinring = Pinring::start_in(folder, &toml, &[]);
@@ -40,9 +45,7 @@ fn a_drain_lets_calls_end_and_takes_the_request_behind_a_handshake() {
     });
     shaken.send(request("POST", "", "{}"));
     let mut second = arrivals.next();
-    let name = rustls::pki_types::ServerName::try_from("a.test").unwrap();
-    let config = std::sync::Arc::new(authority.client());
-    let mut tls = rustls::ClientConnection::new(config, name).unwrap();
+    let mut tls = tls_client(&authority);
     let mut late = rustls::Stream::new(&mut tls, &mut late);
     late.write_all(request("POST", "", "{}").as_bytes())
         .unwrap();
@@ -79,11 +82,31 @@ fn a_drain_cuts_what_does_not_end_and_handshakes_do_not_hold_it_up() {
 }
 
 #[test]
+fn a_balancer_names_the_client_before_tls_begins() {
+    let (folder, authority) = certified();
+    let balanced = "[server]\nproxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]";
+    let toml = settings(&["a"], "").replace("[server]", balanced);
+    let edge = Edge::in_folder(folder, authority, &toml);
+    let mut stream = std::net::TcpStream::connect(edge.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(b"PROXY TCP4 192.0.2.1 10.0.0.1 4660 443\r\n")
+        .unwrap();
+    let mut tls = tls_client(&edge.authority);
+    let mut secure = rustls::Stream::new(&mut tls, &mut stream);
+    let call = request("POST", "connection: close\r\n", "{}");
+    secure.write_all(call.as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    std::io::Read::read_to_end(&mut secure, &mut answer).unwrap();
+    assert!(answer.ends_with(b"hello"));
+    let received = edge.backend.received().pop().unwrap();
+    assert_eq!(received.header("x-forwarded-for"), Some("192.0.2.1"));
+    assert_eq!(received.header("x-forwarded-proto"), Some("https"));
+}
+
+#[test]
 fn a_take_over_keeps_tls_clients_served() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
-    fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    let (folder, authority) = certified();
     let admin = folder.path().join("admin.sock");
     let server = format!(
         "listen = \"https://127.0.0.1:0\"\nadmin = \"unix:{}\"",
@@ -113,10 +136,7 @@ fn a_take_over_keeps_tls_clients_served() {
 
 #[test]
 fn a_passed_socket_speaks_what_its_port_is_configured_for() {
-    let folder = tempfile::tempdir().unwrap();
-    let authority = Authority::new("Test CA");
-    authority.issue(&["a.test"]).write(folder.path(), "a");
-    fs::write(folder.path().join("ca.pem"), authority.pem()).unwrap();
+    let (folder, _authority) = certified();
     let backend = Backend::answering(ok("", "hello"));
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();

@@ -16,6 +16,7 @@ from mcp.server.fastmcp import Context, FastMCP
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.types import SamplingMessage, TextContent
 from pydantic import BaseModel
+from starlette.applications import Starlette
 
 NAME = sys.argv[1]
 RETRY_MS = 500
@@ -116,15 +117,21 @@ async def release(ctx: Context) -> str:
     return NAME
 
 
-def main() -> None:
+def begin() -> tuple[Starlette, socket.socket]:
+    """The application, and the socket where it is to listen; says where that is."""
     listener = socket.create_server(("127.0.0.1", int(sys.argv[2])), backlog=256)
     mcp._session_manager = SessionManager(  # FastMCP has no public way to bring one's own
         app=mcp._mcp_server, retry_interval=RETRY_MS, security_settings=LOCAL_ONLY
     )
     app = mcp.streamable_http_app()
     app.router.routes.extend(mcp.sse_app().routes)  # the older transport beside it, at /sse
-    config = uvicorn.Config(app, log_level="warning", ws="none")
     print(f"listening {listener.getsockname()[1]}", flush=True)
+    return app, listener
+
+
+def main() -> None:
+    app, listener = begin()
+    config = uvicorn.Config(app, log_level="warning", ws="none")
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -12,6 +12,7 @@ from rig.process import Process
 SERVERS = {
     "node": [NODE, str(SDK / "node/server.mjs")],
     "python": [PYTHON, str(SDK / "python/server.py")],
+    "http2": [PYTHON, str(SDK / "python/http2_server.py")],
     "oauth": [PYTHON, str(SDK / "python/oauth_server.py")],
     "conformance": [NODE, str(SDK / "node/conformance-server.mjs")],
     # These serve both eras.
@@ -28,6 +29,7 @@ class Replica:
     def __init__(self, name: str, server: str, arguments: Iterable[str] = ()) -> None:
         self.name = name
         self.server = server
+        self.scheme = "http"
         self._arguments = list(arguments)
         self._begin(0)
 
@@ -59,7 +61,7 @@ class Replica:
 
     @property
     def origin(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def url(self) -> str:

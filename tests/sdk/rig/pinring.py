@@ -16,7 +16,7 @@ from rig.process import Process
 CONFIGURATION = """\
 [server]
 listen = "127.0.0.1:{port}"
-admin = "unix:{file}.sock"
+admin = ["unix:{file}.sock", "127.0.0.1:{admin}"]
 watch = false
 
 [timeouts]
@@ -48,6 +48,7 @@ class Pinring:
     ) -> None:
         """`extra` are further lines of the file, of [affinity] at first."""
         self.port = port or free_port()
+        self._admin_port = free_port()
         self._drain_time = drain
         self.extra, self.comment = extra, comment
         self._directory = tempfile.TemporaryDirectory(prefix="pinring-sdk-")
@@ -59,9 +60,13 @@ class Pinring:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/mcp"
 
+    @property
+    def dashboard(self) -> str:
+        return f"http://127.0.0.1:{self._admin_port}/"
+
     def write(self, replicas: Iterable[Replica], draining: Container[Replica] = ()) -> None:
         text = CONFIGURATION.format(
-            file=self.file, port=self.port, drain=self._drain_time, comment=self.comment, extra=self.extra
+            file=self.file, port=self.port, admin=self._admin_port, drain=self._drain_time, comment=self.comment, extra=self.extra
         )
         for replica in replicas:
             is_draining = str(replica in draining).lower()

@@ -99,10 +99,10 @@ fn lines() -> Vec<Case> {
             "MERGE /mcp HTTP/1.1\r\nhost: a\r\n\r\n",
             &["200 root MERGE /mcp", "open"],
         ),
-        // The preface of HTTP/2, and then HTTP/1.1.
+        // The preface of HTTP/2, and then HTTP/1.1: what is answered are frames.
         case(
             format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{INNER}"),
-            &["closed"],
+            &["cut within a head"],
         ),
         case(
             format!("\x16\x03\x01\x02\0\x01\0\x01\x7c\x03\x03{INNER}"),

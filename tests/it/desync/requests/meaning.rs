@@ -1,6 +1,6 @@
 //! What is of the connection, whose a request is, and what follows it.
 
-use super::{AMBIGUOUS, BAD, BAD_HOST, Case, GOT, INNER, SERVED, SERVED_ABC, case, post};
+use super::{AMBIGUOUS, BAD, BAD_HOST, Case, GOT, INNER, SERVED, SERVED_ABC, UPGRADE, case, post};
 
 fn of_the_connection() -> Vec<Case> {
     let connection = |options: &str, told| post(&format!("connection: {options}\r\n"), "", told);
@@ -38,7 +38,22 @@ fn of_the_connection() -> Vec<Case> {
         ),
         connection(
             "upgrade\r\nupgrade: websocket\r\nsec-websocket-key: x",
-            SERVED,
+            UPGRADE,
+        ),
+        connection("upgrade\r\nupgrade: h2c, WebSocket", UPGRADE),
+        connection("upgrade\r\nupgrade: h2c\r\nupgrade: x/1", UPGRADE),
+        connection("upgrade\r\nupgrade: H2C, , TLS/1.2", SERVED),
+        connection("upgrade\r\nupgrade: TLS/1.0", SERVED),
+        connection("upgrade\r\nupgrade:", SERVED),
+        connection("upgrade", SERVED),
+        post(
+            "upgrade: websocket\r\ncontent-length: 3\r\n",
+            "abc",
+            UPGRADE,
+        ),
+        case(
+            "GET /mcp HTTP/1.0\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+            UPGRADE,
         ),
         connection("upgrade, close\r\nupgrade: h2c", closing),
         post("upgrade: h2c\r\ncontent-length: 3\r\n", "abc", SERVED_ABC),
