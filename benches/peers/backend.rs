@@ -26,7 +26,7 @@ const LATE: u64 = 2_000_000;
 const TEXT: &str = "12 degrees, light rain, wind from the west at 20 km/h; tomorrow 14 degrees and dry; the day after tomorrow \
     sunny with some clouds in the evening";
 
-const ZEROS: [u8; 64 * 1024] = [b'0'; 64 * 1024];
+static ZEROS: [u8; 64 * 1024] = [b'0'; 64 * 1024];
 
 struct Connection {
     stream: TcpStream,
