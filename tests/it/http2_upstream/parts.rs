@@ -78,8 +78,9 @@ fn count(pinring: &Pinring, id: &str) -> crate::support::Answer {
 #[test]
 fn a_session_of_a_killed_backend_goes_on_at_another() {
     let (a, b) = (stateful("a", anywhere()), stateful("b", anywhere()));
+    let address = a.address();
     let pinring = before(
-        &[a.address(), b.address()],
+        &[address, b.address()],
         "[timeouts]\nconnect = \"200ms\"\n[affinity]\non_loss = \"reinitialize\"\nloss_after = \"500ms\"\n",
     );
     let id = std::iter::repeat_with(|| open(&pinring))
@@ -87,6 +88,9 @@ fn a_session_of_a_killed_backend_goes_on_at_another() {
         .unwrap();
     assert_eq!(count(&pinring, &id).text(), "a:1");
     drop(a);
+    eventually("nobody listens", || {
+        std::net::TcpStream::connect(address).is_err()
+    });
     let answer = count(&pinring, &id);
     assert_eq!((answer.status, &*answer.text()), (200, "b:1"));
     assert_eq!(answer.header("pinring-session"), Some("reinitialized"));
