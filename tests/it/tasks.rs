@@ -196,7 +196,8 @@ fn an_id_that_nobody_made_passes_untouched() {
     let legacy = format!(
         "mcp-protocol-version: 2025-11-25\r\nmcp-method: tasks/get\r\nmcp-name: {good}\r\n"
     );
-    Client::once(pinring.address(), "POST", &legacy, "{}");
+    let body = r#"{"params":{"arguments":{"kind":"x"}}}"#;
+    Client::once(pinring.address(), "POST", &legacy, body);
     assert_eq!(
         backend.received().pop().unwrap().header("mcp-name"),
         Some(&*good)
