@@ -197,10 +197,12 @@ impl Proxy {
         forwarded: Forwarded<'_>,
     ) -> Result<Response<Answer>, ProxyError> {
         let mut table = self.tables.snapshot();
-        if let Some(path) = &table.health_path
-            && let Some(answer) = arrival.health(path.as_str(), self.watch.phase())
-        {
-            return Ok(answer);
+        if let Some(path) = &table.health_path {
+            let knows_backends = table.pools.iter().all(|pool| !pool.entries().is_empty());
+            let phase = self.watch.phase();
+            if let Some(answer) = arrival.health(path.as_str(), phase, knows_backends) {
+                return Ok(answer);
+            }
         }
         let cors = table.cors.as_ref(); // every answer tells browsers of it, a refusal too
         arrival.page = cors.map(|cors| Box::new(Page::of(&arrival.head.headers, cors)));

@@ -13,8 +13,14 @@ use super::{
 use crate::{observe::Outcome, shutdown::Phase};
 
 impl Arrival {
-    /// The answer, if this asks for `path`.
-    pub(super) fn health(&mut self, path: &str, phase: Phase) -> Option<Response<Answer>> {
+    /// The answer, if this asks for `path`. `knows_backends` is false as long as a pool has none, because a DNS name was
+    /// not answered yet.
+    pub(super) fn health(
+        &mut self,
+        path: &str,
+        phase: Phase,
+        knows_backends: bool,
+    ) -> Option<Response<Answer>> {
         let asks = matches!(self.head.method, Method::GET | Method::HEAD);
         if !asks || self.head.uri.path() != path {
             return None;
@@ -23,6 +29,7 @@ impl Arrival {
             body::discard(unread);
         }
         let (status, text) = match phase {
+            Phase::Running if !knows_backends => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
             Phase::Running => (StatusCode::OK, "ready\n"),
             Phase::Leaving | Phase::Draining { .. } | Phase::Forced => {
                 (StatusCode::SERVICE_UNAVAILABLE, "draining\n")

@@ -319,17 +319,18 @@ fn a_name_that_does_not_resolve_at_the_start_costs_no_session() {
 #[test]
 fn who_never_answered_and_is_taken_out_of_the_file_is_not_waited_for() {
     let (dns, all) = (Dns::start(0, &[]), at_one_port(1));
-    let server = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"\"\nprobes = \"127.0.0.1:0\"\n";
+    let server = "[server]\nlisten = \"127.0.0.1:0\"\nadmin = \"\"\nprobes = \"127.0.0.1:0\"\nhealth_path = \"/up\"\n";
     let pinring = Pinring::start(&toml(&dns, &all[0], server));
     let line = pinring.find_log("probes").unwrap();
     let probes = line["probes"].as_str().unwrap().parse().unwrap();
-    let readiness = || {
-        let request = "GET /readyz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
-        Client::connect(probes).send(request).answer().status
+    let get = |address, path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
+        Client::connect(address).send(request).answer().status
     };
-    assert_eq!(readiness(), 503);
+    let readiness = || (get(probes, "/readyz"), get(pinring.address(), "/up"));
+    assert_eq!(readiness(), (503, 503));
     pinring.reload(&format!("{}\n{server}", Pinring::backends(&[&all[0]])));
-    assert_eq!(readiness(), 200);
+    assert_eq!(readiness(), (200, 200));
 }
 
 #[test]
