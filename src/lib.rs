@@ -104,6 +104,9 @@
 //! | `takeover` | I | listening sockets go from a running process to the one that takes its place | net |
 //! | `upstream` | I | sends one request to one given backend over a pooled connection, of HTTP/1.1 or HTTP/2 | backend, net |
 //! | `upstream::connect` | I | connects within one deadline, of which resolving has a share | backend, net, upstream |
+//! | `upstream::http1` | I | one request over a connection that it has to itself, driven by its own task | backend, net, upstream |
+//! | `upstream::http1::framing` | P | where the body of an answer ends | - |
+//! | `upstream::http1::head` | P | the head of an answer, and what it says of its body and connection | upstream::http1::framing |
 //! | `upstream::http2` | I | shares connections among requests that speak HTTP/2, and takes back those that a backend has refused | backend, net, upstream |
 //! | `upstream::names` | I | looks host names up, each once at a time, and remembers where they led | net, upstream |
 

@@ -95,11 +95,9 @@ impl Sessions {
     #[must_use]
     pub fn visit(&self, id: &[u8], load: &Arc<Load>) -> Visit {
         let key = self.key(id, load);
-        let now = self.seconds();
         let mut shard = self.shard(key);
         let live = shard.get_or_insert_with(key, || Live::new(load));
-        live.last_use = now;
-        live.open += 1;
+        live.open += 1; // how long it idles counts from the end of this
         let is_unowned = live.owner.is_none();
         drop(shard);
         Visit {

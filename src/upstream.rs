@@ -5,32 +5,24 @@
 //! backend can have seen the request, and gives an unseen one back.
 
 pub mod connect;
+pub mod http1;
 mod http2;
-mod intake;
 pub mod names;
 mod open;
-mod pool;
 
 use std::{
-    fmt,
-    future::poll_fn,
-    io,
-    pin::{Pin, pin},
+    fmt, io,
+    pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use http::{Request, Response};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-use self::{
-    connect::{ConnectError, Connection},
-    http2::Unfinished,
-    names::Names,
-    pool::Pool,
-};
+use self::{connect::ConnectError, names::Names};
 pub use self::{
     http2::{NoHttp2, Replay},
     open::Open,
@@ -39,6 +31,9 @@ use crate::{
     backend::{BackendId, Endpoint},
     net::{self, Deadline, Liveness},
 };
+
+/// How often idle connections are looked through.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What a client's connections are made with. Made anew where it is needed: the future of a request has no room for it.
 #[derive(Debug, Clone, Copy)]
@@ -84,9 +79,21 @@ pub enum Failure {
 /// Why an answer broke off.
 #[derive(Debug, thiserror::Error)]
 pub enum Interrupted {
-    /// The connection is gone, the stream was reset, or what came is not HTTP.
+    /// In HTTP/2: the connection is gone, the stream was reset, or what came is not HTTP.
     #[error(transparent)]
     Http(#[from] hyper::Error),
+    /// The backend closed the connection.
+    #[error("the backend closed the connection before its answer had ended")]
+    Closed,
+    /// The connection is gone.
+    #[error("the connection to the backend was lost")]
+    Lost(#[from] io::Error),
+    /// What came is no body by the rules.
+    #[error(transparent)]
+    Invalid(#[from] http1::framing::Invalid),
+    /// The backend has begun to answer, and the rest of the request does not come.
+    #[error("the request broke off while it was answered")]
+    Request(#[source] Box<Failure>),
     /// The backend reset the stream and said that all is well, but the answer had not ended.
     #[error("the backend ended the stream before its answer had ended")]
     Unended,
@@ -116,7 +123,7 @@ pub struct Target<'a> {
 
 /// The connections of one thread to all backends. None at first. Clones share them.
 pub struct Client<B> {
-    pool: Rc<Pool<B>>,
+    http1: Rc<http1::Shared>,
     http2: Rc<http2::Pool<B>>,
     names: Names,
     open: Open,
@@ -131,7 +138,7 @@ where
     #[must_use]
     pub fn new(names: Names, open: Open) -> Self {
         Self {
-            pool: Rc::new(Pool::new()),
+            http1: Rc::new(http1::Shared::new()),
             http2: Rc::new(http2::Pool::new()),
             names,
             open,
@@ -142,8 +149,8 @@ where
     /// polls an idle connection.
     pub async fn sweep(&self) {
         loop {
-            net::sleep(pool::SWEEP_INTERVAL).await;
-            self.pool.sweep(net::now());
+            net::sleep(SWEEP_INTERVAL).await;
+            self.http1.sweep(net::now());
             self.http2.sweep(net::now());
         }
     }
@@ -176,68 +183,31 @@ where
             // Boxed: those of HTTP/1.1 are not to have room for it.
             let made_with = (options(), &self.names, &self.open);
             let sent = http2::send(&self.http2, target, request, made_with, head);
-            return Box::pin(sent).await;
+            let answered = Box::pin(sent).await;
+            return answered.map(|answer| answer.map(|body| Body(Of::Http2(body))));
         }
-        if let Some(pooled) = self.pool.checkout(target.id) {
-            let answered = self
-                .exchange(pooled, target.id, request, &options, head)
-                .await;
+        if let Some(pooled) = http1::checkout(&self.http1, target.id) {
+            let exchanged =
+                http1::exchange(&self.http1, pooled, target.id, request, &options, head);
+            let answered = exchanged.await;
             if answered.is_ok() || request.is_none() {
-                return answered;
+                return answered.map(|answer| answer.map(|body| Body(Of::Http1(body))));
             }
         }
         // Boxed: a pooled connection is the rule, and a connect makes many allocations anyway.
         let connecting = connect::connect(target.endpoint, options(), &self.names, &self.open);
         let connecting = Box::pin(connecting);
         let fresh = connecting.await.map_err(Failure::Connect)?;
-        self.exchange(fresh, target.id, request, &options, head)
-            .await
-    }
-
-    async fn exchange(
-        &self,
-        mut connection: Connection<B>,
-        id: BackendId,
-        request: &mut Option<Request<B>>,
-        options: &impl Fn() -> Options,
-        (deadline, limit): (&Deadline, Duration),
-    ) -> Result<Response<Body<B>>, Failure> {
-        let asked = request.as_ref().map(Request::method);
-        let of_head = asked.is_some_and(|method| *method == Method::HEAD);
-        let taken = request.take().expect("a request is sent once");
-        connection.intake.begin();
-        let answered = {
-            let mut answer = pin!(connection.sender.try_send_request(taken));
-            poll_fn(|cx| match answer.as_mut().poll(cx) {
-                Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                Poll::Pending => deadline.poll_expired(cx).map(|()| None),
-            })
-            .await
-        };
-        connection.intake.end();
-        match answered {
-            Some(Ok(response)) => {
-                let lease = (!is_in_doubt(&response, of_head)).then(|| Lease {
-                    connection,
-                    id,
-                    pool: Rc::clone(&self.pool),
-                    keep_alive: options().keep_alive,
-                });
-                Ok(response.map(|incoming| Body::new(incoming, lease)))
-            }
-            Some(Err(mut error)) => {
-                *request = error.take_message();
-                Err(failure_of(error.into_error()))
-            }
-            None => Err(Failure::HeadTimeout(limit)),
-        }
+        let exchanged = http1::exchange(&self.http1, fresh, target.id, request, &options, head);
+        let answered = exchanged.await;
+        answered.map(|answer| answer.map(|body| Body(Of::Http1(body))))
     }
 }
 
 impl<B> Clone for Client<B> {
     fn clone(&self) -> Self {
         Self {
-            pool: Rc::clone(&self.pool),
+            http1: Rc::clone(&self.http1),
             http2: Rc::clone(&self.http2),
             names: self.names.clone(),
             open: self.open.clone(),
@@ -251,120 +221,21 @@ impl<B> fmt::Debug for Client<B> {
     }
 }
 
-fn failure_of(error: hyper::Error) -> Failure {
-    let source = std::error::Error::source(&error);
-    let io = source.and_then(|source| source.downcast_ref::<io::Error>());
-    if error.is_user() {
-        Failure::RequestBody(error.into())
-    } else if error.is_parse() || io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData) {
-        Failure::Malformed(error.into())
-    } else {
-        Failure::Closed(error.into())
-    }
+/// The body of a backend's answer, without trailers. Dropped before its end, it closes the backend's connection at once,
+/// or in HTTP/2 its stream.
+pub struct Body<B>(Of<B>);
+
+/// What is spoken with the backend.
+enum Of<B> {
+    Http1(http1::Answer<B>),
+    Http2(http2::Answer<B>),
 }
 
-/// Whether the connection is better not used again. The backend may send more than hyper will read of this answer: it
-/// says two things of its body, or there is none by the rules (RFC 9112, section 6.3) and it speaks of one. Some
-/// servers then send it, and the next answer would begin with it.
-fn is_in_doubt<T>(response: &Response<T>, of_head: bool) -> bool {
-    let headers = response.headers();
-    let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
-    let length = headers.get(header::CONTENT_LENGTH);
-    let bare = of_head
-        || response.status() == StatusCode::NO_CONTENT
-        || response.status() == StatusCode::NOT_MODIFIED;
-    let says_too_much = if bare {
-        is_coded || length.is_some_and(|length| length.as_bytes() != b"0")
-    } else {
-        is_coded && length.is_some()
-    };
-    // To one that speaks HTTP/1.0, hyper would send the next request so too: without its body, if that is in chunks.
-    says_too_much || response.version() == Version::HTTP_10
-}
-
-/// A connection in use, which goes back to the pool when both messages have ended.
-struct Lease<B> {
-    connection: Connection<B>,
-    id: BackendId,
-    pool: Rc<Pool<B>>,
-    keep_alive: Duration,
-}
-
-impl<B> Lease<B> {
-    fn give_back(self) {
-        if !self.connection.sender.is_closed() {
-            self.pool
-                .give_back(self.id, self.connection, self.keep_alive);
-        }
-    }
-}
-
-/// The body of a backend's answer. Dropped before its end, it closes the backend's connection at once, or in HTTP/2 its
-/// stream.
-pub struct Body<B> {
-    incoming: Incoming,
-    held: Held<B>,
-}
-
-/// What belongs to an answer until it has ended.
-enum Held<B> {
-    /// A connection of HTTP/1.1; `None` if it ends with the answer.
-    Connection(Option<Lease<B>>),
-    /// A stream of HTTP/2.
-    Stream(Option<Unfinished<B>>),
-}
-
-impl<B> Body<B> {
-    /// Without a lease, the connection ends with the body.
-    fn new(incoming: Incoming, lease: Option<Lease<B>>) -> Self {
-        let held = Held::Connection(lease);
-        let mut body = Self { incoming, held };
-        body.give_back_at_the_end();
-        body
-    }
-
-    fn of_stream(incoming: Incoming, unfinished: Unfinished<B>) -> Self {
-        let held = Held::Stream(Some(unfinished));
-        let mut body = Self { incoming, held };
-        body.give_back_at_the_end();
-        body
-    }
-
-    /// The connection is free as soon as the last byte is read. A reader that knows the length does not ask
-    /// again after it, so that waiting for the end of the stream would close every such connection.
-    fn give_back_at_the_end(&mut self) {
-        if self.incoming.is_end_stream() {
-            self.held.give_back();
-        }
-    }
-}
-
-impl<B> Held<B> {
-    /// Something of the answer has arrived.
-    fn heard(&self) {
-        match self {
-            Self::Stream(Some(unfinished)) => unfinished.connection().wire().heard(),
-            Self::Stream(None) | Self::Connection(_) => {}
-        }
-    }
-
-    fn give_back(&mut self) {
-        match self {
-            Self::Connection(lease) => {
-                if let Some(lease) = lease.take() {
-                    lease.give_back();
-                }
-            }
-            Self::Stream(unfinished) => {
-                if let Some(unfinished) = unfinished.take() {
-                    unfinished.finish();
-                }
-            }
-        }
-    }
-}
-
-impl<B> HttpBody for Body<B> {
+impl<B> HttpBody for Body<B>
+where
+    B: Replay + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     type Data = Bytes;
     type Error = Interrupted;
 
@@ -372,46 +243,31 @@ impl<B> HttpBody for Body<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Interrupted>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
-        let is_over = self.incoming.is_end_stream();
-        match (&frame, &mut self.held) {
-            // Something stands behind the last chunk that hyper has skipped, and that is no trailer.
-            (Some(Ok(frame)), Held::Connection(lease))
-                if frame.trailers_ref().is_some_and(HeaderMap::is_empty) =>
-            {
-                *lease = None;
-            }
-            (Some(Ok(_)), held) => {
-                held.heard();
-                if is_over {
-                    held.give_back();
-                }
-            }
-            (Some(Err(_)), Held::Connection(lease)) => *lease = None,
-            (Some(Err(_)), Held::Stream(unfinished)) => *unfinished = None,
-            // hyper believes a reset that says that all is well, also of an answer that has not ended: RFC 9113, section
-            // 8.1, is about those that have.
-            (None, Held::Stream(unfinished @ Some(_))) if !is_over => {
-                *unfinished = None;
-                return Poll::Ready(Some(Err(Interrupted::Unended)));
-            }
-            (None, held) => held.give_back(),
-        }
-        Poll::Ready(frame.map(|frame| frame.map_err(Interrupted::Http)))
+        let data = match &mut self.0 {
+            Of::Http1(answer) => answer.poll(cx),
+            Of::Http2(answer) => answer.poll(cx),
+        };
+        data.map_ok(Frame::data)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.0 {
+            Of::Http1(answer) => answer.is_over(),
+            Of::Http2(answer) => answer.is_over(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.0 {
+            Of::Http1(answer) => answer.size_hint(),
+            Of::Http2(answer) => answer.size_hint(),
+        }
     }
 }
 
 impl<B> fmt::Debug for Body<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Body").field(&self.incoming).finish()
+        f.debug_struct("Body").finish_non_exhaustive()
     }
 }
 

@@ -69,10 +69,9 @@ pub fn seen_in(error: &ConnectError) -> Option<Observation> {
         }
         ConnectError::Unresolved { .. } => Some(Observation::Unresolved),
         // Somebody is there: a connection alone would say that all is well.
-        ConnectError::Handshake(_)
-        | ConnectError::Certificate { .. }
-        | ConnectError::Tls { .. }
-        | ConnectError::Http2(_) => Some(Observation::Reset),
+        ConnectError::Certificate { .. } | ConnectError::Tls { .. } | ConnectError::Http2(_) => {
+            Some(Observation::Reset)
+        }
         ConnectError::SeveralAddresses { .. } => None,
     }
 }

@@ -333,9 +333,7 @@ pub(super) fn upstream(failure: &Failure) -> Verdict {
     match failure {
         Failure::Connect(ConnectError::Refused { .. }) => Verdict::for_now(Reason::ConnectRefused),
         Failure::Connect(ConnectError::TimedOut { .. }) => Verdict::for_now(Reason::ConnectTimeout),
-        Failure::Connect(ConnectError::Failed { .. } | ConnectError::Handshake(_)) => {
-            Verdict::for_now(Reason::ConnectFailed)
-        }
+        Failure::Connect(ConnectError::Failed { .. }) => Verdict::for_now(Reason::ConnectFailed),
         Failure::Connect(ConnectError::Certificate { .. }) => {
             Verdict::for_now(Reason::BackendCertificateInvalid)
         }

@@ -1,29 +1,15 @@
-//! Makes a connection to a backend: resolve, connect, TLS, handshake. Resolving has its own share of the time.
+//! Makes a connection to a backend: resolve, connect, TLS. Resolving has its own share of the time.
 
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
-    rc::Rc,
     sync::Arc,
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bytes::Bytes;
-use hyper::{
-    body::Body,
-    client::conn::http1::{self, SendRequest},
-    rt::{Read, ReadBuf, ReadBufCursor, Write},
-};
 use rustls::{AlertDescription, CertificateError};
 
-use super::{
-    Open, Options,
-    http2::NoHttp2,
-    intake::{Intake, Reading},
-    names::Names,
-};
+use super::{Open, Options, http1::Connection, http2::NoHttp2, names::Names};
 use crate::{
     backend::{Endpoint, Host},
     net::{
@@ -31,9 +17,6 @@ use crate::{
         tls::{self, Socket},
     },
 };
-
-/// hyper reads bodies into a buffer of up to this size.
-const MIN_BUFFER: usize = 64 * 1024;
 
 /// The part of the time for a connection that a lookup may take. The rest is enough to connect in, so that who
 /// is found to be unreachable was asked, and the resolver alone loses nobody.
@@ -86,9 +69,6 @@ pub enum ConnectError {
         /// What it resolves to.
         addresses: Vec<IpAddr>,
     },
-    /// The connection was lost in the handshake.
-    #[error("the connection was lost at once")]
-    Handshake(#[source] Arc<hyper::Error>),
     /// The backend's certificate is not believed.
     #[error("the certificate of {name} is not believed: {why}")]
     Certificate {
@@ -168,123 +148,24 @@ impl ConnectError {
             | Self::Failed { .. }
             | Self::Unresolved { .. }
             | Self::SeveralAddresses { .. }
-            | Self::Handshake(_)
             | Self::Certificate { .. } => false,
         }
     }
 }
 
-/// A connection that takes one request after the other.
-pub(super) struct Connection<B> {
-    pub(super) sender: SendRequest<B>,
-    pub(super) intake: Rc<Intake>,
-}
-
-pub(super) async fn connect<B>(
+pub(super) async fn connect(
     endpoint: &Endpoint,
     options: Options,
     names: &Names,
     counted: &Open,
-) -> Result<Connection<B>, ConnectError>
-where
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+) -> Result<Connection, ConnectError> {
     let began = net::now();
     let stream = open(endpoint, options.connect, options.liveness, names).await?;
     let left = options
         .connect
         .saturating_sub(net::now().saturating_duration_since(began));
-    let intake: Rc<Intake> = Rc::default();
-    let stream = Patient {
-        socket: speak(stream, endpoint, left).await?,
-        intake: Rc::clone(&intake),
-    };
-    let handshake = http1::Builder::new()
-        // Small messages leave in one plain write: CPU per request ×0.8 against writev.
-        .writev(false)
-        .max_headers(options.headers)
-        .max_header_size(options.header_bytes)
-        // Else a client that does not read costs 400 KiB here alone.
-        .max_buf_size(options.header_bytes.max(MIN_BUFFER))
-        .handshake(stream);
-    let (sender, connection) = handshake
-        .await
-        .map_err(|error| ConnectError::Handshake(Arc::new(error)))?;
-    let entered = counted.enter();
-    tokio::task::spawn_local(async move {
-        let _until_it_ends = entered;
-        // Its errors reach whoever waits for the answer or reads the body.
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "upstream connection ended");
-        }
-    });
-    Ok(Connection { sender, intake })
-}
-
-/// A connection whose end is seen by reading alone. A server that refuses a request by its head answers
-/// and closes while the body is still on its way. That fails our write, and hyper would give up with the
-/// answer, such as 413, unread.
-///
-/// What it reads until an answer's head is there is watched over: see [`Intake`].
-struct Patient {
-    socket: Socket,
-    intake: Rc<Intake>,
-}
-
-impl Read for Patient {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.intake.next()? {
-            Reading::Counted => {}
-            Reading::Quiet if !self.socket.is_quiet() => {
-                // The request has not left: it goes out on another connection.
-                return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-            }
-            Reading::Quiet | Reading::Free => {
-                let polled = Pin::new(&mut self.socket).poll_read(cx, buffer);
-                if polled.is_ready() {
-                    self.intake.read(0);
-                }
-                return polled;
-            }
-        }
-        let mut piece = [0; 4096];
-        let room = piece.len().min(buffer.remaining());
-        let mut read = ReadBuf::new(&mut piece[..room]);
-        ready!(Pin::new(&mut self.socket).poll_read(cx, read.unfilled()))?;
-        self.intake.read(read.filled().len());
-        buffer.put_slice(read.filled());
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Write for Patient {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match ready!(Pin::new(&mut self.socket).poll_write(cx, bytes)) {
-            Err(error) if is_closed_by_peer(&error) => Poll::Ready(Ok(bytes.len())),
-            written => Poll::Ready(written),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match ready!(Pin::new(&mut self.socket).poll_flush(cx)) {
-            // With TLS, what was written may be on its way until now.
-            Err(error) if is_closed_by_peer(&error) => Poll::Ready(Ok(())),
-            flushed => Poll::Ready(flushed),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
+    let socket = speak(stream, endpoint, left).await?;
+    Ok(Connection::new(socket, counted.enter()))
 }
 
 fn is_closed_by_peer(error: &io::Error) -> bool {

@@ -5,6 +5,7 @@
 //! hyper, see [`lent`], for a backend may say afterwards that it has not looked at it: only then it is sent again. And
 //! the head is another one, see [`head`].
 
+mod answer;
 mod connection;
 mod handshake;
 mod head;
@@ -16,9 +17,9 @@ use std::{future::poll_fn, io, pin::pin, task::Poll, time::Duration};
 
 use http::{Request, Response};
 
+pub(super) use self::{answer::Answer, pool::Pool};
 pub use self::{handshake::NoHttp2, lent::Replay};
-pub(super) use self::{lent::Unfinished, pool::Pool};
-use super::{Body, Failure, Interrupted, Open, Options, Target, names::Names};
+use super::{Failure, Interrupted, Open, Options, Target, names::Names};
 use crate::net::Deadline;
 
 /// Connections that may turn out to be closing when a request is handed to them, before it is given up.
@@ -31,7 +32,7 @@ pub(super) async fn send<B>(
     request: &mut Option<Request<B>>,
     made_with: (Options, &Names, &Open),
     head: (&Deadline, Duration),
-) -> Result<Response<Body<B>>, Failure>
+) -> Result<Response<Answer<B>>, Failure>
 where
     B: Replay + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -55,7 +56,7 @@ async fn exchange<B>(
     request: &mut Option<Request<B>>,
     options: &Options,
     (deadline, limit): (&Deadline, Duration),
-) -> Result<Response<Body<B>>, Failure>
+) -> Result<Response<Answer<B>>, Failure>
 where
     B: Replay + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -87,7 +88,7 @@ where
         Ok(response) => {
             connection.wire().heard();
             unfinished.is_taken();
-            Ok(response.map(|incoming| Body::of_stream(incoming, unfinished)))
+            Ok(response.map(|incoming| Answer::new(incoming, unfinished)))
         }
         Err(mut error) => {
             let is_unsent = error.take_message().is_some();

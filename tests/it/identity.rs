@@ -309,7 +309,12 @@ fn a_header_says_whose_a_session_is_where_a_trusted_proxy_sets_it() {
         assert_eq!(client.call("POST", &headers, "{}").status, 200);
     }
     let received = backend.received();
-    let [.., stranger, trusted] = &*received else {
+    // The session that nobody was to open is ended meanwhile.
+    let calls: Vec<_> = received
+        .iter()
+        .filter(|request| request.line().starts_with("POST "))
+        .collect();
+    let [.., stranger, trusted] = calls[..] else {
         panic!("two calls have arrived");
     };
     assert_eq!(

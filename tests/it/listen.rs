@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashSet,
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     sync::{
         Mutex,
         mpsc::{self, Receiver},
@@ -82,7 +82,7 @@ impl Replica {
     /// It is gone with its streams, as if killed; gives its address.
     fn kill(self, listen: Listen) -> SocketAddr {
         let address = self.backend.address();
-        let _gone = listen.asked.stream.shutdown(std::net::Shutdown::Both);
+        let _gone = listen.asked.stream.shutdown(Shutdown::Both);
         drop(self.backend);
         address
     }
@@ -98,8 +98,10 @@ impl Listen {
         self.say(&acknowledgement(agreed))
     }
 
+    /// The stream ends, and its connection, on which nobody would hear another request.
     fn end(&mut self, message: &Value) {
         self.say(message).asked.send("0\r\n\r\n");
+        let _closed_by_now = self.asked.stream.shutdown(Shutdown::Both);
     }
 
     fn body(&self) -> Value {
