@@ -306,6 +306,6 @@ mod tests {
         // Each open connection has one. What commonly adds to it: an argument by value of an `async fn`, which has
         // a place as an argument and another as a local; what lives across two awaits; what most requests do not
         // need and nobody has boxed.
-        assert!(size <= 3080, "{size}");
+        assert!(size <= 3096, "{size}");
     }
 }

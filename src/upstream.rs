@@ -186,21 +186,26 @@ where
             let answered = Box::pin(sent).await;
             return answered.map(|answer| answer.map(|body| Body(Of::Http2(body))));
         }
-        if let Some(pooled) = http1::checkout(&self.http1, target.id) {
+        loop {
+            let pooled = http1::checkout(&self.http1, target.id);
+            let is_fresh = pooled.is_none();
+            let connection = match pooled {
+                Some(pooled) => pooled,
+                None => {
+                    // Boxed: a pooled connection is the rule, and a connect makes many allocations anyway.
+                    let made_with = options();
+                    let connecting =
+                        connect::connect(target.endpoint, made_with, &self.names, &self.open);
+                    Box::pin(connecting).await.map_err(Failure::Connect)?
+                }
+            };
             let exchanged =
-                http1::exchange(&self.http1, pooled, target.id, request, &options, head);
+                http1::exchange(&self.http1, connection, target.id, request, &options, head);
             let answered = exchanged.await;
-            if answered.is_ok() || request.is_none() {
+            if is_fresh || answered.is_ok() || request.is_none() {
                 return answered.map(|answer| answer.map(|body| Body(Of::Http1(body))));
             }
         }
-        // Boxed: a pooled connection is the rule, and a connect makes many allocations anyway.
-        let connecting = connect::connect(target.endpoint, options(), &self.names, &self.open);
-        let connecting = Box::pin(connecting);
-        let fresh = connecting.await.map_err(Failure::Connect)?;
-        let exchanged = http1::exchange(&self.http1, fresh, target.id, request, &options, head);
-        let answered = exchanged.await;
-        answered.map(|answer| answer.map(|body| Body(Of::Http1(body))))
     }
 }
 

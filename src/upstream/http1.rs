@@ -29,7 +29,6 @@ pub(super) use self::{
 use self::{
     answer::Lease,
     head::{Head, Limits, Malformed},
-    request::Sending,
 };
 use super::{Failure, Interrupted, Options, Replay};
 use crate::{backend::BackendId, net::Deadline};
@@ -46,7 +45,7 @@ pub(super) fn checkout(shared: &Shared, id: BackendId) -> Option<Connection> {
 /// Sends `request` as [`super::Client::send`] does. It is left if the backend has seen nothing.
 pub(super) async fn exchange<B>(
     shared: &Rc<Shared>,
-    mut connection: Connection,
+    connection: Connection,
     id: BackendId,
     request: &mut Option<Request<B>>,
     options: &impl Fn() -> Options,
@@ -58,15 +57,13 @@ where
 {
     let asked = request.as_ref().map(Request::method);
     let of_head = asked.is_some_and(|method| *method == Method::HEAD);
-    let mut begin = |cx: &mut Context<'_>| Sending::begin(request, &mut connection, shared, cx);
-    let sending = poll_fn(|cx| Poll::Ready(begin(cx))).await?;
     let options = options();
     let mut lease = Some(Lease {
         connection,
         shared: Rc::clone(shared),
         id,
         keep_alive: Some(options.keep_alive),
-        sending: Some(sending),
+        sending: None,
     });
     let mut heads = Heads {
         limits: Limits {
@@ -77,11 +74,18 @@ where
         begun: Vec::new(),
         interim: 0,
     };
-    poll_fn(|cx| match heads.poll(&mut lease, cx) {
-        Poll::Ready(answered) => Poll::Ready(answered),
-        Poll::Pending => deadline
-            .poll_expired(cx)
-            .map(|()| Err(Failure::HeadTimeout(limit))),
+    let mut is_asked = false;
+    poll_fn(|cx| {
+        if let Some(lease) = lease.as_mut().filter(|_| !is_asked) {
+            lease.ask(request, cx)?;
+            is_asked = true;
+        }
+        match heads.poll(&mut lease, cx) {
+            Poll::Ready(answered) => Poll::Ready(answered),
+            Poll::Pending => deadline
+                .poll_expired(cx)
+                .map(|()| Err(Failure::HeadTimeout(limit))),
+        }
     })
     .await
 }
@@ -168,7 +172,7 @@ impl Heads {
         shared: &Shared,
     ) -> Result<Option<(Response<()>, usize)>, Malformed> {
         let mut at = 0;
-        let map = || shared.spare.take().unwrap_or_default();
+        let map = || shared.map();
         while let Some(Head { answer, length }) = head::parse(&bytes[at..], self.limits, map)? {
             at += length;
             let status = answer.status();

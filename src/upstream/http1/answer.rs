@@ -8,6 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::Request;
 use hyper::body::SizeHint;
 
 use super::{
@@ -40,6 +41,17 @@ where
     B: Replay + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    /// Begins to send a request: see [`Sending::begin`].
+    pub(super) fn ask(
+        &mut self,
+        request: &mut Option<Request<B>>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Failure> {
+        let sending = Sending::begin(request, &mut self.connection, &self.shared, cx)?;
+        self.sending = Some(sending);
+        Ok(())
+    }
+
     /// Sends more of the request, as far as it goes.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! No task belongs to a connection: whoever has it reads and writes it, and nobody does while it is idle.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     io,
     pin::{Pin, pin},
     task::{Context, Poll, Waker, ready},
@@ -24,13 +24,17 @@ use crate::{
 /// What is read at once. The kernel is asked for a little less, see `net::Stream`.
 const READ: usize = 32 * 1024;
 
+/// Maps for headers that are kept: more requests than this are seldom under way at once.
+const SPARE: usize = 64;
+
 /// What the connections of one thread share: while something is read or written, nothing else is.
 pub(in crate::upstream) struct Shared {
     pub(super) pool: Pool,
     pub(super) reading: RefCell<Box<[u8]>>,
     pub(super) writing: RefCell<Vec<u8>>,
-    /// The map of a request's headers, once it has gone: has room for those of an answer.
-    pub(super) spare: Cell<Option<HeaderMap>>,
+    /// The maps of requests' headers, once those have gone. They have room for those of answers, and the connection to the
+    /// client takes them for its next request: nearly none is made, and none grows.
+    spare: RefCell<Vec<HeaderMap>>,
 }
 
 impl Shared {
@@ -39,7 +43,21 @@ impl Shared {
             pool: Pool::new(),
             reading: RefCell::new(vec![0; READ].into()),
             writing: RefCell::default(),
-            spare: Cell::default(),
+            spare: RefCell::default(),
+        }
+    }
+
+    /// An empty map for headers.
+    pub(super) fn map(&self) -> HeaderMap {
+        self.spare.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Keeps a map for [`Self::map`].
+    pub(super) fn keep(&self, mut map: HeaderMap) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE {
+            map.clear();
+            spare.push(map);
         }
     }
 

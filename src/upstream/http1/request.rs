@@ -93,10 +93,9 @@ where
         if written < bytes.len() {
             sending.unwritten[0] = Bytes::copy_from_slice(bytes.split_at(written).1);
         }
-        let (mut head, body) = request.take().expect("it is here").into_parts();
+        let (head, body) = request.take().expect("it is here").into_parts();
         sending.body = (!is_over).then_some(body);
-        head.headers.clear();
-        shared.spare.set(Some(head.headers));
+        shared.keep(head.headers);
         Ok(sending)
     }
 

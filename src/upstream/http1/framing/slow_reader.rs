@@ -8,7 +8,7 @@ const TRAILER_FIELDS: usize = 64;
 
 /// What a body comes to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It goes on.
     Unended,
     /// It has ended behind so many bytes; whether in doubt.
@@ -18,7 +18,7 @@ pub enum Outcome {
 }
 
 /// The data of `bytes`, and what they come to.
-pub fn read(bytes: &[u8]) -> (Vec<u8>, Outcome) {
+pub(crate) fn read(bytes: &[u8]) -> (Vec<u8>, Outcome) {
     let (mut data, mut at, mut extensions) = (Vec::new(), 0, 0);
     loop {
         let rest = &bytes[at..];
