@@ -94,6 +94,11 @@ impl EventStream {
         self.rest();
     }
 
+    /// Whether the stream stays open until its client or a drain ends it.
+    pub(super) fn lasts(&self) -> bool {
+        self.ending.is_some()
+    }
+
     /// Whether the stream can be opened again, and ended here without loss.
     pub(super) fn may_end(&self) -> bool {
         self.ending.is_some() && self.boundary.between_events()
