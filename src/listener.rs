@@ -34,7 +34,7 @@ use self::{
 };
 use crate::{
     incoming::Incoming,
-    limits::{Connections, Full, Reached, Room},
+    limits::{Connected, Connections, Full, OfAddress, Reached, Room, Told},
     net::{Liveness, Ticker},
     shutdown::{Phase, Watch},
 };
@@ -199,10 +199,13 @@ struct Connection<H: Handler> {
     server: Rc<Server<H>>,
     client: Downstream,
     pace: Rc<Pace>,
+    options: Options,
     /// Why there is no room for it.
     full: Option<Full>,
     /// An answer that HTTP has let go of.
     left: Cell<Option<Box<Begun<H::Body>>>>,
+    /// The room that it takes: as a connection, as its client's behind a balancer, or to be told that there is none.
+    _room: (Option<Connected>, Option<OfAddress>, Option<Told>),
 }
 
 impl<H: Handler> Connection<H> {

@@ -15,7 +15,7 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use hyper::{body::Body, rt::Write as _};
 
-use super::{Handler, Server, held::Begun, metered::Metered};
+use super::{Connection, Handler, held::Begun, metered::Metered};
 use crate::shutdown::Phase;
 
 /// What is taken of an answer before it is written: small events that come together leave together.
@@ -32,10 +32,11 @@ const LAST: &[u8] = b"0\r\n\r\n";
 #[derive(Default)]
 pub struct Scratch(Cell<Vec<u8>>);
 
-/// An answer on its way.
+/// An answer on its way, and then the connection, if another request may follow.
 pub(super) struct Chunked<H: Handler> {
-    server: Rc<Server<H>>,
-    bytes: Metered,
+    connection: Rc<Connection<H>>,
+    /// `None` once it was given back.
+    bytes: Option<Box<Metered>>,
     /// `None` once its end was reached.
     begun: Option<Box<Begun<H::Body>>>,
     /// What the socket has not taken yet.
@@ -43,8 +44,7 @@ pub(super) struct Chunked<H: Handler> {
 }
 
 /// How an answer came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+enum End {
     /// All of it was written.
     Whole,
     /// It broke off, or nobody is there any more to take it: the connection ends without the last chunk.
@@ -65,28 +65,28 @@ enum Asked {
 
 impl<H: Handler> Chunked<H> {
     /// Of an answer of which nothing waits to be written.
-    pub(super) fn new(server: Rc<Server<H>>, bytes: Metered, begun: Box<Begun<H::Body>>) -> Self {
+    pub(super) fn new(
+        connection: Rc<Connection<H>>,
+        bytes: Box<Metered>,
+        begun: Box<Begun<H::Body>>,
+    ) -> Self {
         Self {
-            server,
-            bytes,
+            connection,
+            bytes: Some(bytes),
             begun: Some(begun),
             rest: Bytes::new(),
         }
     }
 
-    /// The connection.
-    pub(super) fn into_bytes(self) -> Metered {
-        self.bytes
-    }
-
     /// Writes what comes, until the end.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if self.server.watch.phase() == Phase::Forced || self.bytes.poll_left(cx).is_ready() {
+    fn poll_end(&mut self, bytes: &mut Metered, cx: &mut Context<'_>) -> Poll<End> {
+        let server = Rc::clone(&self.connection.server);
+        if server.watch.phase() == Phase::Forced || bytes.poll_left(cx).is_ready() {
             return Poll::Ready(End::Cut);
         }
         let mut waits = false;
         loop {
-            match self.poll_written(cx) {
+            match self.poll_written(bytes, cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(End::Cut), // the client has left
                 Poll::Pending => return self.poll_given_up(cx),
@@ -97,37 +97,43 @@ impl<H: Handler> Chunked<H> {
             let Some(begun) = &mut self.begun else {
                 return Poll::Ready(End::Whole);
             };
-            let mut chunks = self.server.scratch.take();
+            let mut chunks = server.scratch.take();
             let asked = gather(&mut begun.body, &mut chunks, cx);
-            self.write(&chunks, cx);
-            self.server.scratch.keep(chunks);
+            self.write(bytes, &chunks, cx);
+            server.scratch.keep(chunks);
             match asked {
                 Asked::Waits => waits = true,
                 Asked::GoesOn => {}
                 Asked::Ends => {
                     self.begun = None;
-                    self.bytes.pace().rest_now();
+                    self.connection.pace.rest_now();
                 }
                 Asked::Breaks => return Poll::Ready(End::Cut),
             }
         }
     }
 
-    /// The client is not waited for without end after the answer's.
-    fn poll_given_up(&self, cx: &mut Context<'_>) -> Poll<End> {
-        if self.begun.is_some() {
-            return Poll::Pending;
+    /// Ready when nothing is left to be written.
+    fn poll_written(&mut self, bytes: &mut Metered, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.rest.is_empty() {
+            let written = ready!(Pin::new(&mut *bytes).poll_write(cx, &self.rest))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.rest.advance(written);
+            if self.rest.is_empty() {
+                self.rest = Bytes::new(); // else it would hold its buffer
+            }
         }
-        let expired = self.bytes.pace().poll_expired(cx, false);
-        expired.map(|_| End::Cut)
+        Pin::new(bytes).poll_flush(cx)
     }
 
-    /// Writes `chunks`; what the socket does not take now is kept. That it failed is found when more is written.
-    fn write(&mut self, mut chunks: &[u8], cx: &mut Context<'_>) {
+    /// Writes `chunks`; what the socket does not take now is kept. That it failed is found when that is written.
+    fn write(&mut self, bytes: &mut Metered, mut chunks: &[u8], cx: &mut Context<'_>) {
         if chunks.is_empty() {
             return;
         }
-        if let Poll::Ready(Ok(written)) = Pin::new(&mut self.bytes).poll_write(cx, chunks) {
+        if let Poll::Ready(Ok(written)) = Pin::new(bytes).poll_write(cx, chunks) {
             chunks.advance(written);
         }
         if !chunks.is_empty() {
@@ -135,17 +141,44 @@ impl<H: Handler> Chunked<H> {
         }
     }
 
-    /// Ready when nothing is left to be written.
-    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.rest.is_empty() {
-            let written = ready!(Pin::new(&mut self.bytes).poll_write(cx, &self.rest))?;
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.rest.advance(written);
+    /// The client is not waited for without end once the answer has ended.
+    fn poll_given_up(&self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.begun.is_some() {
+            return Poll::Pending;
         }
-        self.rest = Bytes::new(); // an empty one may hold its buffer all the same
-        Pin::new(&mut self.bytes).poll_flush(cx)
+        let expired = self.connection.pace.poll_expired(cx, false);
+        expired.map(|_| End::Cut)
+    }
+
+    /// Whether no request may follow. Its client is told so by the connection's end, as far as the socket takes it at once.
+    fn closes(&self, bytes: &mut Metered, cx: &mut Context<'_>) -> bool {
+        let Connection { server, pace, .. } = &*self.connection;
+        let closes = pace.is_last() || server.closes(false, &mut None, cx);
+        if closes {
+            let _at_once = Pin::new(bytes).poll_shutdown(cx).is_ready();
+        }
+        closes
+    }
+}
+
+impl<H: Handler> Future for Chunked<H> {
+    type Output = Option<Box<Metered>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(mut bytes) = self.bytes.take() else {
+            return Poll::Ready(None);
+        };
+        match self.poll_end(&mut bytes, cx) {
+            Poll::Pending => {
+                self.bytes = Some(bytes);
+                Poll::Pending
+            }
+            Poll::Ready(End::Cut) => Poll::Ready(None),
+            Poll::Ready(End::Whole) => {
+                let goes_on = !self.closes(&mut bytes, cx);
+                Poll::Ready(goes_on.then_some(bytes))
+            }
+        }
     }
 }
 

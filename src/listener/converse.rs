@@ -18,7 +18,8 @@ use hyper::{
 };
 
 use super::{
-    Connection, Handler, Options, Server,
+    Connection, Handler, Server,
+    chunked::Chunked,
     held::{Begun, Held},
     metered::Metered,
     pace::Expired,
@@ -33,11 +34,11 @@ const LATE: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// A connection that goes on without hyper.
-pub(super) enum Left<B> {
+pub(super) enum Left<H: Handler> {
     /// Nothing has come for a while.
-    Idle(Metered),
+    Idle(Box<Metered>),
     /// An answer lasts long. All that there was of it has been written.
-    Answer(Metered, Box<Begun<B>>),
+    Answer(Chunked<H>),
 }
 
 /// How HTTP on a connection came to its end.
@@ -54,61 +55,57 @@ enum End<B> {
 
 /// A connection while hyper has it.
 struct Conversation<'a, H: Handler, S: HttpService<body::Incoming>> {
-    server: &'a Server<H>,
     connection: &'a Connection<H>,
-    http: http1::Connection<Metered, S>,
+    http: http1::Connection<Box<Metered>, S>,
     /// No further request is taken.
     closing: bool,
     linger: Option<Deadline>,
 }
 
-impl<H: Handler> Server<H> {
-    /// Serves requests until the connection ends, or can go on without HTTP for a while: then it is given back.
-    pub(super) async fn converse(
-        self: &Rc<Self>,
-        bytes: Metered,
-        connection: &Rc<Connection<H>>,
-        options: Options,
-    ) -> Option<Left<H::Body>> {
-        let answering = Rc::clone(connection);
-        let service = service_fn(move |request| Rc::clone(&answering).answer(request));
-        let http = http1::Builder::new()
-            // Small messages leave in one plain write: CPU per request ×0.8 against writev.
-            .writev(false)
-            // hyper's own timer would be made anew for each request; `Pace` keeps the time.
-            .header_read_timeout(None)
-            // Twice as wide as the handler's own limits, which come with an answer that says what to do.
-            .max_headers(2 * options.headers)
-            .max_header_size(2 * options.header_bytes)
-            .max_buf_size((2 * options.header_bytes).max(MIN_BUFFER))
-            .serve_connection(bytes, service);
-        let mut conversation = Conversation {
-            server: self,
-            connection,
-            http,
-            closing: false,
-            linger: None,
-        };
-        let end = poll_fn(|cx| conversation.poll(cx)).await;
-        let http1::Parts {
-            io: mut bytes,
-            read_buf: read,
-            ..
-        } = conversation.http.into_parts();
-        match end {
-            End::Over => None,
-            End::Late => {
-                tell_late(bytes).await;
-                None
-            }
-            End::Idle => {
-                bytes.rewind(read);
-                Some(Left::Idle(bytes))
-            }
-            End::Lasting(begun) => {
-                bytes.rewind(read);
-                Some(Left::Answer(bytes, begun))
-            }
+/// Serves requests until the connection ends, or can go on without HTTP for a while: then it is given back.
+pub(super) async fn converse<H: Handler>(
+    bytes: Box<Metered>,
+    connection: &Rc<Connection<H>>,
+) -> Option<Left<H>> {
+    let options = &connection.options;
+    let answering = Rc::clone(connection);
+    let service = service_fn(move |request| Rc::clone(&answering).answer(request));
+    let http = http1::Builder::new()
+        // Small messages leave in one plain write: CPU per request ×0.8 against writev.
+        .writev(false)
+        // hyper's own timer would be made anew for each request; `Pace` keeps the time.
+        .header_read_timeout(None)
+        // Twice as wide as the handler's own limits, which come with an answer that says what to do.
+        .max_headers(2 * options.headers)
+        .max_header_size(2 * options.header_bytes)
+        .max_buf_size((2 * options.header_bytes).max(MIN_BUFFER))
+        .serve_connection(bytes, service);
+    let mut conversation = Conversation {
+        connection,
+        http,
+        closing: false,
+        linger: None,
+    };
+    let end = poll_fn(|cx| conversation.poll(cx)).await;
+    let http1::Parts {
+        io: mut bytes,
+        read_buf: read,
+        ..
+    } = conversation.http.into_parts();
+    match end {
+        End::Over => None,
+        End::Late => {
+            tell_late(*bytes).await;
+            None
+        }
+        End::Idle => {
+            bytes.rewind(read);
+            Some(Left::Idle(bytes))
+        }
+        End::Lasting(begun) => {
+            bytes.rewind(read);
+            let answer = Chunked::new(Rc::clone(connection), bytes, begun);
+            Some(Left::Answer(answer))
         }
     }
 }
@@ -119,10 +116,8 @@ where
     S: HttpService<body::Incoming, ResBody = Held<H>, Error = Infallible>,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End<H::Body>> {
-        let Self {
-            server, connection, ..
-        } = *self;
-        let pace = &connection.pace;
+        let connection = self.connection;
+        let Connection { server, pace, .. } = connection;
         if server.watch.phase() == Phase::Forced {
             pace.cut();
             return Poll::Ready(End::Over);
@@ -159,7 +154,11 @@ where
 
     fn poll_http(&mut self, cx: &mut Context<'_>) -> Poll<End<H::Body>> {
         let Connection {
-            client, pace, left, ..
+            server,
+            client,
+            pace,
+            left,
+            ..
         } = self.connection;
         let polled = Pin::new(&mut self.http).poll(cx);
         let left = left.take();
@@ -169,7 +168,7 @@ where
                 if error.is_user() {
                     pace.cut(); // the answer broke off
                 }
-                self.server.ended_by(&error, client.peer);
+                server.ended_by(&error, client.peer);
                 Poll::Ready(End::Over)
             }
             Poll::Pending => {

@@ -1,29 +1,21 @@
 //! Serves one connection: HTTP/1.1 while requests come, and no more than a socket while none does.
 
 use std::{
-    cell::Cell,
     future::poll_fn,
     ops::Deref,
-    pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use hyper::rt::Write as _;
-
 use super::{
-    Connection, Downstream, Handler, Options, Peer, Server,
-    chunked::{Chunked, End},
-    converse::Left,
-    held::Begun,
+    Connection, Handler, Server,
+    converse::{Left, converse},
     http2::PREFACE,
     metered::Metered,
-    pace::Pace,
 };
 use crate::{
-    limits::Full,
-    net::{self, Deadline, tls::Socket},
+    net::{self, Deadline},
     shutdown::Phase,
 };
 
@@ -46,58 +38,47 @@ impl Deref for Begin {
     }
 }
 
-impl<H: Handler> Server<H> {
-    /// Serves until the connection ends. With `full`, every request is turned away.
-    pub(super) async fn serve(
-        self: &Rc<Self>,
-        socket: Socket,
-        peer: Peer,
-        full: Option<Full>,
-        options: Options,
-    ) {
-        let is_secure = socket.is_secure();
-        let pace = Rc::new(Pace::new(
-            self.ticker.deadline(),
-            options.request_head,
-            options.keep_alive,
-        ));
-        let connection = Rc::new(Connection {
-            server: Rc::clone(self),
-            client: Downstream::new(peer, is_secure),
-            pace: Rc::clone(&pace),
-            full,
-            left: Cell::new(None),
-        });
-        let _subscription = poll_fn(|cx| Poll::Ready(self.watch.subscribe(cx))).await;
-        let mut bytes = Metered::new(socket, pace);
+/// Serves a connection until it ends. If there is no room for it, every request is turned away.
+///
+/// This is all of a connection that waits: each state of it has to be small.
+pub(super) fn serve<H: Handler>(
+    mut bytes: Box<Metered>,
+    connection: Rc<Connection<H>>,
+) -> impl Future<Output = ()> {
+    // An `async fn` would keep the place that the connection was passed in, too.
+    async move {
+        let server = &connection.server;
+        let _subscription = poll_fn(|cx| Poll::Ready(server.watch.subscribe(cx))).await;
         // Of a new connection with TLS, the first bytes may have been decrypted with the handshake.
-        let speaks_http2 = if is_secure {
+        let speaks_http2 = if connection.client.is_secure {
             Some(bytes.agreed_on_http2())
         } else {
-            self.begins_with_preface(&mut bytes).await
+            server.begins_with_preface(&mut bytes).await
         };
         let Some(speaks_http2) = speaks_http2 else {
             return;
         };
         if speaks_http2 {
-            return Box::pin(self.serve_streams(bytes, connection, options)).await;
+            return Box::pin(server.serve_streams(bytes, Rc::clone(&connection))).await;
         }
         // hyper's buffers and the room for a request are 26 KiB, all the rest 2.
         loop {
-            let left = Box::pin(self.converse(bytes, &connection, options)).await;
+            let left = Box::pin(converse(bytes, &connection)).await;
             let idle = match left {
                 None => None,
                 Some(Left::Idle(idle)) => Some(idle),
-                Some(Left::Answer(busy, begun)) => self.finish(busy, begun).await,
+                Some(Left::Answer(answer)) => answer.await,
             };
             let Some(idle) = idle else { return };
             bytes = idle;
-            if self.begins(&mut bytes).await.is_none() {
+            if server.begins(&mut bytes).await.is_none() {
                 return;
             }
         }
     }
+}
 
+impl<H: Handler> Server<H> {
     /// Waits until it is clear what a new connection speaks: whether HTTP/2, which its client knows beforehand that it may.
     /// `None` if the connection is to end instead.
     async fn begins_with_preface(&self, bytes: &mut Metered) -> Option<bool> {
@@ -136,27 +117,6 @@ impl<H: Handler> Server<H> {
             Poll::Ready(None)
         })
         .await
-    }
-
-    /// Writes the rest of an answer that goes on without HTTP. Gives the connection back if a request may follow.
-    async fn finish(
-        self: &Rc<Self>,
-        bytes: Metered,
-        begun: Box<Begun<H::Body>>,
-    ) -> Option<Metered> {
-        let mut answer = Chunked::new(Rc::clone(self), bytes, begun);
-        if poll_fn(|cx| answer.poll(cx)).await == End::Cut {
-            return None;
-        }
-        let mut bytes = answer.into_bytes();
-        let is_last = poll_fn(|cx| {
-            let is_last = bytes.pace().is_last() || self.closes(false, &mut None, cx);
-            if is_last {
-                let _at_once = Pin::new(&mut bytes).poll_shutdown(cx).is_ready();
-            }
-            Poll::Ready(is_last)
-        });
-        if is_last.await { None } else { Some(bytes) }
     }
 
     /// Whether a connection is to take no further request, with `linger` to wait for the moment. `is_awaited`: its first

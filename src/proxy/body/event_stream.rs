@@ -74,10 +74,14 @@ impl EventStream {
 
     /// The bytes that may leave in place of `data`, possibly none.
     pub(super) fn pass(&mut self, data: Bytes) -> Bytes {
-        match &mut self.endpoint {
-            Some(endpoint) => endpoint.pass(data),
-            None => data,
+        let Some(endpoint) = &mut self.endpoint else {
+            return data;
+        };
+        let passed = endpoint.pass(data);
+        if endpoint.is_over() {
+            self.endpoint = None;
         }
+        passed
     }
 
     /// What was held back when the backend's stream ended.
