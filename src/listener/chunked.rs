@@ -233,3 +233,60 @@ impl fmt::Debug for Scratch {
         f.debug_struct("Scratch").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::VecDeque, convert::Infallible, task::Waker};
+
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// What is there at one time; with an end, or more to come.
+    struct Ready(VecDeque<&'static [u8]>, bool);
+
+    impl Body for Ready {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            match self.0.pop_front() {
+                Some(data) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data))))),
+                None if self.1 => Poll::Ready(None),
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    fn gathered(frames: &[&'static [u8]], ends: bool) -> (Asked, String) {
+        let mut chunks = Vec::new();
+        let mut body = Ready(frames.iter().copied().collect(), ends);
+        let asked = gather(
+            &mut body,
+            &mut chunks,
+            &mut Context::from_waker(Waker::noop()),
+        );
+        (asked, String::from_utf8(chunks).unwrap())
+    }
+
+    #[test]
+    fn what_comes_together_leaves_together_and_nothing_is_no_chunk() {
+        let frames: [&[u8]; 3] = [b"data: 1\n\n", b"", b"data: 123456789\n\n"];
+        let (asked, chunks) = gathered(&frames, false);
+        assert!(matches!(asked, Asked::Waits));
+        assert_eq!(chunks, "9\r\ndata: 1\n\n\r\n11\r\ndata: 123456789\n\n\r\n");
+        let (asked, chunks) = gathered(&frames[..1], true);
+        assert!(matches!(asked, Asked::Ends));
+        assert_eq!(chunks, "9\r\ndata: 1\n\n\r\n0\r\n\r\n");
+    }
+
+    #[test]
+    fn no_more_is_taken_than_may_leave_together() {
+        let (asked, chunks) = gathered(&[&[b'x'; TOGETHER], b"later"], true);
+        assert!(matches!(asked, Asked::GoesOn));
+        assert!(!chunks.contains("later"));
+    }
+}
