@@ -92,7 +92,7 @@ impl<H: Handler> Server<H> {
                 return Some(is_it);
             }
             // The rest may be long in coming, and what is there would be found again at once.
-            bytes.take(begin.len(), &mut read).await;
+            Box::pin(bytes.take(begin.len(), &mut read)).await; // boxed: few send a part of it
         }
     }
 
@@ -143,5 +143,62 @@ impl<H: Handler> Server<H> {
             deadline
         });
         deadline.poll_expired(cx).is_ready()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Empty;
+
+    use super::*;
+    use crate::{
+        incoming::Incoming,
+        limits::Full,
+        listener::{Downstream, Lasting, Options, chunked::Chunked},
+    };
+
+    struct Nobody;
+
+    impl Handler for Nobody {
+        type Body = Empty<Bytes>;
+
+        fn options(&self) -> Options {
+            unreachable!()
+        }
+
+        fn trusts(&self, _: IpAddr) -> bool {
+            unreachable!()
+        }
+
+        async fn handle(&self, _: Request<Incoming>, _: &Downstream) -> Response<Empty<Bytes>> {
+            unreachable!()
+        }
+
+        fn turn_away(&self, _: Full) -> Response<Empty<Bytes>> {
+            unreachable!()
+        }
+
+        fn lasting(_: &Empty<Bytes>) -> Lasting {
+            unreachable!()
+        }
+    }
+
+    fn size_of_future<F: Future>(_: impl Fn(Box<Metered>, Rc<Connection<Nobody>>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_that_waits_takes_little_memory() {
+        let sizes = [
+            size_of_future(serve::<Nobody>),
+            size_of::<Chunked<Nobody>>(),
+            size_of::<Connection<Nobody>>(),
+            size_of::<Metered>(),
+        ];
+        assert!(sizes.iter().sum::<usize>() <= 704, "{sizes:?}");
     }
 }

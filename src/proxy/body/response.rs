@@ -371,3 +371,15 @@ impl Body for Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_few_answers_need_takes_no_room_in_one() {
+        // Each open stream has one.
+        let size = size_of::<Answer>();
+        assert!(size <= 336, "{size}");
+    }
+}
