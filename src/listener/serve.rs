@@ -41,11 +41,14 @@ impl Deref for Begin {
 /// Serves a connection until it ends. If there is no room for it, every request is turned away.
 ///
 /// This is all of a connection that waits: each state of it has to be small.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an `async fn` would keep the place that the connection was passed in, too"
+)]
 pub(super) fn serve<H: Handler>(
     mut bytes: Box<Metered>,
     connection: Rc<Connection<H>>,
 ) -> impl Future<Output = ()> {
-    // An `async fn` would keep the place that the connection was passed in, too.
     async move {
         let server = &connection.server;
         let _subscription = poll_fn(|cx| Poll::Ready(server.watch.subscribe(cx))).await;
