@@ -5,7 +5,10 @@
 
 mod accept;
 mod balancer;
+mod chunked;
+mod converse;
 mod handshake;
+mod held;
 mod http2;
 mod metered;
 mod pace;
@@ -13,23 +16,25 @@ mod proxy_protocol;
 mod serve;
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, header};
-use hyper::body::{self, Body, Frame, SizeHint};
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use hyper::body::{self, Body};
 
-pub use self::accept::Refusals;
-use self::pace::{Busy, Pace};
+pub use self::{accept::Refusals, chunked::Scratch};
+use self::{
+    held::{Begun, Held},
+    pace::Pace,
+};
 use crate::{
     incoming::Incoming,
-    limits::{Connections, Full, Reached, Room},
+    limits::{Connected, Connections, Full, OfAddress, Reached, Room, Told},
     net::{Liveness, Ticker},
     shutdown::{Phase, Watch},
 };
@@ -105,6 +110,21 @@ pub trait Handler: 'static {
 
     /// What every request of a connection is answered for which there is no room.
     fn turn_away(&self, full: Full) -> Response<Self::Body>;
+
+    /// How long an answer goes on.
+    fn lasting(body: &Self::Body) -> Lasting;
+}
+
+/// How long an answer goes on. One that does for long has no use for what HTTP needs to read a request, which is most of
+/// the memory that a connection takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lasting {
+    /// Not long; or it has a length, or does not wait.
+    No,
+    /// Until something is done, which may take long.
+    Perhaps,
+    /// As long as its client wants.
+    Yes,
 }
 
 /// The client side of one connection.
@@ -170,25 +190,33 @@ pub struct Server<H> {
     pub reached: Reached,
     /// What could not be accepted.
     pub refusals: Refusals,
+    /// Where answers without HTTP are put together.
+    pub scratch: Scratch,
 }
 
 /// One connection: who is at its other end, and its pace.
-struct Connection<H> {
+struct Connection<H: Handler> {
     server: Rc<Server<H>>,
     client: Downstream,
     pace: Rc<Pace>,
+    options: Options,
     /// Why there is no room for it.
     full: Option<Full>,
+    /// An answer that HTTP has let go of.
+    left: Cell<Option<Box<Begun<H::Body>>>>,
+    /// The room that it takes: as a connection, as its client's behind a balancer, or to be told that there is none.
+    _room: (Option<Connected>, Option<OfAddress>, Option<Told>),
 }
 
 impl<H: Handler> Connection<H> {
     async fn answer(
         self: Rc<Self>,
         request: Request<body::Incoming>,
-    ) -> Result<Response<Held<H::Body>>, Infallible> {
+    ) -> Result<Response<Held<H>>, Infallible> {
         let busy = Pace::begin(&self.pace);
         let request = request.map(|body| Incoming::new(body, self.pace.taken_whole()));
         let http_10 = request.version() == Version::HTTP_10;
+        let wants_end = is_closing(request.headers());
         let handler = &self.server.handler;
         let mut response = match self.full {
             None => handler.handle(request, &self.client).await,
@@ -196,47 +224,28 @@ impl<H: Handler> Connection<H> {
         };
         // HTTP/1.0 knows no chunks: without a length, the answer ends with its connection.
         let close_delimited = http_10 && response.body().size_hint().exact().is_none();
-        self.pace.answer(close_delimited);
-        let closes = close_delimited || self.full.is_some();
-        if closes || self.server.watch.phase() != Phase::Running {
+        let closes =
+            close_delimited || self.full.is_some() || self.server.watch.phase() != Phase::Running;
+        if closes {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response.map(|body| Held { body, busy }))
+        let lasting = if http_10 {
+            Lasting::No
+        } else {
+            H::lasting(response.body())
+        };
+        self.pace
+            .answer(close_delimited, closes || wants_end, lasting);
+        Ok(response.map(|body| Held::new(Begun { body, busy }, Rc::clone(&self))))
     }
 }
 
-/// An answer's body, which keeps its connection busy until it ends, and holds back what the client does not take.
-#[derive(Debug)]
-pub struct Held<B> {
-    body: B,
-    busy: Busy,
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Held<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        ready!(self.busy.pace().poll_room(cx));
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &polled
-            && let Some(data) = frame.data_ref()
-        {
-            self.busy.pace().taken(data.len());
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+/// Whether the client of a request wants no other one over its connection (RFC 9112, section 9.6).
+fn is_closing(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONNECTION).iter().any(|value| {
+        let mut options = value.as_bytes().split(|byte| *byte == b',');
+        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    })
 }

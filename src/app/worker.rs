@@ -17,9 +17,9 @@ use crate::{
     health::probe::Reporter,
     incoming::Incoming,
     limits::{Connections, Full, Reached, Room},
-    listener::{self, Downstream, Handler, Pings, Refusals, Server},
+    listener::{self, Downstream, Handler, Lasting, Pings, Refusals, Scratch, Server},
     net::{self, Ticker, tls::Acceptor},
-    observe::{Meters, otlp::Outbox},
+    observe::{Meters, Stream, otlp::Outbox},
     proxy::{
         self, Alarms, Bodies, Peer, Proxy, Renewals, Unknowns, body::Answer, headers::Forwarded,
     },
@@ -106,6 +106,7 @@ impl Worker {
             connections: self.connections,
             reached: self.reached,
             refusals: Refusals::default(),
+            scratch: Scratch::default(),
         });
         let accept = |(listener, scheme)| {
             let tls = match scheme {
@@ -201,5 +202,13 @@ impl Handler for Traffic {
 
     fn turn_away(&self, full: Full) -> Response<Answer> {
         self.proxy.turn_away(full)
+    }
+
+    fn lasting(answer: &Answer) -> Lasting {
+        match answer.stream() {
+            Stream::No => Lasting::No,
+            Stream::OfCall => Lasting::Perhaps,
+            Stream::Lasting => Lasting::Yes,
+        }
     }
 }

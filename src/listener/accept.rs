@@ -2,9 +2,12 @@
 
 use std::{cell::Cell, io, net::SocketAddr, rc::Rc, time::Duration};
 
-use super::{Handler, Options, Peer, Server, TOLD_WITHIN};
+use super::{
+    Connection, Downstream, Handler, Options, Peer, Server, TOLD_WITHIN, metered::Metered,
+    pace::Pace, serve::serve,
+};
 use crate::{
-    limits::{Full, Limit, Room, Told},
+    limits::{Connected, Full, Limit, Room, Told},
     net::{
         self, Instant, Listener, Stream,
         tls::{Acceptor, Socket},
@@ -34,7 +37,7 @@ pub struct Refusals {
 /// Why a connection is told that there is no room for it, as long as it is.
 struct Refused {
     full: Full,
-    _told: Told,
+    told: Told,
 }
 
 impl<H: Handler> Server<H> {
@@ -98,10 +101,14 @@ impl<H: Handler> Server<H> {
                 None => return,
             },
         };
-        let server = Rc::clone(self);
+        let entered = entered.ok();
+        // In a box, and given back with all that it needs: what follows lasts for long, and is to be small.
+        let beginning =
+            Box::pin(Rc::clone(self).begin(stream, peer, tls, (refused, entered), options));
         tokio::task::spawn_local(async move {
-            server.begin(stream, peer, tls, refused, options).await;
-            drop(entered);
+            if let Some((bytes, connection)) = beginning.await {
+                serve(bytes, connection).await;
+            }
         });
     }
 
@@ -119,44 +126,51 @@ impl<H: Handler> Server<H> {
         self.note(full, peer);
         let told = self.connections.tell()?;
         options.request_head = options.request_head.min(TOLD_WITHIN);
-        Some(Refused { full, _told: told })
+        Some(Refused { full, told })
     }
 
-    /// What comes before HTTP is in boxes of its own: who speaks that at once does not pay for it.
+    /// Comes to where HTTP begins. What is rare on the way is in boxes of its own: who speaks HTTP at once does not pay
+    /// for it.
     async fn begin(
-        self: &Rc<Self>,
+        self: Rc<Self>,
         mut stream: Stream,
         peer: SocketAddr,
         tls: Option<Acceptor>,
-        mut refused: Option<Refused>,
+        (mut refused, entered): (Option<Refused>, Option<Connected>),
         mut options: Options,
-    ) {
+    ) -> Option<(Box<Metered>, Rc<Connection<H>>)> {
         let peer = if options.proxy_protocol {
-            Box::pin(self.behind(&mut stream, peer, options)).await
+            Box::pin(self.behind(&mut stream, peer, options)).await?
         } else {
-            Some(Peer::direct(peer))
+            Peer::direct(peer)
         };
-        let Some(peer) = peer else { return };
         let mut of_client = None;
         if options.proxy_protocol && refused.is_none() {
             let room = self.room(peer.address, options);
             match self.connections.enter_of(room, peer.address.ip()) {
                 Ok(entered) => of_client = entered,
-                Err(full) => match self.refuse(full, peer.address, &mut options) {
-                    Some(told) => refused = Some(told),
-                    None => return,
-                },
+                Err(full) => refused = Some(self.refuse(full, peer.address, &mut options)?),
             }
         }
         let socket = match tls {
-            None => Some(Socket::clear(stream)),
-            Some(tls) => Box::pin(self.secured(stream, peer.address, &tls, options)).await,
+            None => Socket::clear(stream),
+            Some(tls) => Box::pin(self.secured(stream, peer.address, &tls, options)).await?,
         };
-        if let Some(socket) = socket {
-            let full = refused.as_ref().map(|refused| refused.full);
-            self.serve(socket, peer, full, options).await;
-        }
-        drop(of_client);
+        let pace = Rc::new(Pace::new(
+            self.ticker.deadline(),
+            options.request_head,
+            options.keep_alive,
+        ));
+        let connection = Connection {
+            client: Downstream::new(peer, socket.is_secure()),
+            pace: Rc::clone(&pace),
+            options,
+            full: refused.as_ref().map(|refused| refused.full),
+            left: Cell::new(None),
+            server: self,
+            _room: (entered, of_client, refused.map(|refused| refused.told)),
+        };
+        Some((Box::new(Metered::new(socket, pace)), Rc::new(connection)))
     }
 
     /// Counts it, and warns once in a while.

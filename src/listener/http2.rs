@@ -58,17 +58,17 @@ impl<H: Handler> Server<H> {
     /// Serves until the connection ends.
     pub(super) async fn serve_streams(
         self: &Rc<Self>,
-        bytes: Metered,
+        bytes: Box<Metered>,
         connection: Rc<Connection<H>>,
-        options: Options,
     ) {
+        let options = connection.options;
         let streams = Rc::new(Streams::new(
             self.ticker.deadline(),
             options.request_head,
             options.keep_alive,
         ));
         let peer = connection.client.peer;
-        let bytes = Watched::new(bytes, Rc::clone(&streams), self.reached.clone());
+        let bytes = Watched::new(*bytes, Rc::clone(&streams), self.reached.clone());
         let of_streams = Rc::clone(&streams);
         let service = service_fn(move |request| {
             let open = Streams::begin(&of_streams);

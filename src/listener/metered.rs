@@ -3,9 +3,10 @@
 use std::{
     future::poll_fn,
     io::{self, IoSlice},
+    mem::MaybeUninit,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -13,6 +14,9 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
 use super::pace::Pace;
 use crate::net::tls::Socket;
+
+/// What is read of a request that comes before the last one is answered, when HTTP does not wait for it.
+const BEFORE_ITS_TIME: usize = 1024;
 
 /// A connection's bytes, watched for when the client begins a head, and how much of an answer it takes.
 pub(super) struct Metered {
@@ -47,6 +51,23 @@ impl Metered {
         let taken = poll_fn(|cx| Pin::new(&mut *self).poll_read(cx, space.unfilled())).await;
         let length = taken.map_or(0, |()| space.filled().len());
         read.truncate(begun + length);
+    }
+
+    /// Ready when the client has left. If it sends something instead, that is kept to be read again, and no more of it is
+    /// read, so that nobody knows of its leaving before something is written.
+    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.again.is_empty() {
+            return Poll::Pending;
+        }
+        let mut space = [MaybeUninit::uninit(); BEFORE_ITS_TIME];
+        let mut space = ReadBuf::uninit(&mut space);
+        match ready!(Pin::new(&mut self.socket).poll_read(cx, space.unfilled())) {
+            Ok(()) if !space.filled().is_empty() => {
+                self.again = Bytes::copy_from_slice(space.filled());
+                Poll::Pending
+            }
+            Ok(()) | Err(_) => Poll::Ready(()),
+        }
     }
 
     /// The connection's pace.

@@ -8,11 +8,15 @@ use std::{
     time::Duration,
 };
 
+use super::Lasting;
 use crate::{incoming::Taken, limits::Limit, net::Deadline};
 
 /// An idle connection on which requests follow each other keeps its buffers for this long. One request alone lets go of
 /// them at once: a burst of many connections would have theirs all at one time, and the allocator gives little back.
 const STAYS_READY: Duration = Duration::from_millis(200);
+
+/// An answer that takes longer may take much longer.
+const LASTS_AFTER: Duration = Duration::from_millis(200);
 
 /// Bytes of an answer that wait to be written, from which on no more of it is asked for. Above it comes one frame.
 /// Small events that come together still leave together.
@@ -51,6 +55,12 @@ pub(super) struct Pace {
     /// The answer under way has no end of its own but the connection's.
     close_delimited: Cell<bool>,
     must_reset: Cell<bool>,
+    /// No request is taken after the one under way.
+    is_last: Cell<bool>,
+    /// The answer under way lasts long.
+    lasts: Cell<bool>,
+    /// All that was taken of it was written, its head too.
+    is_written: Cell<bool>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,13 +86,15 @@ pub(super) enum Expired {
     Silent,
     /// The rest of a head.
     Head,
+    /// Nothing: an answer goes on for longer than most.
+    Lasting,
 }
 
 impl Expired {
-    /// The limit that was reached.
+    /// The limit that was reached, if it is one.
     pub(super) fn limit(self) -> Limit {
         match self {
-            Self::Resting | Self::Idle => Limit::KeepAlive,
+            Self::Resting | Self::Idle | Self::Lasting => Limit::KeepAlive,
             Self::Silent | Self::Head => Limit::RequestHead,
         }
     }
@@ -109,6 +121,9 @@ impl Pace {
             fresh: Cell::new(true),
             close_delimited: Cell::new(false),
             must_reset: Cell::new(false),
+            is_last: Cell::new(false),
+            lasts: Cell::new(false),
+            is_written: Cell::new(false),
         }
     }
 
@@ -135,9 +150,36 @@ impl Pace {
         Busy(Rc::clone(this))
     }
 
-    /// The answer begins.
-    pub(super) fn answer(&self, close_delimited: bool) {
+    /// The answer begins. It is the connection's last one, or not.
+    pub(super) fn answer(&self, close_delimited: bool, is_last: bool, lasting: Lasting) {
         self.close_delimited.set(close_delimited);
+        self.is_last.set(is_last);
+        self.is_written.set(false);
+        self.lasts.set(lasting == Lasting::Yes);
+        if lasting == Lasting::Perhaps {
+            self.deadline.set(LASTS_AFTER);
+        }
+    }
+
+    /// Whether no request is taken after the one under way.
+    pub(super) fn is_last(&self) -> bool {
+        self.is_last.get()
+    }
+
+    /// No request is taken after the one under way.
+    pub(super) fn end_after_this(&self) {
+        self.is_last.set(true);
+    }
+
+    /// The answer under way lasts long.
+    pub(super) fn last_long(&self) {
+        self.deadline.clear();
+        self.lasts.set(true);
+    }
+
+    /// Whether the answer under way lasts long, and HTTP has nothing to do at the moment: neither to write nor to read.
+    pub(super) fn may_leave(&self) -> bool {
+        self.lasts.get() && self.is_written.get() && !self.blocked.get() && self.taken.is_whole()
     }
 
     /// The connection ends before its answer does. To a client that takes the connection's end for the
@@ -173,7 +215,8 @@ impl Pace {
                 Doing::Idle if !self.idle_left.get().is_zero() => Expired::Resting,
                 Doing::Idle => Expired::Idle,
                 Doing::New => Expired::Silent,
-                Doing::Head | Doing::Request => Expired::Head,
+                Doing::Head => Expired::Head,
+                Doing::Request => Expired::Lasting,
             })
     }
 
@@ -181,6 +224,13 @@ impl Pace {
     pub(super) fn rest(&self) {
         self.is_warm.set(false);
         self.deadline.set(self.idle_left.take());
+    }
+
+    /// An answer has ended, and the connection has no buffers: waits for all of the time that it may idle.
+    pub(super) fn rest_now(&self) {
+        self.rests_now.set(false);
+        self.idle_left.set(self.keep_alive);
+        self.rest();
     }
 
     /// Whether it waits for another request, of which nothing has come, and nothing of the last one is to come.
@@ -213,6 +263,7 @@ impl Pace {
 
     /// A piece of the answer was taken, and is to be written.
     pub(super) fn taken(&self, bytes: usize) {
+        self.is_written.set(false);
         self.unwritten.set(self.unwritten.get() + bytes + FRAMING);
     }
 
@@ -240,6 +291,7 @@ impl Pace {
     /// Nothing is left to be written.
     pub(super) fn wrote_all(&self) {
         self.blocked.set(false);
+        self.is_written.set(true);
         self.wrote(usize::MAX);
     }
 

@@ -84,7 +84,8 @@ pub enum Stream {
 struct Line {
     client: IpAddr,
     method: Method,
-    target: Uri,
+    /// A copy: a part of the target would hold all of the buffer that the request was read into.
+    path: Box<str>,
     pool: OnceCell<String>,
     backend: RefCell<Option<String>>,
     /// Who could not be reached before, and why.
@@ -364,7 +365,7 @@ impl Line {
         Self {
             client: asking.client.to_canonical(),
             method: asking.method.clone(),
-            target: asking.target.clone(),
+            path: asking.target.path().into(),
             pool: OnceCell::new(),
             backend: RefCell::default(),
             failed: RefCell::default(),
@@ -432,7 +433,7 @@ impl Line {
         let failed = Some(self.failed.borrow().clone()).filter(|failed| !failed.is_empty());
         let texts = [
             ("http.request.method", Some(self.method.to_string())),
-            ("url.path", Some(self.target.path().to_owned())),
+            ("url.path", Some(self.path.clone().into_string())),
             ("client.address", Some(self.client.to_string())),
             ("pinring.pool", text(&self.pool)),
             (
@@ -477,7 +478,7 @@ impl Line {
             target: ACCESS,
             client = %self.client,
             method = %self.method,
-            path = self.target.path(),
+            path = &*self.path,
             status = self.status.get().map(|status| status.as_u16()),
             pool = self.pool.get().map(String::as_str),
             backend = backend.as_deref(),
@@ -500,7 +501,7 @@ impl Line {
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Exchange")
-            .field(&self.line().map(|line| &line.target))
+            .field(&self.line().map(|line| &line.path))
             .finish()
     }
 }

@@ -54,7 +54,9 @@ impl Proxy {
         client: Client,
     ) -> (Marks, Option<Box<Replaced>>) {
         let request_id = table.log.request_id.then(|| {
-            let given = request_id::given(headers).cloned();
+            // A copy: a clone would hold all of the buffer that the request was read into.
+            let given = request_id::given(headers)
+                .and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok());
             given.unwrap_or_else(|| request_id::made_of(self.random.borrow_mut().u128(..)))
         });
         let mut marks = Marks {

@@ -30,6 +30,7 @@ mod limits;
 mod listen;
 mod log_levels;
 mod logs;
+mod long_answers;
 mod message_ids;
 mod metrics;
 mod misuse;

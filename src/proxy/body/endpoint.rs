@@ -61,6 +61,11 @@ impl Endpoint {
         passed
     }
 
+    /// Whether there is nothing to be done any more, not even at the stream's end.
+    pub(super) fn is_over(&self) -> bool {
+        self.issue.is_none() && self.session.is_none()
+    }
+
     /// Whether the beginning of an event is held back.
     pub(super) fn holds_back(&self) -> bool {
         self.opening.holds_back()

@@ -74,10 +74,14 @@ impl EventStream {
 
     /// The bytes that may leave in place of `data`, possibly none.
     pub(super) fn pass(&mut self, data: Bytes) -> Bytes {
-        match &mut self.endpoint {
-            Some(endpoint) => endpoint.pass(data),
-            None => data,
+        let Some(endpoint) = &mut self.endpoint else {
+            return data;
+        };
+        let passed = endpoint.pass(data);
+        if endpoint.is_over() {
+            self.endpoint = None;
         }
+        passed
     }
 
     /// What was held back when the backend's stream ended.
@@ -92,6 +96,11 @@ impl EventStream {
     pub fn passed(&mut self, data: &[u8]) {
         self.boundary.push(data);
         self.rest();
+    }
+
+    /// Whether the stream stays open until its client or a drain ends it.
+    pub(super) fn lasts(&self) -> bool {
+        self.ending.is_some()
     }
 
     /// Whether the stream can be opened again, and ended here without loss.

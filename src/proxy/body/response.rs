@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     net::Deadline,
-    observe::{Exchange, Outcome},
+    observe::{Exchange, Outcome, Stream},
     router::placement::InFlight,
     sessions::Visit,
     shutdown::{Phase, Watch},
@@ -149,6 +149,14 @@ impl Relay {
     pub fn with_carriers(mut self, carriers: Option<Box<Carriers>>) -> Self {
         self.carriers = carriers;
         self
+    }
+
+    fn stream(&self) -> Stream {
+        match &self.events {
+            None => Stream::No,
+            Some(events) if events.lasts() => Stream::Lasting,
+            Some(_) => Stream::OfCall,
+        }
     }
 
     fn is_end_stream(&self) -> bool {
@@ -305,6 +313,19 @@ impl fmt::Debug for Relay {
     }
 }
 
+impl Answer {
+    /// Whether it is an event stream, as far as that can be seen of the body alone.
+    #[must_use]
+    pub fn stream(&self) -> Stream {
+        match self {
+            Self::Own(..) => Stream::No,
+            Self::Relay(relay) => relay.stream(),
+            Self::Begun(_, relay) => relay.stream(),
+            Self::Merged(_) => Stream::Lasting,
+        }
+    }
+}
+
 impl Body for Answer {
     type Data = Bytes;
     type Error = BrokenOff;
@@ -348,5 +369,17 @@ impl Body for Answer {
             Self::Begun(read, relay) => super::longer(&relay.size_hint(), read.len()),
             Self::Merged(_) => SizeHint::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_few_answers_need_takes_no_room_in_one() {
+        // Each open stream has one.
+        let size = size_of::<Answer>();
+        assert!(size <= 336, "{size}");
     }
 }
