@@ -74,13 +74,17 @@ impl fmt::Debug for Nodes {
     }
 }
 
+/// A part of a ring has 2^PART to twice as many virtual nodes: one or two cache lines. With one or two nodes in each, the
+/// index is no longer in a core's own cache: then a lookup takes 350 ns.
+const PART: u32 = 3;
+
 /// Which member of a ring: the index that its builder gave it.
 pub type Member = u32;
 
 /// Sorted virtual nodes of at least one backend, with an index by their highest bits.
 ///
-/// Positions are hashes, so that a part of the ring holds one or two of them: a lookup reads two cache lines of a large
-/// ring, where a binary search would read ten (10,000 backends: see `benches/core.rs`).
+/// Positions are hashes, and so spread evenly: a lookup goes to its part of the ring and looks at the few nodes there.
+/// With 10,000 backends it takes 55 ns, of which one waits for memory, where a binary search took 400.
 #[derive(Clone)]
 pub struct Ring {
     /// In the order of the ring. The highest `bits` bits of a position are the number of its part, which leaves their room
@@ -155,11 +159,8 @@ impl Ring {
         largest: Member,
         each: impl Fn() -> I,
     ) -> Self {
-        // One or two nodes in each part; and room for every member.
-        let bits = count
-            .ilog2()
-            .max(u32::BITS - largest.leading_zeros())
-            .max(1);
+        let for_members = u32::BITS - largest.leading_zeros();
+        let bits = (count.ilog2().saturating_sub(PART)).max(for_members).max(1);
         let part_of = |point: u64| (point >> (u64::BITS - bits)) as usize;
         let mut starts = vec![0_u32; (1 << bits) + 1];
         for (point, _) in each() {

@@ -1,7 +1,7 @@
 //! Where the backends of a pool are on its rings: built when somebody joins or leaves, and shared by all tables until then.
 //!
 //! Health and drains come and go more often than backends, and move nobody: with 10,000 backends a new table then takes
-//! 3 ms, and would take 60 if it sorted anew.
+//! 1 ms. Where one joins it takes 46 ms, half of it for the sorting (`benches/core.rs`).
 
 use std::sync::Arc;
 
