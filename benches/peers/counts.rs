@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    load::{Kind, Outcome, Plan},
+    load::{Kind, Plan},
     measures::{Load, backends},
     peers::Peer,
 };
@@ -145,23 +145,14 @@ fn counted(
             Load::streams(proxy.address, CONNECTIONS, EVERY, SECONDS[length]).result()
         }
     };
-    let Outcome {
-        done,
-        wrong,
-        errors,
-        ..
-    } = outcome;
-    assert!(
-        done > 0 && wrong == 0 && errors == 0,
-        "{scenario:?}: of {done} answers {wrong} came from a wrong replica, {errors} were errors"
-    );
+    outcome.expect_right(&format!("{scenario:?}"));
     proxy.end();
     let text = fs::read_to_string(&file).expect("the tool has written what it saw");
     let counts = match tool {
         Tool::Strace => vec![syscalls(&text)],
         Tool::Callgrind => vec![instructions(&text), allocations(&text)],
     };
-    (done, counts)
+    (outcome.done, counts)
 }
 
 fn strace(file: &Path) -> Vec<String> {

@@ -60,6 +60,21 @@ pub(crate) struct Outcome {
     pub(crate) seconds: f64,
 }
 
+impl Outcome {
+    /// Holds a load to what it was for.
+    ///
+    /// # Panics
+    ///
+    /// If there was no answer, one from a wrong replica, or an error.
+    pub(crate) fn expect_right(&self, what: &str) {
+        let (done, wrong, errors) = (self.done, self.wrong, self.errors);
+        assert!(
+            done > 0 && wrong == 0 && errors == 0,
+            "{what}: of {done} answers {wrong} came from a wrong replica, {errors} were errors"
+        );
+    }
+}
+
 /// Of a long answer.
 pub(crate) const LONG: usize = 4 * 1024 * 1024;
 

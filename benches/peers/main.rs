@@ -19,6 +19,7 @@ mod poller;
 mod process;
 mod table;
 mod wire;
+mod work;
 
 use std::{io, net::SocketAddr, process::ExitCode};
 
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         ),
         // Cargo adds a word of its own.
         ["counts"] | ["counts", "--bench"] => return counts::run(),
+        ["work"] => return work::run(),
         _ => return measures::run(&words),
     };
     done.map_or_else(
