@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) seconds: f64,
     /// Calls a second; `None` is as many as there can be.
     pub(crate) rate: Option<f64>,
+    /// So many calls, if there is time; `None` is as many as there can be.
+    pub(crate) calls: Option<u64>,
 }
 
 /// What came of a load. Times are microseconds.
@@ -56,6 +58,21 @@ pub(crate) struct Outcome {
     pub(crate) p50: f64,
     pub(crate) p99: f64,
     pub(crate) seconds: f64,
+}
+
+impl Outcome {
+    /// Holds a load to what it was for.
+    ///
+    /// # Panics
+    ///
+    /// If there was no answer, one from a wrong replica, or an error.
+    pub(crate) fn expect_right(&self, what: &str) {
+        let (done, wrong, errors) = (self.done, self.wrong, self.errors);
+        assert!(
+            done > 0 && wrong == 0 && errors == 0,
+            "{what}: of {done} answers {wrong} came from a wrong replica, {errors} were errors"
+        );
+    }
 }
 
 /// Of a long answer.
@@ -228,23 +245,26 @@ impl Load {
         let end = begin + nanoseconds(self.plan.seconds);
         let step = self.plan.rate.map(|rate| nanoseconds(1.0 / rate));
         let mut due = begin;
+        let mut left = self.plan.calls.unwrap_or(u64::MAX);
         let mut idle: VecDeque<usize> = (0..self.clients.len()).collect();
         loop {
             let now = wire::now();
             let mut timeout = end.saturating_sub(now);
-            while now < end && due <= now {
+            while now < end && left > 0 && due <= now {
                 let Some(key) = idle.pop_front() else { break };
                 // With a rate, the time counts from when the call was due: a slow proxy cannot hide behind the client.
                 self.send(key, step.map_or(now, |_| due))?;
                 due += step.unwrap_or(0);
+                left -= 1;
             }
             if step.is_some() && !idle.is_empty() {
                 timeout = timeout.min(due.saturating_sub(now));
             }
-            if now >= end && idle.len() == self.clients.len() {
+            let is_over = now >= end || left == 0;
+            if is_over && idle.len() == self.clients.len() {
                 break;
             }
-            let timeout = if now >= end { 1_000_000_000 } else { timeout };
+            let timeout = if is_over { 1_000_000_000 } else { timeout };
             let ready = self.poller.wait(Some(Duration::from_nanos(timeout)));
             assert!(
                 now < end + 10_000_000_000,

@@ -3,13 +3,15 @@
 //! ```sh
 //! cargo bench --bench peers                     # everything; about ten minutes
 //! cargo bench --bench peers -- calls sse --rounds 3 --seconds 2
+//! cargo bench --bench peers -- counts       # pinring alone: system calls, instructions, allocations; fails above a ceiling
 //! ```
 //!
-//! Needs haproxy and nginx (Debian's packages), taskset, and two cores of Linux. PINRING_BIN names another binary than the
+//! Needs haproxy and nginx (Debian's packages), taskset, and two cores of Linux; for counts strace and valgrind instead. PINRING_BIN names another binary than the
 //! one that is built for it. Only ratios of one run mean anything. An error, or an answer from a wrong replica, fails the
 //! run; nginx, which cannot be right with what it has, is only held to the first.
 
 mod backend;
+mod counts;
 mod load;
 mod measures;
 mod peers;
@@ -17,6 +19,7 @@ mod poller;
 mod process;
 mod table;
 mod wire;
+mod work;
 
 use std::{io, net::SocketAddr, process::ExitCode};
 
@@ -32,6 +35,9 @@ fn main() -> ExitCode {
             parsed(every),
             parsed(seconds),
         ),
+        // Cargo adds a word of its own.
+        ["counts"] | ["counts", "--bench"] => return counts::run(),
+        ["work"] => return work::run(),
         _ => return measures::run(&words),
     };
     done.map_or_else(

@@ -236,6 +236,7 @@ impl Run {
             connections,
             seconds: self.settings.seconds,
             rate,
+            calls: None,
         }
     }
 
@@ -272,19 +273,19 @@ impl Run {
 }
 
 /// A process that makes load. It ends with this value.
-struct Load {
+pub(crate) struct Load {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
 
 impl Load {
-    fn calls(address: SocketAddr, plan: Plan) -> Self {
+    pub(crate) fn calls(address: SocketAddr, plan: Plan) -> Self {
         let plan = serde_json::to_string(&plan).expect("plain data");
         Self::spawn(&["calls", &address.to_string(), &plan])
     }
 
-    fn streams(address: SocketAddr, count: usize, every: u64, seconds: f64) -> Self {
+    pub(crate) fn streams(address: SocketAddr, count: usize, every: u64, seconds: f64) -> Self {
         let [count, every, seconds] = [count.to_string(), every.to_string(), seconds.to_string()];
         Self::spawn(&["streams", &address.to_string(), &count, &every, &seconds])
     }
@@ -309,7 +310,7 @@ impl Load {
         serde_json::from_str(&self.line()).expect("an outcome")
     }
 
-    fn result(mut self) -> Outcome {
+    pub(crate) fn result(mut self) -> Outcome {
         self.run()
     }
 
@@ -328,7 +329,7 @@ impl Drop for Load {
 }
 
 /// The replicas, which end with the first value, and where they listen.
-fn backends() -> (Replicas, Vec<SocketAddr>) {
+pub(crate) fn backends() -> (Replicas, Vec<SocketAddr>) {
     let mut child = role_of_this(&["backend"]);
     let mut line = String::new();
     let output = child.stdout.take().expect("it is piped");
@@ -342,7 +343,7 @@ fn backends() -> (Replicas, Vec<SocketAddr>) {
     (Replicas(child), addresses)
 }
 
-struct Replicas(Child);
+pub(crate) struct Replicas(Child);
 
 impl Drop for Replicas {
     fn drop(&mut self) {

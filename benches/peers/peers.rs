@@ -44,6 +44,16 @@ impl Peer {
 
     /// Starts it before `backends`, with what it needs in `folder`.
     pub(crate) fn start(self, backends: &[SocketAddr], folder: &Path) -> Proxy {
+        self.start_under(&[], backends, folder)
+    }
+
+    /// The same by another program, with its arguments.
+    pub(crate) fn start_under(
+        self,
+        under: &[String],
+        backends: &[SocketAddr],
+        folder: &Path,
+    ) -> Proxy {
         let address = free_address();
         let (program, arguments) = match self {
             Self::Haproxy => {
@@ -67,7 +77,9 @@ impl Peer {
         let log_path = folder.join(format!("{}.log", self.name()));
         let log = fs::File::create(&log_path).expect("a log");
         let child = Command::new("taskset")
-            .args(["-c", CORE, &program])
+            .args(["-c", CORE])
+            .args(under)
+            .arg(&program)
             .args(&arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
@@ -176,7 +188,7 @@ fn free_address() -> SocketAddr {
 }
 
 fn wait_for(address: SocketAddr, name: &str, log: &Path) {
-    for _ in 0..100 {
+    for _ in 0..600 {
         if TcpStream::connect(address).is_ok() {
             return;
         }

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// A proxy under test, which ends with this value.
 pub(crate) struct Proxy {
     pub(crate) address: std::net::SocketAddr,
@@ -17,6 +19,14 @@ impl Proxy {
     /// Memory that is its own, in KiB: shared pages count by their share.
     pub(crate) fn pss(&self) -> u64 {
         self.processes().iter().map(|pid| pss(*pid)).sum()
+    }
+
+    /// Lets it end by itself, so that whatever watches it can tell what it saw.
+    pub(crate) fn end(mut self) {
+        if let Some(last) = self.processes().last() {
+            signal(*last, Signal::TERM);
+        }
+        let _status = self.child.wait();
     }
 
     fn processes(&self) -> Vec<u32> {
@@ -39,15 +49,19 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return; // its number may be another's by now
+        }
         for pid in self.processes() {
-            let pid = i32::try_from(pid)
-                .ok()
-                .and_then(rustix::process::Pid::from_raw);
-            if let Some(pid) = pid {
-                let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            }
+            signal(pid, Signal::KILL);
         }
         let _status = self.child.wait();
+    }
+}
+
+fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _gone = kill_process(pid, signal);
     }
 }
 

@@ -62,6 +62,8 @@ fn position(text: &str, at: usize) -> (usize, usize) {
 #[derive(Debug)]
 pub(super) struct Report<'a> {
     text: &'a str,
+    /// Where each line ends: every key asks for its own, and a file may have 10,000 backends.
+    line_ends: Vec<usize>,
     faults: RefCell<Vec<Fault>>,
     notes: RefCell<Vec<String>>,
     known: RefCell<BTreeSet<String>>,
@@ -79,6 +81,7 @@ impl<'a> Report<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         Self {
             text,
+            line_ends: memchr::memchr_iter(b'\n', text.as_bytes()).collect(),
             faults: RefCell::default(),
             notes: RefCell::default(),
             known: RefCell::default(),
@@ -142,7 +145,7 @@ impl<'a> Report<'a> {
     }
 
     pub(super) fn spot(&self, key: String, span: Range<usize>) -> Spot {
-        let line = position(self.text, span.start).0;
+        let line = self.line_ends.partition_point(|end| *end < span.start) + 1;
         let written = self.text.get(span).and_then(shown);
         let last = key.rsplit('.').next().unwrap_or_default();
         let last = last.split('[').next().unwrap_or_default();

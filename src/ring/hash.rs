@@ -4,20 +4,21 @@
 //! other proxies, of other versions, must resolve. XXH3 is stable since xxHash 0.8.0; the vectors in
 //! `tests/vectors` were computed by another implementation.
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::Coordinate;
 use crate::backend::Name;
 
-/// The position of virtual node `number` of the backend called `name`: the hash of the name's bytes,
-/// a zero byte, and the number as big-endian u32.
-#[must_use]
-pub fn virtual_node(name: &Name, number: u32) -> Coordinate {
-    let mut hasher = Xxh3::new();
-    hasher.update(name.as_str().as_bytes());
-    hasher.update(&[0]);
-    hasher.update(&number.to_be_bytes());
-    Coordinate(hasher.digest())
+/// The positions of the virtual nodes of the backend called `name`, from number 0 on: each is the hash of the name's
+/// bytes, a zero byte, and the number as big-endian u32.
+pub fn virtual_nodes(name: &Name) -> impl Iterator<Item = Coordinate> {
+    let name = name.as_str().as_bytes();
+    let mut key = [name, &[0; 5]].concat();
+    let digits = name.len() + 1;
+    (0_u32..).map(move |number| {
+        key[digits..].copy_from_slice(&number.to_be_bytes());
+        position(&key)
+    })
 }
 
 /// The position of any other key: the hash of its bytes.

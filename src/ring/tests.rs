@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -25,8 +27,70 @@ fn fleet(size: usize) -> Vec<String> {
         .collect()
 }
 
+/// What a ring of these members is, without an index: the contract.
+fn plain(members: &[(Member, &Nodes)]) -> BTreeMap<u64, Member> {
+    let mut plain: BTreeMap<u64, (Member, &Nodes)> = BTreeMap::new();
+    for (member, of) in members {
+        for point in of.points() {
+            let owner = plain.entry(point.0).or_insert((*member, of));
+            if of.name() < owner.1.name() {
+                *owner = (*member, of);
+            }
+        }
+    }
+    let owners = plain.into_iter();
+    owners.map(|(point, (member, _))| (point, member)).collect()
+}
+
+fn check(ring: &Ring, plain: &BTreeMap<u64, Member>, positions: &[u64]) {
+    let all: Vec<(u64, Member)> = ring.iter().map(|(point, owner)| (point.0, owner)).collect();
+    assert!(
+        all.iter()
+            .copied()
+            .eq(plain.iter().map(|(point, owner)| (*point, *owner)))
+    );
+    let around = plain
+        .keys()
+        .flat_map(|point| [point - 1, *point, point + 1]);
+    for position in around.chain([0, u64::MAX]).chain(positions.iter().copied()) {
+        let at = Coordinate(position);
+        let (before, after) = (plain.range(..position), plain.range(position..));
+        let order = || after.clone().chain(before.clone()).map(|(_, owner)| *owner);
+        assert_eq!(ring.exact(at), plain.get(&position).copied(), "{at}");
+        assert_eq!(Some(ring.successor(at)), order().next(), "{at}");
+        assert!(ring.walk(at).take(5).eq(order().take(5)), "{at}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn it_answers_as_a_plain_search_does(
+        size in 1_usize..12,
+        first in 0_u32..300,
+        // Who takes a virtual node of another, and where: now and then at one position, or far from an even spread.
+        moved in prop::collection::vec((0_usize..12, 0_usize..160, prop_oneof![
+            (0_u64..3).prop_map(|step| 7 << 60 | step),
+            (1_u64..u64::MAX),
+        ]), 0..20),
+        left_out in prop::collection::hash_set(0_usize..12, 0..12),
+        positions in prop::collection::vec(any::<u64>(), 50),
+    ) {
+        let mut nodes = all_nodes(&fleet(size));
+        for (backend, number, position) in moved {
+            nodes[backend % size].points[number] = Coordinate(position);
+        }
+        let members: Vec<(Member, &Nodes)> = (first..).zip(&nodes).collect();
+        let ring = Ring::try_new(members.iter().copied()).unwrap();
+        check(&ring, &plain(&members), &positions);
+        let kept = members.iter().enumerate().filter(|(index, _)| !left_out.contains(index));
+        let kept: Vec<(Member, &Nodes)> = kept.map(|(_, member)| *member).collect();
+        match ring.part(kept.iter().copied()) {
+            None => prop_assert!(kept.is_empty()),
+            Some(part) => check(&part, &plain(&kept), &positions),
+        }
+    }
 
     #[test]
     fn the_order_of_members_does_not_matter(
@@ -116,10 +180,11 @@ fn shares_of_160_virtual_nodes_stay_within_bounds() {
 fn the_successor_wraps_and_includes_the_point_itself() {
     let nodes = all_nodes(&fleet(3));
     let ring = ring_of(&nodes);
-    let (first, last) = (ring.points[0], ring.points[ring.points.len() - 1]);
-    assert_eq!(ring.successor(Coordinate(first)), ring.owners[0]);
-    assert_eq!(ring.successor(Coordinate(last + 1)), ring.owners[0]);
-    assert_eq!(ring.exact(Coordinate(first + 1)), None);
+    let (first, owner) = ring.iter().next().unwrap();
+    let (last, _) = ring.iter().last().unwrap();
+    assert_eq!(ring.successor(first), owner);
+    assert_eq!(ring.successor(Coordinate(last.0 + 1)), owner);
+    assert_eq!(ring.exact(Coordinate(first.0 + 1)), None);
 }
 
 #[test]

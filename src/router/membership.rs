@@ -7,7 +7,7 @@ mod drain;
 mod view;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,7 +26,7 @@ use crate::{
     ring::Nodes,
     router::{
         placement::Load,
-        table::{Entry, Pool, RoutingTable, Standing},
+        table::{Entry, Pool, Rings, RoutingTable, Standing},
     },
 };
 
@@ -53,6 +53,8 @@ struct Members {
     // In the order of the list, the departed behind: a table's member numbers mean nothing else.
     known: Vec<Known>,
     lost: Vec<Arc<Nodes>>,
+    /// Of all these.
+    rings: Arc<Rings>,
     /// What was asked of the pool and came to none of them.
     traffic: Arc<Traffic>,
     patience: Patience,
@@ -136,22 +138,27 @@ impl Membership {
         self.retired.dedup();
     }
 
-    fn updated(&mut self, mut members: Members, pool: &config::Pool, now: Instant) -> Members {
-        let mut known = Vec::new();
+    fn updated(&mut self, members: Members, pool: &config::Pool, now: Instant) -> Members {
+        let name = |known: &Known| known.backend.name.clone();
+        let places: HashMap<Name, usize> = members.known.iter().map(name).zip(0..).collect();
+        let was_lost: HashSet<&Name> = members.lost.iter().map(|nodes| nodes.name()).collect();
+        let mut earlier: Vec<Option<Known>> = members.known.into_iter().map(Some).collect();
+        let mut known = Vec::with_capacity(pool.backends.len());
         for backend in &pool.backends {
-            let earlier = take(&mut members.known, &backend.name);
-            let before = members.lost.len();
-            members.lost.retain(|nodes| *nodes.name() != backend.name);
+            let place = places.get(&backend.name);
+            let earlier = place.and_then(|place| earlier[*place].take());
             let join_delay = backend.join_delay.unwrap_or(pool.join_delay);
             let mut listed = self.listed(backend, earlier, join_delay, now);
-            listed.was_lost |= members.lost.len() < before;
+            listed.was_lost |= was_lost.contains(&backend.name);
             known.push(listed);
         }
         for known in &known {
             known.load.set_session_idle(pool.session_idle);
         }
+        let listed: HashSet<&Name> = pool.backends.iter().map(|backend| &backend.name).collect();
         let mut lost = members.lost;
-        for mut gone in members.known {
+        lost.retain(|nodes| !listed.contains(nodes.name()));
+        for mut gone in earlier.into_iter().flatten() {
             if matches!(gone.drain, Drain::Over { .. }) {
                 lost.push(gone.nodes); // as it was before
                 continue;
@@ -162,12 +169,15 @@ impl Membership {
             }
             known.push(gone);
         }
-        Members {
+        let mut members = Members {
             known,
             lost,
+            rings: members.rings,
             traffic: members.traffic,
             patience: pool.patience,
-        }
+        };
+        members.place();
+        members
     }
 
     fn listed(
@@ -255,6 +265,7 @@ impl Membership {
             members.end_drains(pool, now, &mut newly_lost);
             let surplus = members.lost.len().saturating_sub(LOST_CAPACITY);
             members.lost.drain(..surplus);
+            members.place();
         }
         newly_lost
     }
@@ -371,6 +382,13 @@ impl Membership {
 }
 
 impl Members {
+    /// Brings its rings up to date.
+    fn place(&mut self) {
+        let known = self.known.iter();
+        let placed = known.map(|known| (Arc::clone(&known.nodes), known.state.standing()));
+        self.rings = self.rings.follow(placed.collect(), &self.lost);
+    }
+
     /// Takes in the backends of removed pools that `wanted` says, but those that it has itself.
     fn adopt(&mut self, orphans: &[Self], wanted: impl Fn(&Name) -> bool) {
         for orphan in orphans.iter().flat_map(|members| &members.known) {
@@ -415,7 +433,7 @@ impl Members {
         Pool::new(
             options.clone(),
             self.known.iter().map(entry).collect(),
-            &self.lost,
+            Arc::clone(&self.rings),
             Arc::clone(&self.traffic),
         )
     }
@@ -423,11 +441,6 @@ impl Members {
 
 fn lists(pool: &config::Pool, name: &Name) -> bool {
     pool.backends.iter().any(|backend| backend.name == *name)
-}
-
-fn take(known: &mut Vec<Known>, name: &Name) -> Option<Known> {
-    let index = known.iter().position(|known| known.backend.name == *name)?;
-    Some(known.swap_remove(index))
 }
 
 /// `now` plus `duration`, or a time that never comes.

@@ -4,6 +4,7 @@
 //! request holds one snapshot from beginning to end, so that no request sees half of a change.
 
 mod pool;
+mod rings;
 
 use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
 
@@ -12,7 +13,10 @@ use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
-pub use self::pool::{Entry, Pool, Standing};
+pub use self::{
+    pool::{Entry, Pool, Standing},
+    rings::Rings,
+};
 use crate::{
     config::{Cors, Limits, Log, Origins, PathPrefix, Sampling, Timeouts},
     identity::trusted::Trusted,

@@ -1,5 +1,8 @@
 use super::*;
-use crate::router::testing::{config, pool_of};
+use crate::{
+    ring::{Coordinate, Ring},
+    router::testing::{config, pool_of},
+};
 
 const JOIN_DELAY: Duration = Duration::from_secs(10);
 const DEPARTED: Duration = Duration::from_secs(15 * 60);
@@ -235,4 +238,70 @@ fn the_last_one_that_takes_work_is_never_taken_out() {
             is("b", Standing::Listed, true)
         ]
     );
+}
+
+/// What the rings of a table are to be, built anew from its entries.
+fn check_rings(story: &Story, gone: &[&str]) {
+    let table = story.membership.table(&story.config);
+    let pool = &table.pools[0];
+    let ring_of = |wanted: fn(Standing) -> bool| {
+        let entries = (0..).zip(pool.entries());
+        let wanted = entries.filter(|(_, entry)| wanted(entry.standing));
+        Ring::try_new(wanted.map(|(member, entry)| (member, &*entry.nodes)))
+    };
+    let exact = ring_of(|_| true).unwrap();
+    let unpinned = ring_of(|standing| standing == Standing::Listed)
+        .or_else(|| ring_of(|standing| standing != Standing::Departed))
+        .unwrap();
+    let places = pool
+        .entries()
+        .iter()
+        .flat_map(|entry| *entry.nodes.points());
+    for place in places {
+        let beside = Coordinate(place.0.wrapping_add(1));
+        assert_eq!(pool.exact(place), exact.exact(place));
+        assert_eq!(pool.exact(beside), exact.exact(beside));
+        for place in [place, beside] {
+            assert_eq!(pool.unpinned_owner(place), Some(unpinned.successor(place)));
+        }
+    }
+    for name in ["a", "b", "c", "d"] {
+        let place = Nodes::of(&Name::try_new(name).unwrap()).points()[7];
+        assert_eq!(pool.has_lost(place), gone.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn rings_are_always_those_of_who_is_known() {
+    let mut story = Story::begin(&["a", "b"]);
+    check_rings(&story, &[]);
+    check_rings(story.reload(&["c", "a", "b"]), &[]);
+    check_rings(story.pass(JOIN_DELAY), &[]);
+    check_rings(story.reload(&["b", "c"]), &[]);
+    check_rings(story.pass(DEPARTED / 2), &[]);
+    story.membership.drain("c", Some(story.now)).unwrap();
+    check_rings(story.pass(DEPARTED / 2), &["a"]);
+    check_rings(story.reload(&["d"]), &["a", "c"]);
+    check_rings(story.reload(&["d", "a"]), &["c"]);
+    check_rings(story.reload(&["c", "d"]), &[]);
+    check_rings(story.pass(2 * DEPARTED), &["a", "b"]);
+}
+
+#[test]
+fn rings_are_kept_while_nobody_joins_or_leaves() {
+    let mut story = Story::begin(&["a", "b"]);
+    story.reload(&["a", "b", "c"]).pass(JOIN_DELAY);
+    let rings = |story: &Story| Arc::as_ptr(&story.membership.pools["default"].rings);
+    let before = rings(&story);
+    let id = story.membership.table(&story.config).pools[0].entry(0).id;
+    for _ in 0..3 {
+        let refused = Observation::Refused;
+        story.membership.observe(id, refused, story.now, 0.5);
+        story.pass(Duration::from_secs(5));
+    }
+    story.membership.drain("b", None).unwrap();
+    story.reload(&["a", "b", "c"]);
+    assert_eq!(rings(&story), before);
+    story.reload(&["b", "a", "c"]);
+    assert_ne!(rings(&story), before);
 }

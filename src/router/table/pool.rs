@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Instant};
 
+use super::Rings;
 use crate::{
     backend::{Backend, BackendId, Name},
     config::{self, Placement},
     health::Vital,
     observe::traffic::Traffic,
-    ring::{Coordinate, Member, Nodes, Ring, hash},
+    ring::{Coordinate, Member, Nodes, hash},
     router::placement::{Candidate, Candidates, Load},
 };
 
@@ -59,44 +60,25 @@ pub struct Pool {
     /// What was asked of it and came to no backend.
     pub traffic: Arc<Traffic>,
     entries: Vec<Entry>,
-    /// All that are known: listed, joining, departed. `None`: nobody is.
-    exact: Option<Ring>,
-    /// Those on the list past their `join_delay`, draining ones included: where ids without a pin are.
-    unpinned: Option<Ring>,
+    rings: Arc<Rings>,
     /// Those that take new work.
     candidates: Candidates,
     /// Those of them that come first: none, unless placement is local-first.
     local: Candidates,
-    /// Those whose time after departure has run out.
-    lost: Option<Ring>,
-    lost_nodes: Vec<Arc<Nodes>>,
 }
 
 impl Pool {
-    /// Builds a pool of `entries`, of which there is none as long as nobody was discovered. `lost` are those that
-    /// were known and are gone for good. `traffic` counts what comes to none of them.
+    /// Builds a pool of `entries`, of which there is none as long as nobody was discovered. They are the members of
+    /// `rings`, in the same order. `traffic` counts what comes to none of them.
     #[must_use]
     pub fn new(
         options: config::Pool,
         entries: Vec<Entry>,
-        lost: &[Arc<Nodes>],
+        rings: Arc<Rings>,
         traffic: Arc<Traffic>,
     ) -> Self {
-        let ring_of = |wanted: &dyn Fn(&Entry) -> bool| {
-            Ring::try_new(
-                (0..)
-                    .zip(&entries)
-                    .filter(|(_, entry)| wanted(entry))
-                    .map(|(member, entry)| (member, &*entry.nodes)),
-            )
-        };
-        let exact = ring_of(&|_| true);
         let settled = |entry: &Entry| entry.standing == Standing::Listed;
         let listed = |entry: &Entry| entry.standing != Standing::Departed;
-        // When the whole list is new, waiting for other proxies would be an outage.
-        let unpinned = ring_of(&settled)
-            .or_else(|| ring_of(&listed))
-            .or_else(|| exact.clone());
         let open = |wanted: &dyn Fn(&Entry) -> bool| -> Candidates {
             let open = |entry: &Entry| {
                 wanted(entry) && entry.backend.admission == crate::backend::Admission::Open
@@ -130,17 +112,12 @@ impl Pool {
                     .is_some_and(|local| local.is(&entry.backend))
         };
         let local = open(&is_local);
-        let lost_nodes = lost.to_vec();
-        let lost = Ring::try_new((0..).zip(lost.iter().map(|nodes| &**nodes)));
         Self {
             options,
             traffic,
-            lost_nodes,
-            exact,
-            unpinned,
+            rings,
             candidates,
             local,
-            lost,
             entries,
         }
     }
@@ -160,7 +137,7 @@ impl Pool {
     /// The backend that has a virtual node at exactly this position.
     #[must_use]
     pub fn exact(&self, coordinate: Coordinate) -> Option<Member> {
-        self.exact.as_ref()?.exact(coordinate)
+        self.rings.exact.as_ref()?.exact(coordinate)
     }
 
     /// The coordinate that a string of this member is pinned to.
@@ -170,7 +147,7 @@ impl Pool {
     /// If it is no member.
     #[must_use]
     pub fn coordinate_for(&self, member: Member, string: &[u8]) -> Coordinate {
-        let ring = self.exact.as_ref();
+        let ring = self.rings.exact.as_ref();
         let ring = ring.expect("the pool of a member has one");
         ring.coordinate_for(member, &self.entry(member).nodes, string)
     }
@@ -180,13 +157,14 @@ impl Pool {
     pub fn successor(&self, position: Coordinate, tried: &[Member]) -> Option<Member> {
         let takes_work =
             |member: &Member| !tried.contains(member) && self.candidates.contains(*member);
-        self.exact.as_ref()?.walk(position).find(takes_work)
+        self.rings.exact.as_ref()?.walk(position).find(takes_work)
     }
 
     /// Whether a backend with this virtual node was here and is gone for good.
     #[must_use]
     pub fn has_lost(&self, coordinate: Coordinate) -> bool {
-        self.lost
+        self.rings
+            .lost
             .as_ref()
             .is_some_and(|lost| lost.exact(coordinate).is_some())
     }
@@ -197,20 +175,20 @@ impl Pool {
         if let Some(member) = self.exact(coordinate) {
             return Some(&self.entry(member).backend.name);
         }
-        let gone = self.lost.as_ref()?.exact(coordinate)?;
-        Some(self.lost_nodes[gone as usize].name())
+        let gone = self.rings.lost.as_ref()?.exact(coordinate)?;
+        Some(self.rings.lost_nodes[gone as usize].name())
     }
 
     /// The backend that an id without a pin belongs to, if there is any.
     #[must_use]
     pub fn unpinned_owner(&self, position: Coordinate) -> Option<Member> {
-        Some(self.unpinned.as_ref()?.successor(position))
+        Some(self.rings.unpinned.as_ref()?.successor(position))
     }
 
     /// The part of the ring that each of its backends has, from 0 to 1, by their order: ids without a pin go there.
     #[must_use]
     pub fn shares(&self) -> Vec<f64> {
-        let unpinned = self.unpinned.as_ref();
+        let unpinned = self.rings.unpinned.as_ref();
         unpinned.map_or_else(Vec::new, |ring| ring.shares(self.entries.len()))
     }
 
