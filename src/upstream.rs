@@ -236,6 +236,17 @@ enum Of<B> {
     Http2(http2::Answer<B>),
 }
 
+impl<B> Body<B> {
+    /// Whether all of it has come.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        match &self.0 {
+            Of::Http1(answer) => answer.is_read(),
+            Of::Http2(answer) => answer.is_over(),
+        }
+    }
+}
+
 impl<B> HttpBody for Body<B>
 where
     B: Replay + Unpin + 'static,

@@ -108,6 +108,7 @@ defaults
   timeout client 1h
   timeout server 1h
   option http-keep-alive
+  option http-no-delay
 frontend traffic
   bind {address}
   default_backend replicas

@@ -19,12 +19,17 @@ use super::Instant;
 /// Half of how late a deadline may fire.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Most that are kept for the next deadlines.
+const SPARE: usize = 64;
+
 /// Makes the deadlines of one thread and watches over them.
 #[derive(Clone)]
 pub struct Ticker(Rc<Slots>);
 
 struct Slots {
     slots: RefCell<Slab<Rc<Slot>>>,
+    /// Of deadlines that are gone, for the next ones: each request makes one.
+    spare: RefCell<Vec<Rc<Slot>>>,
     /// When the tick was last, which costs nothing to know.
     ticked: Rc<Cell<Instant>>,
     /// Wakes the watching task when the first deadline is made.
@@ -40,6 +45,20 @@ struct Slot {
 }
 
 impl Slot {
+    fn new(ticked: Rc<Cell<Instant>>) -> Self {
+        Self {
+            ticked,
+            at: Cell::new(None),
+            expired: Cell::new(false),
+            waker: RefCell::new(None),
+        }
+    }
+
+    fn clear(&self) {
+        self.expired.set(false);
+        self.at.set(None);
+    }
+
     fn set(&self, duration: Duration) {
         self.expired.set(false);
         // From the end of this tick, so that it is never early; and without a look at the clock, which takes 40 ns.
@@ -73,6 +92,7 @@ impl Ticker {
     pub fn new() -> Self {
         Self(Rc::new(Slots {
             slots: RefCell::default(),
+            spare: RefCell::default(),
             ticked: Rc::new(Cell::new(super::now())),
             filled: tokio::sync::Notify::new(),
         }))
@@ -81,12 +101,8 @@ impl Ticker {
     /// A deadline that is not armed.
     #[must_use]
     pub fn deadline(&self) -> Deadline {
-        let slot = Rc::new(Slot {
-            ticked: Rc::clone(&self.0.ticked),
-            at: Cell::new(None),
-            expired: Cell::new(false),
-            waker: RefCell::new(None),
-        });
+        let spare = self.0.spare.borrow_mut().pop();
+        let slot = spare.unwrap_or_else(|| Rc::new(Slot::new(Rc::clone(&self.0.ticked))));
         let mut slots = self.0.slots.borrow_mut();
         if slots.is_empty() {
             self.0.ticked.set(super::now());
@@ -161,8 +177,7 @@ impl Deadline {
 
     /// Disarms it.
     pub fn clear(&self) {
-        self.slot.expired.set(false);
-        self.slot.at.set(None);
+        self.slot.clear();
     }
 
     /// Ready once the deadline has passed, until it is set anew; one that is not armed never is.
@@ -185,7 +200,14 @@ impl Deadline {
 
 impl Drop for Deadline {
     fn drop(&mut self) {
-        self.ticker.0.slots.borrow_mut().remove(self.key);
+        let slot = self.ticker.0.slots.borrow_mut().remove(self.key);
+        let mut spare = self.ticker.0.spare.borrow_mut();
+        // Two: this one and that. Who has a handle may set it later, when it is nobody's.
+        if Rc::strong_count(&slot) == 2 && spare.len() < SPARE {
+            slot.clear();
+            slot.waker.take();
+            spare.push(slot);
+        }
     }
 }
 

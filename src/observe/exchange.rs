@@ -38,6 +38,8 @@ pub(super) struct Record {
     meter: Option<Meter>,
     began: Instant,
     answered: Cell<bool>,
+    /// When its end is known by the head of its answer, for all of that came with it: a look at the clock takes 40 ns.
+    ended: Cell<Option<Instant>>,
     traffic: RefCell<Option<Arc<Traffic>>>,
     route: Cell<Route>,
     stream: Cell<Stream>,
@@ -197,13 +199,14 @@ impl Exchange {
         }
     }
 
-    /// The head of the backend's answer is there.
-    pub fn answered(&self, status: StatusCode) {
+    /// The head of the backend's answer is there, and all the rest of it if `is_whole`.
+    pub fn answered(&self, status: StatusCode, is_whole: bool) {
         let Some((record, meter)) = self.meter() else {
             return;
         };
         let now = net::now();
         record.count(meter, status);
+        record.ended.set(is_whole.then_some(now));
         let waited = now.saturating_duration_since(record.began);
         meter.began(waited);
         if let Some(traffic) = &*record.traffic.borrow() {
@@ -315,6 +318,7 @@ impl Record {
             meter: Some(meter),
             began: net::now(),
             answered: Cell::new(false),
+            ended: Cell::new(None),
             traffic: RefCell::new(None),
             route: Cell::new(Route::None),
             stream: Cell::new(Stream::No),
@@ -341,7 +345,9 @@ impl Record {
             let traffic = traffic.as_ref().unwrap_or(meter.nowhere());
             traffic.left(self.route.get());
         }
-        let now = net::now();
+        let is_complete = self.outcome.get() == Outcome::Complete;
+        let known = self.ended.get().filter(|_| is_complete);
+        let now = known.unwrap_or_else(net::now);
         let after = match self.stream.get() {
             Stream::No | Stream::OfCall => Some(now.saturating_duration_since(self.began)),
             Stream::Lasting => None,
@@ -556,7 +562,7 @@ mod tests {
         exchange.routed("one", &one, Route::Placed);
         exchange.routed("other", &other, Route::Pinned);
         let clone = exchange.clone();
-        exchange.answered(StatusCode::OK);
+        exchange.answered(StatusCode::OK, false);
         drop(exchange);
         assert_eq!(meters.totals().ended, [0; 5], "it goes on");
         clone.end(Outcome::Complete);
@@ -587,7 +593,7 @@ mod tests {
         for (stream, durations) in [(Stream::OfCall, 1), (Stream::Lasting, 1)] {
             let exchange = begin(&meter);
             exchange.routed("a", &backend, Route::Pinned);
-            exchange.answered(StatusCode::OK);
+            exchange.answered(StatusCode::OK, false);
             exchange.streams(stream);
             exchange.streams(stream);
             assert_eq!(backend.streams(), 1);

@@ -68,7 +68,7 @@ impl Delivery<'_> {
         if let Some(id) = &issued {
             exchange.session(|| table.keys.log_hash(id.as_bytes()).to_string());
         }
-        exchange.answered(head.status);
+        exchange.answered(head.status, upstream.is_whole());
         let asked_for = exchanged
             .as_ref()
             .map(|exchanged| exchanged.server.as_bytes())

@@ -36,7 +36,7 @@ impl Arrival {
             }
         };
         let exchange = self.exchange.clone();
-        exchange.answered(status);
+        exchange.answered(status, true);
         exchange.end(Outcome::Complete);
         let mut response = Response::new(Answer::Own(
             Some(Bytes::from_static(text.as_bytes())),

@@ -151,7 +151,7 @@ impl Delivery<'_> {
         headers.remove(era::SESSION_ID); // it belongs to none
         headers.remove(header::CONTENT_LENGTH);
         headers::to_client(&mut headers, None, |id| id.clone().into_value())?;
-        self.exchange.answered(status);
+        self.exchange.answered(status, false);
         self.exchange.streams(observe::Stream::Lasting);
         let mut response = Response::new(Answer::Merged(Merged::new(stream)));
         *response.status_mut() = status;

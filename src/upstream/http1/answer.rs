@@ -106,6 +106,13 @@ pub(in crate::upstream) struct Answer<B> {
     is_bulk: bool,
 }
 
+impl<B> Answer<B> {
+    /// Whether all of it has come, or broke off.
+    pub(in crate::upstream) fn is_read(&self) -> bool {
+        self.lease.is_none()
+    }
+}
+
 impl<B> Answer<B>
 where
     B: Replay + Unpin + 'static,
