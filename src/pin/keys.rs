@@ -1,12 +1,18 @@
 //! The keys behind the pins' tags: HMAC-SHA-256, one key signs and all verify.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 use super::TAG_LEN;
+
+/// How many keys were made.
+static KEYS: AtomicU64 = AtomicU64::new(0);
 
 const DOMAIN: &[u8] = b"pinring/1\0";
 const MIN_SECRET_LEN: usize = 32;
@@ -81,6 +87,8 @@ impl fmt::Debug for Secret {
 #[derive(Clone)]
 pub(super) struct Key {
     id: KeyId,
+    /// Its own in this process, and its clones'.
+    number: u64,
     zero: bool,
     mac: Hmac<Sha256>,
 }
@@ -90,6 +98,7 @@ impl Key {
         let mac = Hmac::new_from_slice(&secret.0).expect("HMAC takes keys of any length");
         Self {
             id: secret.id(),
+            number: KEYS.fetch_add(1, Ordering::Relaxed),
             zero: *secret == Secret::zero(),
             mac,
         }
@@ -97,6 +106,10 @@ impl Key {
 
     pub(super) fn id(&self) -> KeyId {
         self.id
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(super) fn tag(

@@ -42,6 +42,7 @@ proptest! {
         prop_assert_eq!(pin.string, &string[..]);
         prop_assert_eq!(pin.coordinate, Coordinate(coordinate));
         prop_assert_eq!(keys.verify(&pin, binding.as_ref()), Verdict::Good);
+        prop_assert_eq!(keys.verify(&pin, binding.as_ref()), Verdict::Good, "remembered");
     }
 
     #[test]
@@ -56,6 +57,8 @@ proptest! {
         let keys = Keys::default();
         let mut text = pinned(&keys, Kind::Session, 7, None, b"0123456789abcdef0123456789abcdef0123");
         prop_assume!(text[at] != to.as_bytes()[0]);
+        let genuine = Pin::parse(Kind::Session, &text).unwrap();
+        prop_assert_eq!(keys.verify(&genuine, None), Verdict::Good);
         text[at] = to.as_bytes()[0];
         if let Some(pin) = Pin::parse(Kind::Session, &text) {
             prop_assert_ne!(keys.verify(&pin, None), Verdict::Good);
@@ -109,21 +112,39 @@ fn a_binding_to_somebody_else_is_forged() {
     let keys = Keys::default();
     let text = pinned(&keys, Kind::Session, 7, Some(&[1; 32]), b"a");
     let pin = Pin::parse(Kind::Session, &text).unwrap();
+    assert_eq!(keys.verify(&pin, Some(&[1; 32])), Verdict::Good);
     assert_eq!(keys.verify(&pin, Some(&[2; 32])), Verdict::Forged);
     assert_eq!(keys.verify(&pin, None), Verdict::Forged);
+}
+
+/// Another secret with the id of `first`.
+fn twin_of(first: &Secret) -> Secret {
+    let others = (2_u64..).map(|number| {
+        let mut bytes = [9; 32];
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        Secret::try_new(&bytes).unwrap()
+    });
+    others
+        .into_iter()
+        .find(|twin| twin.id() == first.id())
+        .unwrap()
+}
+
+#[test]
+fn what_was_good_under_a_key_is_forged_under_another_of_its_id() {
+    let (first, twin) = (secret(1), twin_of(&secret(1)));
+    let keys = Keys::try_new(&[first]).unwrap();
+    let text = pinned(&keys, Kind::Session, 7, None, b"a");
+    let pin = Pin::parse(Kind::Session, &text).unwrap();
+    assert_eq!(keys.verify(&pin, None), Verdict::Good);
+    let later = Keys::try_new(&[twin]).unwrap();
+    assert_eq!(later.verify(&pin, None), Verdict::Forged);
 }
 
 #[test]
 fn two_keys_with_one_id_are_refused() {
     let first = secret(1);
-    let twin = (2_u64..)
-        .map(|number| {
-            let mut bytes = [9; 32];
-            bytes[..8].copy_from_slice(&number.to_be_bytes());
-            Secret::try_new(&bytes).unwrap()
-        })
-        .find(|twin| twin.id() == first.id())
-        .unwrap();
+    let twin = twin_of(&first);
     let fault = Keys::try_new(&[first.clone(), secret(3), twin]).unwrap_err();
     assert_eq!((fault.first, fault.second, fault.id), (1, 3, first.id()));
 }

@@ -32,8 +32,8 @@ pub(super) struct Lease<B> {
     pub(super) id: BackendId,
     /// How long it may idle afterwards; `None` if it ends with the answer.
     pub(super) keep_alive: Option<Duration>,
-    /// What of the request has not gone yet: an answer may begin before.
-    pub(super) sending: Option<Sending<B>>,
+    /// What of the request has not gone yet: an answer may begin before. In a box, for most go at once.
+    pub(super) sending: Option<Box<Sending<B>>>,
 }
 
 impl<B> Lease<B>
@@ -47,9 +47,20 @@ where
         request: &mut Option<Request<B>>,
         cx: &mut Context<'_>,
     ) -> Result<(), Failure> {
-        let sending = Sending::begin(request, &mut self.connection, &self.shared, cx)?;
-        self.sending = Some(sending);
-        Ok(())
+        let (connection, shared) = (&mut self.connection, &self.shared);
+        let mut sending = Sending::begin(request, connection, shared, cx)?;
+        match sending.poll(connection, shared, cx) {
+            Poll::Ready(sent) => {
+                if !sending.is_whole() {
+                    self.keep_alive = None;
+                }
+                sent
+            }
+            Poll::Pending => {
+                self.sending = Some(Box::new(sending));
+                Ok(())
+            }
+        }
     }
 
     /// Sends more of the request, as far as it goes.
