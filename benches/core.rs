@@ -260,7 +260,7 @@ fn metrics(c: &mut Criterion) {
             exchange.routed("a", &backend, Route::Pinned);
             let (body, answer) = (exchange.clone(), exchange.clone());
             body.received(black_box(72));
-            exchange.answered(black_box(StatusCode::OK));
+            exchange.answered(black_box(StatusCode::OK), true);
             drop((exchange, body));
             answer.sent(black_box(165));
             answer.end(Outcome::Complete);
