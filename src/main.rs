@@ -8,6 +8,11 @@ use pinring::{
     commands::{self, BAD_CONFIGURATION, CommandError},
 };
 
+/// musl's own takes three system calls for a request, and has one lock for all threads.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let command = match cli::parse(std::env::args_os(), |name| std::env::var_os(name)) {
         Ok(command) => command,

@@ -9,8 +9,8 @@ use std::cell::RefCell;
 use super::{TAG_LEN, keys::Binding};
 use crate::ring::hash;
 
-/// Of each two that fall into one place, the later is remembered. 150 bytes each.
-const PLACES: usize = 256;
+/// Of two that fall into one place, the later is remembered. 150 bytes each, of threads that serve sessions.
+const PLACES: usize = 1024;
 
 /// A longer string is not remembered. Most are the 36 characters of a UUID.
 const LONGEST: usize = 64;

@@ -8,7 +8,7 @@ mod inspect;
 mod target;
 
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Uri, Version,
+    HeaderMap, HeaderName, HeaderValue, Uri, Version,
     header::{self, Entry},
     request::Parts,
     uri::PathAndQuery,
@@ -44,13 +44,8 @@ pub fn to_backend(
         head.headers.remove(name);
     }
     if is_chunked {
-        // RFC 9112, section 6.1: the length is void beside it. hyper frames the message anew.
+        // RFC 9112, section 6.1: the length is void beside it. The message is framed anew.
         head.headers.remove(header::CONTENT_LENGTH);
-        if matches!(head.method, Method::GET | Method::HEAD) {
-            // Else hyper takes it that these have no body.
-            let chunked = HeaderValue::from_static("chunked");
-            head.headers.insert(header::TRANSFER_ENCODING, chunked);
-        }
     } else {
         // What hyper has let through is a length.
         let _is_one = settle_length(&mut head.headers);

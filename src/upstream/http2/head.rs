@@ -8,13 +8,12 @@ use http::{
 
 use crate::backend::Endpoint;
 
-/// What `head` is for a backend at `endpoint`: `Host` becomes `:authority`, and what is of one connection alone is gone.
-/// Of that, `proxy::headers` leaves nothing but the sign of a body.
+/// What `head` is for a backend at `endpoint`: `Host` becomes `:authority`, and what is of one
+/// connection alone is gone by now.
 pub(super) fn to_http2(head: &Parts, endpoint: &Endpoint) -> Parts {
     let (mut sent, ()) = Request::new(()).into_parts();
     sent.method = head.method.clone();
     sent.headers = head.headers.clone();
-    sent.headers.remove(header::TRANSFER_ENCODING);
     sent.version = Version::HTTP_2;
     let host = sent.headers.remove(header::HOST);
     let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
@@ -48,10 +47,9 @@ mod tests {
     }
 
     #[test]
-    fn all_other_fields_go_along_but_for_the_framing_of_http1() {
+    fn all_other_fields_go_along() {
         let request = Request::options("*")
             .header("host", "a")
-            .header("transfer-encoding", "chunked")
             .header("authorization", "b");
         let head = converted(request);
         assert_eq!(head.uri.path(), "*");
