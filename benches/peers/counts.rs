@@ -14,8 +14,8 @@ use std::{
 
 use crate::{
     load::{Kind, Plan},
-    measures::{Load, backends},
     peers::Peer,
+    role::{Load, backends},
 };
 
 /// What a call or an event may cost at most. Counts of one binary repeat within half a percent: what is above by more than

@@ -17,43 +17,26 @@ mod measures;
 mod peers;
 mod poller;
 mod process;
+mod role;
 mod table;
 mod wire;
 mod work;
 
-use std::{io, net::SocketAddr, process::ExitCode};
+use std::process::ExitCode;
+
+/// The core of load and replicas.
+const CORES_OF_LOAD: &str = "1";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let done = match words.as_slice() {
-        ["--role", "backend"] => backend::serve(),
-        ["--role", "calls", address, plan] => calls(address, plan),
-        ["--role", "streams", address, count, every, seconds] => load::streams(
-            parsed(address),
-            parsed(count),
-            parsed(every),
-            parsed(seconds),
-        ),
+    if let Some(played) = role::play(&words) {
+        return role::exit_code(played);
+    }
+    match words.as_slice() {
         // Cargo adds a word of its own.
-        ["counts"] | ["counts", "--bench"] => return counts::run(),
-        ["work"] => return work::run(),
-        _ => return measures::run(&words),
-    };
-    done.map_or_else(
-        |error| {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    )
-}
-
-fn calls(address: &str, plan: &str) -> io::Result<()> {
-    let address: SocketAddr = parsed(address);
-    load::calls(address, serde_json::from_str(plan)?)
-}
-
-fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
-    text.parse().expect("what this program gave itself")
+        ["counts"] | ["counts", "--bench"] => counts::run(),
+        ["work"] => work::run(),
+        _ => measures::run(&words),
+    }
 }

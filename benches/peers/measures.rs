@@ -1,20 +1,14 @@
 //! What is measured, in rounds in which all proxies take turns.
 
-use std::{
-    io::{BufRead as _, BufReader, Write as _},
-    net::SocketAddr,
-    process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio},
-};
+use std::{net::SocketAddr, process::ExitCode};
 
 use crate::{
     load::{self, Kind, Outcome, Plan},
     peers::Peer,
     process::Proxy,
+    role::{Load, backends},
     table::Table,
 };
-
-/// The core of load and replicas.
-const CORE: &str = "1";
 
 const CONNECTIONS: usize = 64;
 
@@ -59,7 +53,10 @@ pub(crate) fn run(words: &[&str]) -> ExitCode {
     let (replicas, backends) = backends();
     let mut run = Run {
         settings,
-        table: Table::default(),
+        table: Table::new(
+            Peer::ALL.map(Peer::name).to_vec(),
+            vec![("pinring", "haproxy"), ("pinring", "nginx")],
+        ),
         faults: Vec::new(),
     };
     if run.wants("memory") {
@@ -214,7 +211,7 @@ impl Run {
     fn memory(&mut self, peer: Peer, backends: &[SocketAddr], folder: &std::path::Path) {
         let proxy = peer.start(backends, folder);
         self.table
-            .note("idle, MiB", peer, proxy.pss() as f64 / 1024.0);
+            .note("idle, MiB", peer.name(), proxy.pss() as f64 / 1024.0);
         let warm = Load::streams(proxy.address, 10, 0, 0.1).result();
         self.check(peer, "idle streams", &warm);
         // The first stay open: HAProxy keeps streams for a while that their clients have left.
@@ -227,7 +224,7 @@ impl Run {
             proxy.pss()
         });
         let kib = (many as f64 - few as f64) / IDLE[1] as f64;
-        self.table.note("KiB per idle stream", peer, kib);
+        self.table.note("KiB per idle stream", peer.name(), kib);
     }
 
     const fn plan(&self, kind: Kind, connections: usize, rate: Option<f64>) -> Plan {
@@ -267,100 +264,7 @@ impl Run {
 
     fn note(&mut self, is_counted: bool, what: &str, peer: Peer, figure: f64) {
         if is_counted {
-            self.table.note(what, peer, figure);
+            self.table.note(what, peer.name(), figure);
         }
     }
-}
-
-/// A process that makes load. It ends with this value.
-pub(crate) struct Load {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Load {
-    pub(crate) fn calls(address: SocketAddr, plan: Plan) -> Self {
-        let plan = serde_json::to_string(&plan).expect("plain data");
-        Self::spawn(&["calls", &address.to_string(), &plan])
-    }
-
-    pub(crate) fn streams(address: SocketAddr, count: usize, every: u64, seconds: f64) -> Self {
-        let [count, every, seconds] = [count.to_string(), every.to_string(), seconds.to_string()];
-        Self::spawn(&["streams", &address.to_string(), &count, &every, &seconds])
-    }
-
-    /// Returns when it is ready to begin.
-    fn spawn(role: &[&str]) -> Self {
-        let mut child = role_of_this(role);
-        let input = child.stdin.take().expect("it is piped");
-        let output = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut load = Self {
-            child,
-            input,
-            output,
-        };
-        assert_eq!(load.line(), "ready\n", "the load did not begin");
-        load
-    }
-
-    /// Lets it begin, and waits for what comes of it.
-    fn run(&mut self) -> Outcome {
-        self.input.write_all(b"\n").expect("it reads");
-        serde_json::from_str(&self.line()).expect("an outcome")
-    }
-
-    pub(crate) fn result(mut self) -> Outcome {
-        self.run()
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output.read_line(&mut line).expect("it writes");
-        line
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _status = self.child.wait();
-    }
-}
-
-/// The replicas, which end with the first value, and where they listen.
-pub(crate) fn backends() -> (Replicas, Vec<SocketAddr>) {
-    let mut child = role_of_this(&["backend"]);
-    let mut line = String::new();
-    let output = child.stdout.take().expect("it is piped");
-    BufReader::new(output)
-        .read_line(&mut line)
-        .expect("it writes");
-    let addresses = line
-        .split_whitespace()
-        .map(|address| address.parse().expect("an address"));
-    let addresses = addresses.collect();
-    (Replicas(child), addresses)
-}
-
-pub(crate) struct Replicas(Child);
-
-impl Drop for Replicas {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _status = self.0.wait();
-    }
-}
-
-fn role_of_this(role: &[&str]) -> Child {
-    let this = std::env::current_exe().expect("this program");
-    Command::new("taskset")
-        .args(["-c", CORE])
-        .arg(this)
-        .arg("--role")
-        .args(role)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("taskset, of util-linux")
 }

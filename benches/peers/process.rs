@@ -1,6 +1,6 @@
 //! What a process and its children have cost, by the kernel's own accounting.
 
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -13,7 +13,12 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// CPU time so far, in nanoseconds.
     pub(crate) fn cpu(&self) -> u64 {
-        self.processes().iter().map(|pid| cpu(*pid)).sum()
+        self.cpu_of_threads().values().sum()
+    }
+
+    /// The same of each thread, by its id.
+    pub(crate) fn cpu_of_threads(&self) -> BTreeMap<u32, u64> {
+        self.processes().into_iter().flat_map(threads).collect()
     }
 
     /// Memory that is its own, in KiB: shared pages count by their share.
@@ -65,14 +70,15 @@ fn signal(pid: u32, signal: Signal) {
     }
 }
 
-fn cpu(pid: u32) -> u64 {
+/// The CPU time of each thread of a process.
+fn threads(pid: u32) -> impl Iterator<Item = (u32, u64)> {
     let threads = fs::read_dir(format!("/proc/{pid}/task"));
     let threads = threads.into_iter().flatten().flatten();
-    let spent = threads.filter_map(|thread| {
+    threads.filter_map(|thread| {
+        let id = thread.file_name().to_str()?.parse().ok()?;
         let line = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        line.split(' ').next()?.parse::<u64>().ok()
-    });
-    spent.sum()
+        Some((id, line.split(' ').next()?.parse().ok()?))
+    })
 }
 
 fn pss(pid: u32) -> u64 {

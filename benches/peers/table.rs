@@ -2,47 +2,67 @@
 
 use std::collections::BTreeMap;
 
-use crate::peers::Peer;
-
 /// The figures of a run, by what was measured, in the order in which they first came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Table {
+    /// Who was measured.
+    columns: Vec<&'static str>,
+    /// Whose medians are divided by whose.
+    ratios: Vec<(&'static str, &'static str)>,
     order: Vec<String>,
     figures: BTreeMap<(String, &'static str), Vec<f64>>,
 }
 
 impl Table {
+    pub(crate) const fn new(
+        columns: Vec<&'static str>,
+        ratios: Vec<(&'static str, &'static str)>,
+    ) -> Self {
+        Self {
+            columns,
+            ratios,
+            order: Vec::new(),
+            figures: BTreeMap::new(),
+        }
+    }
+
     /// Notes a figure of one round.
-    pub(crate) fn note(&mut self, what: &str, peer: Peer, figure: f64) {
+    pub(crate) fn note(&mut self, what: &str, column: &'static str, figure: f64) {
         if !self.order.iter().any(|known| known == what) {
             self.order.push(what.to_owned());
         }
-        let key = (what.to_owned(), peer.name());
+        let key = (what.to_owned(), column);
         self.figures.entry(key).or_default().push(figure);
     }
 
-    /// Prints medians, and pinring's by those of the others.
+    /// Prints medians and their ratios.
     pub(crate) fn print(&self) {
-        println!("| median of the rounds | haproxy | nginx | pinring | × haproxy | × nginx |");
-        println!("|---|---|---|---|---|---|");
+        let columns = self.columns.iter().map(|&column| column.to_owned());
+        let ratios = self.ratios.iter();
+        let ratios = ratios.map(|(column, other)| format!("{column} × {other}"));
+        let heads: Vec<String> = columns.chain(ratios).collect();
+        println!("| median of the rounds | {} |", heads.join(" | "));
+        println!("|---|{}", "---|".repeat(heads.len()));
         for what in &self.order {
-            let medians = Peer::ALL.map(|peer| self.median(what, peer));
-            let [haproxy, nginx, pinring] = medians;
-            let cells = medians.map(|median| median.map_or("–".to_owned(), shown));
-            let ratio = |other: Option<f64>| match (pinring, other) {
-                (Some(pinring), Some(other)) if other > 0.0 => format!("{:.2}", pinring / other),
-                _ => "–".to_owned(),
-            };
-            let [to_haproxy, to_nginx] = [ratio(haproxy), ratio(nginx)];
-            println!(
-                "| {what} | {} | {to_haproxy} | {to_nginx} |",
-                cells.join(" | ")
-            );
+            println!("| {what} | {} |", self.row(what).join(" | "));
         }
     }
 
-    fn median(&self, what: &str, peer: Peer) -> Option<f64> {
-        let mut figures = self.figures.get(&(what.to_owned(), peer.name()))?.clone();
+    fn row(&self, what: &str) -> Vec<String> {
+        let missing = || "–".to_owned();
+        let medians = self.columns.iter().map(|column| self.median(what, column));
+        let medians = medians.map(|median| median.map_or_else(missing, shown));
+        let ratios = self.ratios.iter().map(|(column, other)| {
+            match (self.median(what, column), self.median(what, other)) {
+                (Some(figure), Some(other)) if other > 0.0 => format!("{:.2}", figure / other),
+                _ => missing(),
+            }
+        });
+        medians.chain(ratios).collect()
+    }
+
+    fn median(&self, what: &str, column: &'static str) -> Option<f64> {
+        let mut figures = self.figures.get(&(what.to_owned(), column))?.clone();
         figures.sort_by(f64::total_cmp);
         let middle = figures.len() / 2;
         Some(if figures.len() % 2 == 1 {

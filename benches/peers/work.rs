@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use crate::{
     load::{Kind, Plan},
-    measures::{Load, backends},
     peers::Peer,
+    role::{Load, backends},
 };
 
 /// How many of each, and over how many connections.
