@@ -212,11 +212,10 @@ impl Chunks {
             return Some(Err(Invalid::Trailer));
         }
         self.trailer.push(byte);
-        let is_over = match self.trailer.as_slice() {
-            [b'\n'] | [b'\r', b'\n'] => true,
-            [.., b'\n', b'\n'] | [.., b'\n', b'\r', b'\n'] => true,
-            _ => false,
-        };
+        let is_over = matches!(
+            self.trailer.as_slice(),
+            [b'\n'] | [b'\r', b'\n'] | [.., b'\n', b'\n'] | [.., b'\n', b'\r', b'\n']
+        );
         is_over.then(|| self.ended())
     }
 
