@@ -206,7 +206,9 @@ impl Exchange {
         };
         let now = net::now();
         record.count(meter, status);
-        record.ended.set(is_whole.then_some(now));
+        // Who reads the times of a request one by one wants each.
+        let is_known = is_whole && record.line.is_none();
+        record.ended.set(is_known.then_some(now));
         let waited = now.saturating_duration_since(record.began);
         meter.began(waited);
         if let Some(traffic) = &*record.traffic.borrow() {
