@@ -263,6 +263,22 @@ fn large_events_arrive_whole_at_a_client_that_is_slow() {
 }
 
 #[test]
+fn a_stream_without_a_single_event_ends_in_chunks_too() {
+    let backend = Backend::start(|_, stream| {
+        let empty = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+        stream.write_all(empty.as_bytes()).is_ok()
+    });
+    let pinring = Pinring::before(&[&backend], "");
+    for method in ["GET", "POST"] {
+        let mut client = Client::connect(pinring.address());
+        client.send(request(method, MODERN, ""));
+        let head = client.head();
+        assert!(head.contains("transfer-encoding: chunked"), "{head}");
+        assert_eq!(client.chunk(), Chunk::Last);
+    }
+}
+
+#[test]
 fn a_client_of_http_1_0_gets_the_stream_as_it_is() {
     let (backend, arrivals) = Backend::manual();
     let pinring = Pinring::before(&[&backend], "");

@@ -115,6 +115,8 @@ pub(in crate::upstream) struct Answer<B> {
     /// Why it does not go on, once that is given.
     broken: Option<Interrupted>,
     is_bulk: bool,
+    /// Its end was given.
+    is_ended: bool,
 }
 
 impl<B> Answer<B> {
@@ -137,6 +139,7 @@ where
             data: Bytes::new(),
             broken: None,
             is_bulk: read.len() >= BULK,
+            is_ended: false,
         };
         let begins = read.is_empty() && !answer.framing.is_empty();
         let end = if begins {
@@ -168,6 +171,7 @@ where
                 return Poll::Ready(Some(Err(broken)));
             }
             let Some(lease) = &mut self.lease else {
+                self.is_ended = true;
                 return Poll::Ready(None);
             };
             if let Err(error) = lease.poll_send(cx) {
@@ -182,9 +186,15 @@ where
         }
     }
 
-    /// Whether all was given.
+    /// Whether all was given. In chunks, the end is something too: else an answer that had no data would go on with a
+    /// length of zero.
     pub(in crate::upstream) fn is_over(&self) -> bool {
-        self.lease.is_none() && self.data.is_empty() && self.broken.is_none()
+        match self.framing {
+            Framing::Chunked(_) | Framing::UntilClose if !self.is_ended => false,
+            Framing::Chunked(_) | Framing::UntilClose | Framing::Length(_) => {
+                self.lease.is_none() && self.data.is_empty() && self.broken.is_none()
+            }
+        }
     }
 
     pub(in crate::upstream) fn size_hint(&self) -> SizeHint {
