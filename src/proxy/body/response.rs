@@ -289,6 +289,8 @@ impl Drop for Relay {
         let Some(upstream) = self.upstream.take() else {
             return;
         };
+        // Before the backend sees that it is over: by then there is room for the next session.
+        (self.events, self.work.visit) = (None, None);
         if upstream.is_end_stream() {
             self.exchange.end(Outcome::Complete); // an answer without a body is never polled
             return;
