@@ -1,5 +1,7 @@
 //! Judges what reaches a backend by who has sent it, and what it was.
 
+use std::time::Duration;
+
 use super::{
     history::{Asked, At, History, Manner},
     oracle::{self, Case},
@@ -7,6 +9,9 @@ use super::{
     settings::{OnLoss, Settings},
     world::World,
 };
+
+/// Between two moments at which a backend may have been lost: one that was, was so for longer.
+const LOOKED_AT: Duration = Duration::from_millis(20);
 
 /// What has reached a backend.
 pub enum Arrival {
@@ -170,10 +175,13 @@ impl Look<'_> {
         claim(!stale, || format!("the session {id}, which has moved"))
     }
 
-    /// It was sent on its way at some time since it was asked.
+    /// It was sent on its way at some time since it was asked: what goes into a cut link arrives long after, and by then
+    /// who was lost may be back.
     fn lost(&self, backend: usize) -> bool {
-        let asked = Case::new(self.settings, self.history, self.asked, self.asked.at);
-        self.case.may_be_lost(backend) || asked.may_be_lost(backend)
+        let now = self.case.at();
+        let since = std::iter::successors(Some(self.asked.at), |at| Some(*at + LOOKED_AT));
+        let mut times = since.take_while(|at| *at < now).chain([now]);
+        times.any(|at| Case::new(self.settings, self.history, self.asked, at).may_be_lost(backend))
     }
 
     /// A request with an id that a repeated handshake gave.

@@ -118,6 +118,11 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// When the request arrives.
+    pub fn at(&self) -> At {
+        self.at
+    }
+
     /// Whether this proxy may take a backend for lost: it could not connect for long enough, or the backend was
     /// taken off its list for long enough, or was drained and its time is over.
     pub fn may_be_lost(&self, backend: usize) -> bool {
