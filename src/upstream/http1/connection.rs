@@ -27,6 +27,9 @@ const READ: usize = 32 * 1024;
 /// Maps for headers that are kept: more requests than this are seldom under way at once.
 const SPARE: usize = 64;
 
+/// One that has grown for more headers than this is not kept.
+const ROOM: usize = 128;
+
 /// What the connections of one thread share: while something is read or written, nothing else is.
 pub(in crate::upstream) struct Shared {
     pub(super) pool: Pool,
@@ -55,7 +58,7 @@ impl Shared {
     /// Keeps a map for [`Self::map`].
     pub(super) fn keep(&self, mut map: HeaderMap) {
         let mut spare = self.spare.borrow_mut();
-        if spare.len() < SPARE {
+        if spare.len() < SPARE && map.capacity() <= ROOM {
             map.clear();
             spare.push(map);
         }
