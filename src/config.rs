@@ -21,6 +21,7 @@ mod fault;
 mod file;
 mod filter;
 mod listen;
+mod listing;
 mod local;
 mod log;
 mod notes;
@@ -37,6 +38,7 @@ mod timeouts;
 pub mod tls;
 mod traces;
 mod units;
+mod world;
 
 use std::{
     fmt,

@@ -5,19 +5,16 @@
 //! `secrets` have the parts with rules of their own; how values are read is the business of `file`.
 
 use std::{
-    cell::RefCell,
-    ffi::OsString,
-    io,
     net::{IpAddr, SocketAddr},
     num::{NonZeroU32, NonZeroUsize},
     ops::RangeInclusive,
-    path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use toml::de::DeTable;
 
+pub use super::world::World;
 use super::{
     Config, ConfigErrors, Limits, Listen, Origins, Overrides, PrincipalLimit, Server, Token,
     admin::{self, Admin},
@@ -30,89 +27,13 @@ use super::{
     section::Section,
     store, timeouts, tls, traces,
     units::format_size,
+    world::Remembering,
 };
 use crate::{
     backend::Scheme,
     identity::{self, trusted::Trusted},
     pin::Keys,
 };
-
-/// All that a check may ask of the world outside the text.
-pub trait World {
-    /// A variable of the environment, as [`std::env::var_os`]: a secret need not be text.
-    fn env(&self, name: &str) -> Option<OsString>;
-
-    /// The bytes of a file; a relative path begins at the folder of the configuration file.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be read.
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-
-    /// The addresses of a DNS name.
-    ///
-    /// # Errors
-    ///
-    /// If it does not resolve now, which is no fault: it is resolved again at each connect.
-    fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>>;
-
-    /// The cores that this process may use.
-    fn cores(&self) -> NonZeroUsize;
-
-    /// The time of day, by which certificates are judged.
-    fn now(&self) -> SystemTime;
-
-    /// The root certificates that this machine believes, in DER; none where it has none.
-    fn system_roots(&self) -> Vec<Vec<u8>>;
-
-    /// Whether the chain of certificates with this digest is shown already: that its time is over is then no reason to
-    /// refuse all else.
-    fn is_in_force(&self, _chain: &[u8; 32]) -> bool {
-        false
-    }
-}
-
-/// A world that remembers which files were read, and which chains of certificates.
-struct Remembering<'a> {
-    world: &'a dyn World,
-    files: RefCell<Vec<PathBuf>>,
-    chains: RefCell<Vec<[u8; 32]>>,
-}
-
-impl World for Remembering<'_> {
-    fn env(&self, name: &str) -> Option<OsString> {
-        self.world.env(name)
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut files = self.files.borrow_mut();
-        if !files.iter().any(|known| known == path) {
-            files.push(path.to_owned());
-        }
-        self.world.read(path)
-    }
-
-    fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        self.world.resolve(host)
-    }
-
-    fn cores(&self) -> NonZeroUsize {
-        self.world.cores()
-    }
-
-    fn now(&self) -> SystemTime {
-        self.world.now()
-    }
-
-    fn system_roots(&self) -> Vec<Vec<u8>> {
-        self.world.system_roots()
-    }
-
-    fn is_in_force(&self, chain: &[u8; 32]) -> bool {
-        self.chains.borrow_mut().push(*chain);
-        self.world.is_in_force(chain)
-    }
-}
 
 /// Checks a whole configuration: the text of the file, empty if there is none, and what stands beside it.
 ///
@@ -203,11 +124,7 @@ fn of_server<T>(text: &str, read: impl FnOnce(&Section<'_>) -> T) -> Result<T, C
 
 /// Reads everything. Where there was a fault, a default stands in, so that the reading can go on.
 pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) -> Config {
-    let world = &Remembering {
-        world,
-        files: RefCell::default(),
-        chains: RefCell::default(),
-    };
+    let world = &Remembering::new(world);
     let affinity = root.table("affinity");
     let secrets = secrets::read(&affinity, overrides.secret.as_ref(), world);
     let mut server = server(root.table("server"), overrides, world);
@@ -254,8 +171,8 @@ pub(super) fn read(root: Section<'_>, overrides: &Overrides, world: &dyn World) 
         pools,
         keys: secrets.keys,
         secrets: secrets.list,
-        files: world.files.take(),
-        chains: world.chains.take(),
+        files: world.files(),
+        chains: world.chains(),
         notes,
     };
     affinity.finish();
@@ -369,8 +286,8 @@ pub(super) const WEEK: Duration = Duration::from_secs(7 * 86_400);
 const DEFAULT_HEADER_BYTES: usize = 64 * 1024;
 /// hyper panics with a read buffer of less than 8 KiB.
 const HEADER_BYTES: RangeInclusive<usize> = 8 * 1024..=1024 * 1024;
-/// As hyper's own default and Apache's `LimitRequestFields`.
-const DEFAULT_HEADERS: usize = 100;
+/// A browser behind a few proxies sends 40. Up to the 100 that hyper has room for by itself, there is a clear answer.
+const DEFAULT_HEADERS: usize = 80;
 /// More than OAuth's redirects need (nginx: 8 KiB, HAProxy: 16 KiB with all else).
 const DEFAULT_TARGET_BYTES: usize = 16 * 1024;
 /// hyper takes no more than 65,534 bytes.

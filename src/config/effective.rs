@@ -4,14 +4,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Config, Pool, StoreUrl, diff};
+use super::{Config, Pool, StoreUrl, listing};
 use crate::{backend::Backend, pin::KeyId};
 
 /// The whole of `config`, without what is secret.
 #[must_use]
 pub fn effective(config: &Config) -> Value {
     let mut document = Map::new();
-    for (key, text) in diff::of_process(config) {
+    for (key, text) in listing::of_process(config) {
         let (section, key) = key.split_once('.').unwrap_or(("", key));
         match section {
             "" => put(&mut document, key, value(&text)),
@@ -55,13 +55,13 @@ pub fn effective(config: &Config) -> Value {
 fn pool(pool: &Pool) -> Value {
     let mut document = Map::new();
     put(&mut document, "name", pool.name.clone().into());
-    for (key, text) in diff::options(pool) {
+    for (key, text) in listing::options(pool) {
         put(&mut document, key, value(&text));
     }
     let backend = |backend: &Backend| {
         let mut document = Map::new();
         put(&mut document, "name", backend.name.as_str().into());
-        for (key, text) in diff::description(pool, backend) {
+        for (key, text) in listing::description(pool, backend) {
             if key != "pool" {
                 put(&mut document, key, value(&text));
             }
@@ -122,7 +122,7 @@ mod tests {
                      [store]\nurl = \"redis://:hush@h:1\"\n";
         let told = effective(&pool_of(&["a"], lines));
         assert_eq!(told["timeouts"]["connect"], "2s");
-        assert_eq!(told["limits"]["headers"], 100);
+        assert_eq!(told["limits"]["headers"], 80);
         assert_eq!(told["server"]["watch"], true);
         assert_eq!(told["server"]["listen"][0], "127.0.0.1:8080");
         assert_eq!(told["pools"][0]["on_loss"], "not-found");
