@@ -7,8 +7,8 @@
 //! ```
 //!
 //! What is compared is a relay of messages, the same code in both ways: pinring itself runs in one of them alone. With
-//! PINRING_BIN that binary is measured too, with one thread and with two. All take turns, and share two cores with load and
-//! replica: only ratios of one run mean anything. Needs Linux, and taskset.
+//! PINRING_BIN that binary is measured too, with one thread and with two, and with PINRING_BEFORE another one with two. All take
+//! turns, and share two cores with load and replica: only ratios of one run mean anything. Needs Linux, and taskset.
 
 #[path = "peers/backend.rs"]
 mod backend;
@@ -71,6 +71,9 @@ const APART: Duration = Duration::from_millis(1);
 /// Connections that call at a rate, and the rate: a thread has time for all of them.
 const QUIET: (usize, f64) = (16, 2_000.0);
 
+/// So many calls at a time are made on a connection of their own each.
+const CLOSING: [usize; 2] = [1, 16];
+
 /// A stream begins, and ends, so much later than the calls beside it.
 const LATER: Duration = Duration::from_millis(20);
 
@@ -101,7 +104,11 @@ fn run(rounds: usize, seconds: f64) {
     let folder = tempfile::tempdir().expect("a folder");
     let (_replicas, backends) = role::backends();
     let mut subjects = subjects(backends[0], folder.path());
-    let ratios = [("own", "shared"), ("pinring 2", "pinring 1")];
+    let ratios = [
+        ("own", "shared"),
+        ("pinring 2", "pinring 1"),
+        ("pinring 2", "before 2"),
+    ];
     let is_there = |name: &str| subjects.iter().any(|subject| subject.name == name);
     let ratios = ratios.into_iter().filter(|(name, _)| is_there(name));
     let mut run = Run {
@@ -134,8 +141,12 @@ fn subjects(backend: SocketAddr, folder: &std::path::Path) -> Vec<Subject> {
         Subject::relay("own", backend, rounds),
         Subject::relay("shared", backend, rounds),
     ];
-    if let Ok(program) = std::env::var("PINRING_BIN") {
-        for (name, threads) in [("pinring 1", 1), ("pinring 2", 2)] {
+    for (name, variable, threads) in [
+        ("pinring 1", "PINRING_BIN", 1),
+        ("pinring 2", "PINRING_BIN", 2),
+        ("before 2", "PINRING_BEFORE", 2),
+    ] {
+        if let Ok(program) = std::env::var(variable) {
             subjects.push(Subject::pinring(name, &program, threads, backend, folder));
         }
     }
@@ -232,6 +243,23 @@ impl Run {
         self.note(subject, &format!("CPU per call, {with}, µs"), cpu);
         self.latency(subject, &with, &outcome);
         self.beside(subject, plan, &format!("{with} beside a stream"));
+        if subject.is_pinring() {
+            self.closing(subject);
+        }
+    }
+
+    /// Calls on connections of their own.
+    fn closing(&mut self, subject: &Subject) {
+        for connections in CLOSING {
+            let with = format!("{connections} at a time on new connections");
+            let plan = Plan {
+                kind: Kind::Closing,
+                ..plan(connections, self.seconds, None)
+            };
+            let (cpu, outcome) = calls(subject, plan);
+            self.note(subject, &format!("CPU per call, {with}, µs"), cpu);
+            self.latency(subject, &with, &outcome);
+        }
     }
 
     /// Calls while one connection takes long answers as fast as it can.

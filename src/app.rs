@@ -33,6 +33,7 @@ use crate::{
     discovery::dns::Dns,
     health::probe,
     limits::{Connections, Reached},
+    listener::Share,
     net::{self, tls::Acceptor},
     observe::{
         Meters,
@@ -147,13 +148,13 @@ impl Bound {
             (exporter, worker.outbox) = (Some(started), Some(outbox));
         }
         let mut workers = Vec::new();
-        for number in 0..threads {
+        for (number, share) in Share::among(threads).into_iter().enumerate() {
             let sockets = self
                 .sockets
                 .iter()
                 .map(Socket::try_clone)
                 .collect::<io::Result<_>>()?;
-            workers.push(worker.clone().spawn(number, sockets)?);
+            workers.push(worker.clone().spawn(number, sockets, share)?);
         }
         drop(worker); // the trigger knows that all threads are done by their watchers being gone
         let (claims, claimed) = mpsc::channel(1);
@@ -206,7 +207,7 @@ impl Bound {
         let serve = async move {
             process.reload.discover(&process.publisher).await;
             let listeners = worker::listen(sockets)?;
-            let serving = tokio::task::spawn_local(worker.serve(listeners));
+            let serving = tokio::task::spawn_local(worker.serve(listeners, None));
             let next = async || match requests.recv().await {
                 Some(request) => request,
                 None => std::future::pending().await,

@@ -14,6 +14,7 @@ mod metered;
 mod pace;
 mod proxy_protocol;
 mod serve;
+mod share;
 
 use std::{
     cell::Cell,
@@ -23,11 +24,15 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::{self, Body};
 
-pub use self::{accept::Refusals, chunked::Scratch};
+pub use self::{
+    accept::Refusals,
+    chunked::Scratch,
+    share::{Arrivals, Share},
+};
 use self::{
     held::{Begun, Held},
     pace::Pace,
@@ -147,15 +152,30 @@ impl Downstream {
             address: peer,
             is_known,
         } = peer;
-        // A dual-stack socket shows IPv4 clients as ::ffff:a.b.c.d.
-        let address = peer.ip().to_canonical().to_string();
         Self {
             peer,
             is_known,
-            forwarded_for: HeaderValue::try_from(address).expect("an IP address is visible ASCII"),
+            forwarded_for: written(peer.ip()),
             is_secure,
         }
     }
+}
+
+/// An address as headers have it. A dual-stack socket shows IPv4 clients as `::ffff:a.b.c.d`.
+fn written(address: IpAddr) -> HeaderValue {
+    let text = match address.to_canonical() {
+        // A thousand instructions less than by its `Display`, for each connection.
+        IpAddr::V4(address) => {
+            let mut text = BytesMut::with_capacity("255.255.255.255".len());
+            for octet in address.octets() {
+                text.extend_from_slice(if text.is_empty() { b"" } else { b"." });
+                text.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+            }
+            text.freeze()
+        }
+        IpAddr::V6(address) => address.to_string().into(),
+    };
+    HeaderValue::from_maybe_shared(text).expect("an IP address is visible ASCII")
 }
 
 /// Who is at the other end of a connection: see [`Downstream`].
@@ -186,6 +206,8 @@ pub struct Server<H> {
     pub watch: Watch,
     /// How many connections there are.
     pub connections: Connections,
+    /// What this thread has of them; `None` where there is no other thread.
+    pub share: Option<Share>,
     /// How often the limits were reached.
     pub reached: Reached,
     /// What could not be accepted.
@@ -248,4 +270,22 @@ fn is_closing(headers: &HeaderMap) -> bool {
         let mut options = value.as_bytes().split(|byte| *byte == b',');
         options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_written_as_everywhere() {
+        for (address, text) in [
+            ("0.0.0.0", "0.0.0.0"),
+            ("255.255.255.255", "255.255.255.255"),
+            ("10.0.203.7", "10.0.203.7"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            assert_eq!(written(address.parse().unwrap()), text);
+        }
+    }
 }

@@ -34,12 +34,12 @@ pub use self::deadline::{Deadline, DeadlineHandle, Ticker};
 pub use self::simulated::{
     clock::{blocking, now, sleep, sleep_until, time_of_day, within},
     passing,
-    tcp::{Bound, Listener, Stream, connect, raise_open_files, resolve},
+    tcp::{Bound, Listener, Moving, Stream, connect, raise_open_files, resolve},
 };
 #[cfg(not(feature = "simulation"))]
 pub use self::{
     clock::{blocking, now, sleep, sleep_until, time_of_day, within},
-    tcp::{Bound, Listener, Stream, connect, raise_open_files, resolve},
+    tcp::{Bound, Listener, Moving, Stream, connect, raise_open_files, resolve},
 };
 
 /// The part of a time that is kept back, for the kernel's timers are late: by up to an eighth of a wait, and the last of

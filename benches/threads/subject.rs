@@ -48,7 +48,7 @@ impl Subject {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("its address");
         drop(listener);
-        let file = folder.join(format!("{threads}.toml"));
+        let file = folder.join(format!("{name}.toml"));
         let text = format!(
             "[server]\nlisten = \"{address}\"\nadmin = \"\"\nthreads = {threads}\n[log]\naccess = false\n\
              [[backends]]\nname = \"a\"\nurl = \"http://{backend}\"\n"
@@ -76,6 +76,11 @@ impl Subject {
             threads,
             lines: None,
         }
+    }
+
+    /// Only a relay tells anything.
+    pub(crate) fn is_pinring(&self) -> bool {
+        self.lines.is_none()
     }
 
     /// How many connections each thread has, when they are so many in all; `None` where that is not told.

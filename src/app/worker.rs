@@ -2,9 +2,12 @@
 //!
 //! Why each thread has a runtime of its own: `benches/threads` runs a relay so, and on one multi-threaded runtime, with two
 //! threads either way. Own × shared, medians of one run that other work disturbed at first: CPU per call 0.94, 0.82, 0.92 with 2,
-//! 4, 64 connections; calls per second 0.88, 1.17, 1.26; p99 1.45, 0.97, 0.54 (shorter runs agree for 64 alone). Worse: a
-//! connection stays where it was accepted. Of 2, 4, 8, 64 that come at once the fuller thread gets 60, 85, 92, 75 % on average,
-//! of up to 8 at times all. Calls beside a busy stream: p50 1.15, p99 1.57 (0.83 to 1.09, 0.96 to 1.07 in shorter runs).
+//! 4, 64 connections; calls per second 0.88, 1.17, 1.26; p99 1.45, 0.97, 0.54 (shorter runs agree for 64 alone). Calls beside a
+//! busy stream: p50 1.15, p99 1.57 (0.83 to 1.09, 0.96 to 1.07 in shorter runs).
+//!
+//! Worse: a connection stays where it was accepted, and one thread takes most of a burst. So threads hand connections over,
+//! see `listener::share`: of 4, 8, 64 that come at once the fuller of two threads keeps 3, 5, 34, where it had 93, 94, 85 % on
+//! average, at worst all. One thread alone shares with nobody.
 
 use std::{
     io,
@@ -23,7 +26,9 @@ use crate::{
     health::probe::Reporter,
     incoming::Incoming,
     limits::{Connections, Full, Reached, Room},
-    listener::{self, Downstream, Handler, Lasting, Pings, Refusals, Scratch, Server},
+    listener::{
+        self, Arrivals, Downstream, Handler, Lasting, Pings, Refusals, Scratch, Server, Share,
+    },
     net::{self, Ticker, tls::Acceptor},
     observe::{Meters, Stream, otlp::Outbox},
     proxy::{
@@ -57,19 +62,27 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts a thread that serves on `sockets` until it has drained. Returns when it has begun.
+    /// Starts a thread that serves its `share` of what comes to `sockets`, until it has drained. Returns when it has begun.
     ///
     /// # Errors
     ///
     /// When the thread, its runtime or its listeners cannot be had.
-    pub(super) fn spawn(self, number: usize, sockets: Vec<Socket>) -> io::Result<JoinHandle<()>> {
+    pub(super) fn spawn(
+        self,
+        number: usize,
+        sockets: Vec<Socket>,
+        share: Option<(Share, Arrivals)>,
+    ) -> io::Result<JoinHandle<()>> {
         let (begun, beginning) = mpsc::channel();
         let thread = thread::Builder::new()
             .name(format!("proxy-{number}"))
             .spawn(move || {
-                let runtime = Builder::new_current_thread()
-                    .enable_all()
-                    .build_local(LocalOptions::default());
+                let mut builder = Builder::new_current_thread();
+                if let Some((share, _)) = &share {
+                    builder.on_thread_park(share.note(true));
+                    builder.on_thread_unpark(share.note(false));
+                }
+                let runtime = builder.enable_all().build_local(LocalOptions::default());
                 match runtime {
                     Ok(runtime) => {
                         runtime.block_on(async {
@@ -78,7 +91,7 @@ impl Worker {
                                 Err(error) => return drop(begun.send(Err(error))),
                             };
                             drop(begun.send(Ok(()))); // whoever started this thread waits for it
-                            self.serve(listeners).await;
+                            self.serve(listeners, share).await;
                         });
                         runtime.shutdown_background(); // a name that still resolves must not hold us up
                     }
@@ -89,8 +102,13 @@ impl Worker {
         beginning.recv().unwrap_or_else(lost).map(|()| thread)
     }
 
-    /// Serves on `listeners` until it has drained. Runs within a local task set.
-    pub(super) async fn serve(self, listeners: Vec<(net::Listener, Scheme)>) {
+    /// Serves on `listeners` until it has drained, and beside other threads its `share`. Runs within a local task set.
+    pub(super) async fn serve(
+        self,
+        listeners: Vec<(net::Listener, Scheme)>,
+        share: Option<(Share, Arrivals)>,
+    ) {
+        let (share, arrivals) = share.unzip();
         let (ticker, watch) = (Ticker::new(), Watch::new());
         let proxy = Proxy::new(
             self.subscriber.reader(),
@@ -110,6 +128,7 @@ impl Worker {
             ticker,
             watch,
             connections: self.connections,
+            share,
             reached: self.reached,
             refusals: Refusals::default(),
             scratch: Scratch::default(),
@@ -121,7 +140,12 @@ impl Worker {
             };
             tokio::task::spawn_local(Rc::clone(&server).accept(listener, tls))
         };
-        let accepting: Vec<_> = listeners.into_iter().map(accept).collect();
+        let receive = |arrivals| tokio::task::spawn_local(Rc::clone(&server).receive(arrivals));
+        let accepting: Vec<_> = arrivals
+            .map(receive)
+            .into_iter()
+            .chain(listeners.into_iter().map(accept))
+            .collect();
         let (watch, phases) = (server.watch.clone(), self.watcher);
         tokio::task::spawn_local(async move { watch.follow(phases).await });
         let drained = async {
@@ -187,7 +211,12 @@ impl Handler for Traffic {
         self.tables.snapshot().trusted_proxies.contains(address)
     }
 
-    async fn handle(&self, request: Request<Incoming>, client: &Downstream) -> Response<Answer> {
+    #[inline(always)] // as the proxy's
+    fn handle(
+        &self,
+        request: Request<Incoming>,
+        client: &Downstream,
+    ) -> impl Future<Output = Response<Answer>> {
         let address = client.peer.ip();
         let peer = if client.is_known {
             Peer::Known(address)
@@ -203,7 +232,7 @@ impl Handler for Traffic {
             peer: &client.forwarded_for,
             scheme,
         };
-        self.proxy.handle(request, peer, forwarded).await
+        self.proxy.handle(request, peer, forwarded)
     }
 
     fn turn_away(&self, full: Full) -> Response<Answer> {

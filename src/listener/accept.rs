@@ -3,11 +3,14 @@
 use std::{cell::Cell, io, net::SocketAddr, rc::Rc, time::Duration};
 
 use super::{
-    Connection, Downstream, Handler, Options, Peer, Server, TOLD_WITHIN, metered::Metered,
-    pace::Pace, serve::serve,
+    Connection, Downstream, Handler, Options, Peer, Server, TOLD_WITHIN,
+    metered::Metered,
+    pace::Pace,
+    serve::serve,
+    share::{Arrival, Arrivals, Counted},
 };
 use crate::{
-    limits::{Connected, Full, Limit, Room, Told},
+    limits::{Connected, Full, Limit, OfAddress, Room, Told},
     net::{
         self, Instant, Listener, Stream,
         tls::{Acceptor, Socket},
@@ -56,8 +59,7 @@ impl<H: Handler> Server<H> {
                 Ok((stream, peer)) => {
                     pause = ACCEPT_AGAIN;
                     self.end_shortage();
-                    // It may have been waited for for long, and the configuration be another.
-                    self.admit(stream, peer, tls.clone(), self.handler.options());
+                    self.place(stream, peer, tls.clone());
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
@@ -79,10 +81,72 @@ impl<H: Handler> Server<H> {
         tokio::task::yield_now().await; // the runtime looks at the socket once more
         while let Some(accepted) = listener.accept_waiting(options.liveness) {
             match accepted {
-                Ok((stream, peer)) => self.admit(stream, peer, tls.clone(), options),
+                Ok((stream, peer)) => self.admit(stream, peer, tls.clone(), options, None),
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(_) => return,
             }
+        }
+    }
+
+    /// Serves what other threads have accepted for this one, until draining begins and none is left of it. Runs within a
+    /// local task set.
+    pub async fn receive(self: Rc<Self>, mut arrivals: Arrivals) {
+        loop {
+            let arrival = tokio::select! {
+                biased;
+                () = self.watch.draining() => break,
+                arrival = arrivals.next() => arrival,
+            };
+            match arrival {
+                Some(arrival) => self.welcome(arrival),
+                None => return,
+            }
+        }
+        arrivals.close(); // whoever comes now is served by the thread that has accepted it
+        while let Some(arrival) = arrivals.next().await {
+            self.welcome(arrival);
+        }
+    }
+
+    /// Serves a connection here, or has another thread do so that has fewer.
+    fn place(self: &Rc<Self>, stream: Stream, peer: SocketAddr, tls: Option<Acceptor>) {
+        // It may have been waited for for long, and the configuration be another.
+        let options = self.handler.options();
+        let Some(share) = &self.share else {
+            return self.admit(stream, peer, tls, options, None);
+        };
+        let counted = share.count();
+        if share.keeps(&counted) {
+            return self.admit(stream, peer, tls, options, Some(counted));
+        }
+        match stream.leave() {
+            Ok(stream) => {
+                let arrival = Arrival {
+                    stream,
+                    peer,
+                    tls,
+                    counted,
+                };
+                if let Err(refused) = arrival.hand_over() {
+                    self.welcome(refused); // that thread drains already, and this one is about to
+                }
+            }
+            Err(error) => lost(peer, &error),
+        }
+    }
+
+    fn welcome(self: &Rc<Self>, arrival: Arrival) {
+        let Arrival {
+            stream,
+            peer,
+            tls,
+            counted,
+        } = arrival;
+        match stream.arrive() {
+            Ok(stream) => {
+                self.admit(stream, peer, tls, self.handler.options(), Some(counted));
+            }
+            Err(error) => lost(peer, &error),
         }
     }
 
@@ -92,6 +156,7 @@ impl<H: Handler> Server<H> {
         peer: SocketAddr,
         tls: Option<Acceptor>,
         mut options: Options,
+        counted: Option<Counted>,
     ) {
         let entered = self.connections.enter(self.room(peer, options), peer.ip());
         let refused = match &entered {
@@ -102,6 +167,16 @@ impl<H: Handler> Server<H> {
             },
         };
         let entered = entered.ok();
+        if tls.is_none() && !options.proxy_protocol {
+            let (socket, peer) = (Socket::clear(stream), Peer::direct(peer));
+            let room = (entered, None, refused);
+            let (bytes, connection) = Rc::clone(self).connection(socket, peer, room, options);
+            tokio::task::spawn_local(async move {
+                serve(bytes, connection).await;
+                drop(counted);
+            });
+            return;
+        }
         // In a box, and given back with all that it needs: what follows lasts for long, and is to be small.
         let beginning =
             Box::pin(Rc::clone(self).begin(stream, peer, tls, (refused, entered), options));
@@ -109,6 +184,7 @@ impl<H: Handler> Server<H> {
             if let Some((bytes, connection)) = beginning.await {
                 serve(bytes, connection).await;
             }
+            drop(counted);
         });
     }
 
@@ -129,8 +205,7 @@ impl<H: Handler> Server<H> {
         Some(Refused { full, told })
     }
 
-    /// Comes to where HTTP begins. What is rare on the way is in boxes of its own: who speaks HTTP at once does not pay
-    /// for it.
+    /// Comes to where HTTP begins, through what may be before it. What is rare on the way is in boxes of its own.
     async fn begin(
         self: Rc<Self>,
         mut stream: Stream,
@@ -156,6 +231,17 @@ impl<H: Handler> Server<H> {
             None => Socket::clear(stream),
             Some(tls) => Box::pin(self.secured(stream, peer.address, &tls, options)).await?,
         };
+        Some(self.connection(socket, peer, (entered, of_client, refused), options))
+    }
+
+    /// A connection on which HTTP begins, with the room that it takes.
+    fn connection(
+        self: Rc<Self>,
+        socket: Socket,
+        peer: Peer,
+        (entered, of_client, refused): (Option<Connected>, Option<OfAddress>, Option<Refused>),
+        options: Options,
+    ) -> (Box<Metered>, Rc<Connection<H>>) {
         let pace = Rc::new(Pace::new(
             self.ticker.deadline(),
             options.request_head,
@@ -170,7 +256,7 @@ impl<H: Handler> Server<H> {
             server: self,
             _room: (entered, of_client, refused.map(|refused| refused.told)),
         };
-        Some((Box::new(Metered::new(socket, pace)), Rc::new(connection)))
+        (Box::new(Metered::new(socket, pace)), Rc::new(connection))
     }
 
     /// Counts it, and warns once in a while.
@@ -209,6 +295,11 @@ impl<H: Handler> Server<H> {
             }
         }
     }
+}
+
+/// The poller has no room for it, or does not know it: nothing that a client can do.
+fn lost(peer: SocketAddr, error: &io::Error) {
+    tracing::warn!(%peer, %error, "a connection was closed: it cannot go to another thread");
 }
 
 /// Whether the client of the connection that was to be accepted had left already.

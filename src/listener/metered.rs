@@ -1,7 +1,6 @@
 //! The bytes of one connection, as its pace sees them.
 
 use std::{
-    future::poll_fn,
     io::{self, IoSlice},
     mem::MaybeUninit,
     pin::Pin,
@@ -17,6 +16,17 @@ use crate::net::tls::Socket;
 
 /// What is read of a request that comes before the last one is answered, when HTTP does not wait for it.
 const BEFORE_ITS_TIME: usize = 1024;
+
+/// What is read of a request before HTTP takes it over: all of nearly each.
+const BEGINNING: usize = 4 * 1024;
+
+/// What has come from a client.
+pub(super) enum Came {
+    /// Something to read.
+    Bytes,
+    /// Its end, or a failure.
+    End,
+}
 
 /// A connection's bytes, watched for when the client begins a head, and how much of an answer it takes.
 pub(super) struct Metered {
@@ -42,32 +52,50 @@ impl Metered {
         }
     }
 
-    /// Reads `length` bytes, which are there, to the end of `read`.
-    pub(super) async fn take(&mut self, length: usize, read: &mut Vec<u8>) {
-        let begun = read.len();
-        read.resize(begun + length, 0);
-        let (_, space) = read.split_at_mut(begun);
-        let mut space = ReadBuf::new(space);
-        let taken = poll_fn(|cx| Pin::new(&mut *self).poll_read(cx, space.unfilled())).await;
-        let length = taken.map_or(0, |()| space.filled().len());
-        read.truncate(begun + length);
-    }
-
     /// Ready when the client has left. If it sends something instead, that is kept to be read again, and no more of it is
     /// read, so that nobody knows of its leaving before something is written.
     pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.again.is_empty() {
             return Poll::Pending;
         }
-        let mut space = [MaybeUninit::uninit(); BEFORE_ITS_TIME];
-        let mut space = ReadBuf::uninit(&mut space);
-        match ready!(Pin::new(&mut self.socket).poll_read(cx, space.unfilled())) {
-            Ok(()) if !space.filled().is_empty() => {
-                self.again = Bytes::copy_from_slice(space.filled());
-                Poll::Pending
-            }
-            Ok(()) | Err(_) => Poll::Ready(()),
+        match ready!(self.poll_more::<BEFORE_ITS_TIME>(cx)) {
+            Came::Bytes => Poll::Pending,
+            Came::End => Poll::Ready(()),
         }
+    }
+
+    /// Ready when more than `known` bytes have come that HTTP has not read, or nothing will. They are read in one go, and
+    /// kept to be read again: to look first, and read then, is a system call more. With TLS it may also be something that
+    /// TLS says to itself, and its end is HTTP's to find.
+    pub(super) fn poll_come(&mut self, cx: &mut Context<'_>, known: usize) -> Poll<Came> {
+        if self.again.len() > known {
+            return Poll::Ready(Came::Bytes);
+        }
+        if self.socket.is_secure() {
+            return self.socket.poll_peek(cx, &mut [0]).map(|_| Came::Bytes);
+        }
+        self.poll_more::<BEGINNING>(cx)
+    }
+
+    /// What has come that HTTP has not read, as far as it is known.
+    pub(super) fn come(&self) -> &[u8] {
+        &self.again
+    }
+
+    /// Reads up to `MOST` bytes to the end of what is to be read again.
+    fn poll_more<const MOST: usize>(&mut self, cx: &mut Context<'_>) -> Poll<Came> {
+        let mut space = [MaybeUninit::uninit(); MOST];
+        let mut space = ReadBuf::uninit(&mut space);
+        let read = ready!(Pin::new(&mut self.socket).poll_read(cx, space.unfilled()));
+        if read.is_err() || space.filled().is_empty() {
+            return Poll::Ready(Came::End);
+        }
+        self.again = if self.again.is_empty() {
+            Bytes::copy_from_slice(space.filled())
+        } else {
+            [&self.again, space.filled()].concat().into()
+        };
+        Poll::Ready(Came::Bytes)
     }
 
     /// The connection's pace.
@@ -78,19 +106,6 @@ impl Metered {
     /// Whether both ends have agreed on HTTP/2 in the TLS handshake.
     pub(super) fn agreed_on_http2(&self) -> bool {
         self.socket.agreed_on_http2()
-    }
-
-    /// Ready when there is something to read, the end included. Copies what has come to `begin`, unless it is to be read
-    /// again, and gives how much.
-    pub(super) fn poll_peek(
-        &mut self,
-        cx: &mut Context<'_>,
-        begin: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        if !self.again.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        self.socket.poll_peek(cx, begin)
     }
 }
 

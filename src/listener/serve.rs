@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    ops::Deref,
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -12,7 +11,7 @@ use super::{
     Connection, Handler, Server,
     converse::{Left, converse},
     http2::PREFACE,
-    metered::Metered,
+    metered::{Came, Metered},
 };
 use crate::{
     net::{self, Deadline},
@@ -22,21 +21,6 @@ use crate::{
 /// For the first request behind a TLS handshake, while the process drains: it is on its way, as that of a connection
 /// without TLS was when it was accepted.
 const FIRST_REQUEST: Duration = Duration::from_secs(1);
-
-/// What has come of a request.
-#[derive(Default)]
-struct Begin {
-    bytes: [u8; PREFACE.len()],
-    length: usize,
-}
-
-impl Deref for Begin {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        self.bytes.split_at(self.length).0
-    }
-}
 
 /// Serves a connection until it ends. If there is no room for it, every request is turned away.
 ///
@@ -74,7 +58,7 @@ pub(super) fn serve<H: Handler>(
             };
             let Some(idle) = idle else { return };
             bytes = idle;
-            if server.begins(&mut bytes).await.is_none() {
+            if server.begins(&mut bytes, 0).await.is_none() {
                 return;
             }
         }
@@ -85,32 +69,33 @@ impl<H: Handler> Server<H> {
     /// Waits until it is clear what a new connection speaks: whether HTTP/2, which its client knows beforehand that it may.
     /// `None` if the connection is to end instead.
     async fn begins_with_preface(&self, bytes: &mut Metered) -> Option<bool> {
-        let mut read = Vec::new();
+        self.begins(bytes, 0).await?;
         loop {
-            let begin = self.begins(bytes).await?;
-            let wanted = PREFACE.split_at(read.len()).1;
-            let is_it = begin.starts_with(wanted);
-            if is_it || begin.is_empty() || !wanted.starts_with(&begin) {
-                bytes.rewind(read.into());
-                return Some(is_it);
+            let come = bytes.come();
+            let known = come.len();
+            if known >= PREFACE.len() || !PREFACE.starts_with(come) {
+                return Some(come.starts_with(PREFACE));
             }
-            // The rest may be long in coming, and what is there would be found again at once.
-            Box::pin(bytes.take(begin.len(), &mut read)).await; // boxed: few send a part of it
+            Box::pin(self.begins(bytes, known)).await?; // boxed: few send a part of it
+            if bytes.come().len() == known {
+                return Some(false); // that was all
+            }
         }
     }
 
-    /// Waits for the first bytes of a request, and gives those that are there, up to the length of HTTP/2's preface; `None`
-    /// if the connection is to end instead.
-    async fn begins(&self, bytes: &mut Metered) -> Option<Begin> {
+    /// Waits until more than `known` bytes of a request have come, or no more will; `None` if the connection is to end
+    /// instead.
+    fn begins(&self, bytes: &mut Metered, known: usize) -> impl Future<Output = Option<()>> {
         let mut linger = None;
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             if self.watch.phase() == Phase::Forced {
                 return Poll::Ready(None);
             }
-            let mut begin = Begin::default();
-            if let Poll::Ready(length) = bytes.poll_peek(cx, &mut begin.bytes) {
-                begin.length = length.unwrap_or_default(); // nothing is also the end, which is HTTP's to find
-                return Poll::Ready(Some(begin));
+            match bytes.poll_come(cx, known) {
+                Poll::Ready(Came::Bytes) => return Poll::Ready(Some(())),
+                // Within a request, that is for HTTP to say.
+                Poll::Ready(Came::End) => return Poll::Ready((known > 0).then_some(())),
+                Poll::Pending => {}
             }
             if self.closes(false, &mut linger, cx) {
                 return Poll::Ready(None);
@@ -119,7 +104,6 @@ impl<H: Handler> Server<H> {
             self.reached.count(expired.limit());
             Poll::Ready(None)
         })
-        .await
     }
 
     /// Whether a connection is to take no further request, with `linger` to wait for the moment. `is_awaited`: its first

@@ -57,6 +57,9 @@ impl Liveness {
 
     fn apply(&self, socket: &SockRef<'_>) -> io::Result<()> {
         socket.set_tcp_nodelay(true)?; // small messages and SSE events leave at once
+        if cfg!(target_os = "linux") && self.user_timeout.is_some() {
+            socket.set_tcp_user_timeout(self.user_timeout)?;
+        }
         if let Some(idle) = self.keep_alive {
             let probes = TcpKeepalive::new()
                 .with_time(idle.max(Duration::from_secs(1)))
@@ -65,12 +68,19 @@ impl Liveness {
             socket.set_tcp_keepalive(&probes)?;
         }
         #[cfg(target_os = "linux")]
-        socket.set_tcp_notsent_lowat(UNSENT)?;
-        if cfg!(target_os = "linux") && self.user_timeout.is_some() {
-            socket.set_tcp_user_timeout(self.user_timeout)?;
-        }
+        socket.set_tcp_notsent_lowat(UNSENT)?; // the last: see `is_marked`
         Ok(())
     }
+}
+
+/// Whether all options are set: nobody else sets the last one of them.
+fn is_marked(socket: &SockRef<'_>) -> bool {
+    #[cfg(target_os = "linux")]
+    return socket
+        .tcp_notsent_lowat()
+        .is_ok_and(|unsent| unsent == UNSENT);
+    #[cfg(not(target_os = "linux"))]
+    return false;
 }
 
 /// A bound TCP socket that is not accepting yet. Made outside of any runtime.
@@ -157,6 +167,7 @@ impl Bound {
     /// When the runtime's poller refuses it.
     pub fn into_listener(self) -> io::Result<Listener> {
         Ok(Listener {
+            is_new: !is_marked(&SockRef::from(&self.0)),
             socket: tokio::net::TcpListener::from_std(self.0.into())?,
             handed_down: Cell::new(None),
         })
@@ -167,9 +178,19 @@ impl Bound {
 #[derive(Debug)]
 pub struct Listener {
     socket: tokio::net::TcpListener,
-    /// What the sockets that it accepts have of it, and since when: they take over its options, which saves seven system
-    /// calls for each.
-    handed_down: Cell<Option<(Liveness, Instant)>>,
+    /// Nobody had set its options before.
+    is_new: bool,
+    /// What the sockets that it accepts have of it: they take over its options, which saves seven system calls for each.
+    handed_down: Cell<Option<HandedDown>>,
+}
+
+/// The options of a listening socket.
+#[derive(Debug, Clone, Copy)]
+struct HandedDown {
+    liveness: Liveness,
+    since: Instant,
+    /// They are its first: whoever has the last of them has them all.
+    are_first: bool,
 }
 
 /// Connections that wait to be accepted may be older than the options of their listener by so much.
@@ -182,27 +203,57 @@ impl Listener {
         liveness: Liveness,
     ) -> Poll<io::Result<(Stream, SocketAddr)>> {
         let (stream, peer) = ready!(self.socket.poll_accept(cx))?;
-        if !self.hands_down(liveness)? {
+        if !self.hands_down(liveness, &stream)? {
             liveness.apply(&SockRef::from(&stream))?;
         }
         Poll::Ready(Ok((Stream(TokioIo::new(stream)), peer)))
     }
 
-    /// Whether all that is accepted now has `liveness` of itself (Linux alone promises that).
-    fn hands_down(&self, liveness: Liveness) -> io::Result<bool> {
+    /// Whether `accepted` has `liveness` of itself (Linux alone promises that).
+    fn hands_down(&self, liveness: Liveness, accepted: &tokio::net::TcpStream) -> io::Result<bool> {
         if !cfg!(target_os = "linux") {
             return Ok(false);
         }
-        match self.handed_down.get() {
-            Some((applied, since)) if applied == liveness => {
-                Ok(super::now().saturating_duration_since(since) >= MAY_WAIT)
-            }
-            Some(_) | None => {
-                liveness.apply(&SockRef::from(&self.socket))?;
-                self.handed_down.set(Some((liveness, super::now())));
-                Ok(false)
-            }
+        let before = self.handed_down.get();
+        if let Some(now) = before.filter(|handed| handed.liveness == liveness) {
+            let is_old = super::now().saturating_duration_since(now.since) >= MAY_WAIT;
+            return Ok(is_old || now.are_first && is_marked(&SockRef::from(accepted)));
         }
+        let socket = SockRef::from(&self.socket);
+        liveness.apply(&socket)?;
+        self.handed_down.set(Some(HandedDown {
+            liveness,
+            since: super::now(),
+            are_first: self.is_new && before.is_none(),
+        }));
+        Ok(false)
+    }
+}
+
+/// A connection that is of no runtime, on its way to another thread's.
+#[derive(Debug)]
+pub struct Moving(std::net::TcpStream);
+
+impl Stream {
+    /// Leaves the current runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime's poller does not know it.
+    pub fn leave(self) -> io::Result<Moving> {
+        self.0.into_inner().into_std().map(Moving)
+    }
+}
+
+impl Moving {
+    /// Registers the connection with the current runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime's poller refuses it.
+    pub fn arrive(self) -> io::Result<Stream> {
+        let stream = tokio::net::TcpStream::from_std(self.0)?;
+        Ok(Stream(TokioIo::new(stream)))
     }
 }
 

@@ -52,5 +52,6 @@ mod streams;
 mod support;
 mod takeover;
 mod tasks;
+mod threads;
 mod tls;
 mod tracing;

@@ -151,6 +151,32 @@ impl Listener {
     }
 }
 
+/// A connection on its way to another thread: there is but one here.
+#[derive(Debug)]
+pub struct Moving(Stream);
+
+impl Stream {
+    /// Is ready to be moved.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn leave(self) -> io::Result<Moving> {
+        Ok(Moving(self))
+    }
+}
+
+impl Moving {
+    /// Is where it was.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    pub fn arrive(self) -> io::Result<Stream> {
+        Ok(self.0)
+    }
+}
+
 /// Connects to `address`. Cancel safe. Has no deadline of its own: see [`within`](crate::net::within).
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! What a pinring process takes of its machine.
 
-use std::{fs, process::Command};
+use std::{collections::BTreeMap, fs, process::Command};
 
 use super::Pinring;
 
@@ -51,5 +51,28 @@ impl Pinring {
             .arg(format!("--nofile={most}:{most}"))
             .status();
         assert!(done.unwrap().success());
+    }
+
+    /// How many sockets each of its threads looks after, by what wakes that thread: pollers have two descriptors each.
+    pub(crate) fn sockets_of_threads(&self) -> BTreeMap<String, usize> {
+        let pid = self.pid();
+        let of = |file: &str| fs::read_link(format!("/proc/{pid}/fd/{file}"));
+        let is = |file: &str, kind: &str| {
+            of(file).is_ok_and(|to| to.to_string_lossy().starts_with(kind)) // or it was closed just now
+        };
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+        let files = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let pollers = files.filter(|file| is(file, "anon_inode:[eventpoll]"));
+        let sockets = |poller: String| {
+            let told = self.proc(&format!("fdinfo/{poller}"));
+            let watched = told.lines().filter_map(|line| line.strip_prefix("tfd:"));
+            let watched = watched.filter_map(|rest| rest.split_ascii_whitespace().next());
+            let waker = watched
+                .clone()
+                .find(|file| is(file, "anon_inode:[eventfd]"))?;
+            let open = watched.filter(|file| is(file, "socket:")).count();
+            Some((waker.to_owned(), open))
+        };
+        pollers.filter_map(sockets).collect()
     }
 }
