@@ -23,7 +23,7 @@ use pinring::{
     mcp::{self, session::ServerSessionId},
     observe::{Exchange, Meters, Outcome, Route},
     pin::{Keys, Kind, Pin, Secret},
-    proxy::headers::{self, Forwarded},
+    proxy::headers::{self, Forwarded, Seen},
     ring::{Coordinate, Member, Nodes, Ring},
     router::{membership::Membership, table::publish},
     sessions::Sessions,
@@ -199,9 +199,9 @@ fn heads(c: &mut Criterion) {
     let (head, ()) = request.body(()).expect("valid").into_parts();
     c.bench_function("classify", |b| b.iter(|| mcp::classify(black_box(&head))));
     c.bench_function("scan for ambiguities", |b| {
-        b.iter(|| headers::scan(black_box(&head), false))
+        b.iter(|| headers::scan(black_box(&head), Seen::of(&head.headers), false))
     });
-    let scan = headers::scan(&head, false).expect("it is in order");
+    let scan = headers::scan(&head, Seen::of(&head.headers), false).expect("it is in order");
     let peer = HeaderValue::from_static("192.0.2.1");
     let session = ServerSessionId::try_from(HeaderValue::from_static("0193c2e6"));
     let session = session.expect("it is visible ASCII");

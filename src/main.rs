@@ -8,8 +8,10 @@ use pinring::{
     commands::{self, BAD_CONFIGURATION, CommandError},
 };
 
-/// musl's own takes three system calls for a request, and has one lock for all threads.
-#[cfg(target_env = "musl")]
+/// glibc's keeps seven blocks of a size at hand, and 64 requests at a time need more: user CPU of a call ×0.88, memory of an
+/// idle stream ×0.97, an idle process 3 MiB more. musl's own takes three system calls for a request, and has one lock for
+/// all threads.
+#[cfg(target_os = "linux")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

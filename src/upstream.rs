@@ -11,7 +11,9 @@ pub mod names;
 mod open;
 
 use std::{
-    fmt, io,
+    fmt,
+    future::poll_fn,
+    io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
@@ -187,7 +189,8 @@ where
             return answered.map(|answer| answer.map(|body| Body(Of::Http2(body))));
         }
         loop {
-            let pooled = http1::checkout(&self.http1, target.id);
+            let checkout = |cx: &mut Context<'_>| http1::checkout(&self.http1, target.id, cx);
+            let pooled = poll_fn(|cx| Poll::Ready(checkout(cx))).await;
             let is_fresh = pooled.is_none();
             let connection = match pooled {
                 Some(pooled) => pooled,

@@ -22,11 +22,20 @@ pub struct InvalidSessionId;
 
 fn check(value: HeaderValue, longest: usize) -> Result<HeaderValue, InvalidSessionId> {
     let fits = (1..=longest).contains(&value.len());
-    if fits && value.as_bytes().iter().all(u8::is_ascii_graphic) {
+    if fits && is_graphic(value.as_bytes()) {
         Ok(value)
     } else {
         Err(InvalidSessionId)
     }
+}
+
+/// Whether all are visible ASCII.
+#[must_use]
+pub fn is_graphic(bytes: &[u8]) -> bool {
+    // To stop at the first that is not would cost four instructions a byte: so it is done with 16 at once.
+    bytes
+        .iter()
+        .fold(true, |all, byte| all & byte.is_ascii_graphic())
 }
 
 macro_rules! session_id {

@@ -12,6 +12,7 @@
 
 mod events;
 mod place;
+mod plain;
 mod request;
 mod scan;
 mod skip;
@@ -23,6 +24,7 @@ pub use self::request::{Found, MAX_FOUND, Request};
 use self::{
     events::{Events, Piece},
     place::{Field, Side},
+    plain::is_plain,
     scan::Scanner,
 };
 
@@ -67,6 +69,12 @@ impl Answer {
         }
     }
 
+    /// Whether all of a body, of either form, certainly has no carrier: it would come back as it is.
+    #[must_use]
+    pub fn passes(body: &[u8]) -> bool {
+        is_plain(body)
+    }
+
     /// Takes the next bytes and gives them back with what `mint` adds to the carriers that end in them.
     ///
     /// `mint` gets the decoded string, never an empty one; `None` leaves it as it is. What it gives must be
@@ -77,12 +85,15 @@ impl Answer {
         chunk: Bytes,
         mut mint: impl FnMut(Carrier, &str) -> Option<S>,
     ) -> Bytes {
-        let mut spliced = Splicing::new(&chunk);
         let Some(events) = &mut self.events else {
+            let mut spliced = Splicing::new(&chunk);
             add(&mut self.scanner, &chunk, 0, &mut spliced, &mut mint);
             return spliced.finish();
         };
-        let mut at = 0;
+        if self.scanner.is_fresh() && is_plain(&chunk) && events.pass_whole(&chunk) {
+            return chunk;
+        }
+        let (mut at, mut spliced) = (0, Splicing::new(&chunk));
         while let Some(piece) = events.next(&chunk, &mut at) {
             match piece {
                 Piece::Data(data) => {

@@ -2,13 +2,17 @@
 
 use std::num::NonZeroU32;
 
-use http::{HeaderValue, Method, header, request};
+use http::{HeaderValue, Method, header};
 
-use super::room;
+use super::{classify::Arrival, headers::Seen, room};
 use crate::{
-    identity::{Credential, trusted::Client},
+    config::HostHeader,
+    identity::Credential,
     mcp::{Era, RequestKind, endpoint::PinnedQuery, modern::Carries, session::ClientSessionId},
-    router::{asker::Asker, table::RoutingTable},
+    router::{
+        asker::Asker,
+        table::{Pool, RoutingTable},
+    },
     sessions::Owner,
 };
 
@@ -20,6 +24,8 @@ pub(super) struct Asked {
     /// Whether it is to hear of changes for as long as it likes.
     pub(super) listens: bool,
     pub(super) waits_for_continue: bool,
+    /// Those of HTTP/1.0 may have none.
+    pub(super) has_host: bool,
     pub(super) client_id: Option<HeaderValue>,
     /// The session that a message to an `endpoint` URL is of.
     pub(super) endpoint: Option<PinnedQuery>,
@@ -32,13 +38,9 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Notes it of a request of `client`.
-    pub(super) fn of(
-        head: &request::Parts,
-        kind: &RequestKind,
-        table: &RoutingTable,
-        client: Client,
-    ) -> Self {
+    /// Notes it of a request.
+    pub(super) fn of(arrival: &Arrival, kind: &RequestKind, table: &RoutingTable) -> Self {
+        let head = &arrival.head;
         let (era, session, endpoint) = match kind {
             RequestKind::Modern(modern) => (Era::Modern, modern.session.clone(), None),
             RequestKind::Session(session) => (Era::Legacy, Some(session.clone()), None),
@@ -61,7 +63,8 @@ impl Asked {
             method: head.method.clone(),
             listens: matches!(kind, RequestKind::Modern(modern) if modern.carries == Carries::InFilter),
             has_session: client_id.is_some() || endpoint.is_some(),
-            waits_for_continue: head.headers.contains_key(header::EXPECT),
+            waits_for_continue: arrival.waits_for_continue(),
+            has_host: arrival.seen.has(Seen::HOST),
             client_id,
             endpoint,
             // HTTP/1.0 may come without: then URLs that name a host are another's.
@@ -70,9 +73,17 @@ impl Asked {
                 .limits
                 .sessions_per_principal
                 .as_ref()
-                .and_then(|limit| limit.by.credential(&head.headers, client))
+                .and_then(|limit| limit.by.credential(&head.headers, arrival.client))
                 .map(Box::new),
             asker: Asker::Anybody,
+        }
+    }
+
+    /// Whether the backend is to see its own address as Host: where that is configured, and where the client sent none.
+    pub(super) fn needs_host(&self, pool: &Pool) -> bool {
+        match pool.options.host {
+            HostHeader::Pass => !self.has_host,
+            HostHeader::Rewrite => true,
         }
     }
 

@@ -126,15 +126,15 @@ impl Carrying {
         }
     }
 
-    /// The id of the request, if it has been read and has one.
+    /// Where the id of the request is, if it has been read.
     pub(super) fn message_id(&self) -> Option<Box<MessageId>> {
-        match &self.body {
-            Body::Read(read, _) => {
-                let id = Id::try_new(read.id()?)?;
-                Some(Box::new(MessageId::Read(id)))
-            }
-            Body::Longer(_) => None,
-        }
+        let id = match &self.body {
+            // The buffer of the connection stays with it anyhow.
+            Body::Read(read, held) if held.is_nothing() => MessageId::Within(read.clone()),
+            Body::Read(read, _) => MessageId::Read(Id::try_new(read.id()?)?),
+            Body::Longer(_) => return None,
+        };
+        Some(Box::new(id))
     }
 
     /// Takes what the client is still sending off its hands.
@@ -177,8 +177,9 @@ impl Carrying {
         {
             head.headers.insert(era::NAME, sentinel::encode(own));
         }
+        let before = read.body().len();
         let body = read.strip(|found| own_len(found.carrier, &found.string));
-        if head.headers.contains_key(header::CONTENT_LENGTH) {
+        if body.len() != before && head.headers.contains_key(header::CONTENT_LENGTH) {
             head.headers
                 .insert(header::CONTENT_LENGTH, body.len().into());
         }
@@ -223,14 +224,22 @@ impl Delivery<'_> {
         let length = body.size_hint().exact();
         let budget = self.proxy.bodies.up_to(self.table.limits.body_bytes_total);
         let mut held = Held::default();
+        let whole = if length.is_some_and(|length| length <= MOST_COLLECTED as u64) {
+            let has_room = |more| held.take(more, budget);
+            delivered.read_whole(MOST_COLLECTED, has_room).await?
+        } else {
+            None
+        };
+        if let Some(whole) = &whole
+            && splice::Answer::passes(whole)
+        {
+            delivered.read = held.until_dropped(whole.clone());
+            return Ok(());
+        }
         let asker = &self.asked.asker;
         let mint = mint(self.table, self.pool, asker, delivered.member, tasks);
         let mut carriers = body::Carriers::new(form, mint);
-        if length.is_some_and(|length| length <= MOST_COLLECTED as u64)
-            && let Some(whole) = delivered
-                .read_whole(MOST_COLLECTED, |more| held.take(more, budget))
-                .await?
-        {
+        if let Some(whole) = whole {
             delivered.read = held.until_dropped(carriers.pass(whole));
             let length = delivered.read.len().into();
             let headers = delivered.response.headers_mut();

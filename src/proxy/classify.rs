@@ -10,7 +10,7 @@ use super::{
     carriers::Carrying,
     cors::{self, ForeignOrigin, Page},
     error::ProxyError,
-    headers,
+    headers::{self, Seen},
     route::pool_of,
 };
 use crate::{
@@ -31,6 +31,8 @@ use crate::{
 /// A request as it came. It has one place in the future of a request, so each phase borrows it.
 pub(super) struct Arrival {
     pub(super) head: request::Parts,
+    /// What its headers were when it came.
+    pub(super) seen: Seen,
     /// Until somebody reads it.
     pub(super) body: Option<Incoming>,
     pub(super) client: Client,
@@ -41,11 +43,14 @@ pub(super) struct Arrival {
     /// The trace context that it goes on with, where the head has not that. Boxed, as what is before it.
     pub(super) context: Option<Box<Replaced>>,
     pub(super) exchange: Exchange,
-    /// The client sends nothing until the body is asked for.
-    pub(super) waits_for_continue: bool,
 }
 
 impl Arrival {
+    /// Whether its client sends nothing of the body until that is asked for: it waits for 100-continue.
+    pub(super) fn waits_for_continue(&self) -> bool {
+        self.seen.has(Seen::EXPECT)
+    }
+
     /// Who makes it, as far as `pool` binds sessions.
     pub(super) fn asker(&self, pool: &Pool) -> Asker {
         Asker::of(pool, &self.head.headers, self.client)
@@ -86,14 +91,16 @@ impl Proxy {
     ) -> Result<Classified, ProxyError> {
         let head = &arrival.head;
         headers::check_size(head, &table.limits)?;
-        let scan = headers::scan(head, arrival.client.by_trusted)?;
+        let scan = headers::scan(head, arrival.seen, arrival.client.by_trusted)?;
         if scan.drops_scheme() {
             self.alarms.dropped_scheme(arrival.client);
         }
-        cors::check_origin(&head.headers, &table.allowed_origins)?;
+        if arrival.seen.has(Seen::ORIGIN) {
+            cors::check_origin(&head.headers, &table.allowed_origins)?;
+        }
         let kind = mcp::classify(head)?;
         Ok(Classified {
-            asked: Asked::of(head, &kind, table, arrival.client),
+            asked: Asked::of(arrival, &kind, table),
             kind,
             scan,
             head_deadline: self.ticker.deadline(),

@@ -140,9 +140,7 @@ impl Delivery<'_> {
         request: &mut Option<Request<RequestBody>>,
     ) -> Result<Delivered, ProxyError> {
         // Where the client sent no Host (HTTP/1.0), each backend gets its own.
-        let own_host = request
-            .as_ref()
-            .is_some_and(|request| headers::needs_host(request.headers(), self.pool.options.host));
+        let own_host = self.asked.needs_host(self.pool);
         let mut tried = Vec::new();
         let mut give_up = None;
         loop {

@@ -47,6 +47,20 @@ impl Gone {
 }
 
 impl Delivery<'_> {
+    /// Whether an answer may say that the session is gone: only of an id that its backend has issued, and only where there
+    /// are sessions.
+    pub(super) fn may_tell_loss(
+        &self,
+        Delivered { response, .. }: &Delivered,
+        exchanged: Option<&Exchanged>,
+    ) -> bool {
+        exchanged.is_some()
+            && self.asked.era == Era::Legacy
+            && (response.status() == StatusCode::NOT_FOUND
+                || (self.pool.options.normalize_lost_session
+                    && loss::is_worth_reading(response.status(), response.headers())))
+    }
+
     /// Reads as much of an answer as tells whether the session is gone, and takes note if it is. An answer that
     /// says nothing of the kind is whole behind it.
     ///
@@ -59,17 +73,15 @@ impl Delivery<'_> {
         exchanged: Option<&Exchanged>,
     ) -> Result<Option<Gone>, ProxyError> {
         let asked = self.asked;
-        // Only of an id that this backend has issued, and only where there are sessions.
-        let Some(exchanged) = exchanged.filter(|_| asked.era == Era::Legacy) else {
+        let may_tell = self.may_tell_loss(delivered, exchanged);
+        let Some(exchanged) = exchanged.filter(|_| may_tell) else {
             return Ok(None);
         };
         let status = delivered.response.status();
         let is_not_found = status == StatusCode::NOT_FOUND;
-        let may_say_so = is_not_found || self.pool.options.normalize_lost_session;
         let says_so = if is_not_found && asked.is_404_of_session() {
             true
-        } else if may_say_so
-            && asked.method != Method::HEAD
+        } else if asked.method != Method::HEAD
             && loss::is_worth_reading(status, delivered.response.headers())
         {
             // Boxed: it is rare, and its timer would be room in the future of every request.

@@ -5,6 +5,7 @@
 
 mod forwarded;
 mod inspect;
+mod seen;
 mod target;
 
 use http::{
@@ -14,13 +15,14 @@ use http::{
     uri::PathAndQuery,
 };
 
-use self::inspect::{is_plainly_framed, nominated, stops_here};
+use self::inspect::{is_plainly_framed, nominated};
 pub use self::{
     forwarded::Forwarded,
     inspect::{Ambiguous, Scan, TooLarge, check_size, host_of, scan},
+    seen::Seen,
 };
 use crate::{
-    config::{HostHeader, PathPrefix},
+    config::PathPrefix,
     mcp::{
         era,
         session::{InvalidSessionId, ServerSessionId},
@@ -39,14 +41,13 @@ pub fn to_backend(
     strip: Option<&PathPrefix>,
     session: Option<ServerSessionId>,
 ) {
-    let is_chunked = head.headers.contains_key(header::TRANSFER_ENCODING);
     for name in &scan.stop {
         head.headers.remove(name);
     }
-    if is_chunked {
+    if scan.seen.has(Seen::CODING) {
         // RFC 9112, section 6.1: the length is void beside it. The message is framed anew.
         head.headers.remove(header::CONTENT_LENGTH);
-    } else {
+    } else if scan.seen.has(Seen::ODD_LENGTH) {
         // What hyper has let through is a length.
         let _is_one = settle_length(&mut head.headers);
     }
@@ -156,16 +157,6 @@ pub fn keep_credentials(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether the backend is to see its own address as Host: where that is configured, and where the client sent
-/// none, as those of HTTP/1.0 may.
-#[must_use]
-pub fn needs_host(headers: &HeaderMap, host: HostHeader) -> bool {
-    match host {
-        HostHeader::Pass => !headers.contains_key(header::HOST),
-        HostHeader::Rewrite => true,
-    }
-}
-
 /// Sets the Host that a backend is to see.
 pub fn set_host(headers: &mut HeaderMap, authority: &str) {
     if let Ok(value) = HeaderValue::from_str(authority) {
@@ -211,11 +202,16 @@ pub fn to_client(
     exchanged: Option<&Exchanged>,
     pin: impl FnOnce(&ServerSessionId) -> HeaderValue,
 ) -> Result<Option<ServerSessionId>, BrokenHead> {
-    if !is_plainly_framed(headers) {
+    let seen = Seen::of(headers);
+    if seen.has(Seen::CODING) && !is_plainly_framed(headers) {
         return Err(BrokenHead::TransferCoding);
     }
-    stop_at_client(headers);
-    settle_length(headers)?;
+    if seen.has(Seen::OF_CONNECTION) {
+        stop_at_client(headers, seen);
+    }
+    if seen.has(Seen::ODD_LENGTH) && !seen.has(Seen::CODING) {
+        settle_length(headers)?;
+    }
     let Entry::Occupied(mut ids) = headers.entry(era::SESSION_ID) else {
         return Ok(None);
     };
@@ -229,20 +225,13 @@ pub fn to_client(
         Some(_) | None => pin(&id),
     };
     ids.insert(client);
-    expose(headers);
+    expose(headers, seen);
     Ok(Some(id))
 }
 
 /// Leaves one Content-Length, in the digits that everybody reads alike: not `007`, not `7, 7`, not twice. hyper passes
 /// on what was there, and does not look at it where no body follows.
 fn settle_length(headers: &mut HeaderMap) -> Result<(), BrokenHead> {
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(first) = lengths.next() else {
-        return Ok(());
-    };
-    if lengths.next().is_none() && is_plain_number(first.as_bytes()) {
-        return Ok(());
-    }
     let parts = headers.get_all(header::CONTENT_LENGTH).iter();
     let mut parts = parts.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     let first = parts.next().and_then(number).ok_or(BrokenHead::Length)?;
@@ -253,32 +242,23 @@ fn settle_length(headers: &mut HeaderMap) -> Result<(), BrokenHead> {
     Ok(())
 }
 
-fn is_plain_number(digits: &[u8]) -> bool {
-    digits.iter().all(u8::is_ascii_digit)
-        && match digits {
-            [] => false,
-            [b'0', _, ..] => false,
-            _ => digits.len() < 20,
-        }
-}
-
 fn number(digits: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(digits.trim_ascii()).ok()?;
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
     digits.parse().ok().filter(|_| is_number) // "+7" would be one to `parse`
 }
 
-fn stop_at_client(headers: &mut HeaderMap) {
+fn stop_at_client(headers: &mut HeaderMap, seen: Seen) {
     let mut stop: Vec<HeaderName> = headers
         .keys()
-        .filter(|name| stops_here(name))
+        .filter(|name| Seen::of_name(name.as_str()).has(Seen::OF_CONNECTION))
         .cloned()
         .collect();
     // What a backend nominates wrongly is its own affair; nothing of ours is lost.
-    if headers.contains_key(header::CONNECTION) && nominated(headers, &mut stop).is_err() {
+    if seen.has(Seen::CONNECTION) && nominated(headers, &mut stop).is_err() {
         tracing::debug!("a backend's Connection header names an end-to-end header");
     }
-    if headers.contains_key(header::TRANSFER_ENCODING) {
+    if seen.has(Seen::CODING) {
         headers.remove(header::CONTENT_LENGTH);
     }
     for name in stop {
@@ -287,16 +267,19 @@ fn stop_at_client(headers: &mut HeaderMap) {
 }
 
 /// Lets pages of other origins read the session id (Fetch, "CORS-safelisted response-header name").
-fn expose(headers: &mut HeaderMap) {
-    let named = headers
-        .get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|name| {
+fn expose(headers: &mut HeaderMap, seen: Seen) {
+    let is_named = || {
+        let values = headers.get_all(header::ACCESS_CONTROL_EXPOSE_HEADERS);
+        let mut names = values
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        let own = era::SESSION_ID;
+        names.any(|name| {
             name.trim_ascii()
-                .eq_ignore_ascii_case(era::SESSION_ID.as_str().as_bytes())
-        });
-    if !named {
+                .eq_ignore_ascii_case(own.as_str().as_bytes())
+        })
+    };
+    if !seen.has(Seen::EXPOSED) || !is_named() {
         headers.append(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static("Mcp-Session-Id"),

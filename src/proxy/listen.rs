@@ -110,7 +110,7 @@ impl Delivery<'_> {
         let first = &pool.entry(decision.member).backend.name;
         let asker = self.asked.asker.clone();
         let wanted = Wanted::split(request, asker, first, table, pool);
-        let own_host = headers::needs_host(&head.headers, pool.options.host);
+        let own_host = self.asked.needs_host(pool);
         let (client, ticker) = (proxy.client.clone(), proxy.ticker.clone());
         let changes = proxy.tables.changes();
         let mut members = Members::open(Parts {

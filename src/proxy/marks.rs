@@ -8,7 +8,7 @@ use std::num::NonZeroU128;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{Proxy, classify::Arrival};
+use super::{Proxy, classify::Arrival, headers::Seen};
 use crate::{
     config::{Sampling, TraceTrust},
     identity::trusted::Client,
@@ -46,16 +46,21 @@ impl Arrival {
 }
 
 impl Proxy {
-    /// Marks a request with this head.
+    /// Marks a request with this head, of which this was seen.
     pub(super) fn mark(
         &self,
         table: &RoutingTable,
         headers: &HeaderMap,
+        seen: Seen,
         client: Client,
     ) -> (Marks, Option<Box<Replaced>>) {
         let request_id = table.log.request_id.then(|| {
             // A copy: a clone would hold all of the buffer that the request was read into.
-            let given = request_id::given(headers)
+            let given = seen
+                .has(Seen::REQUEST_ID)
+                .then(|| request_id::given(headers));
+            let given = given
+                .flatten()
                 .and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok());
             given.unwrap_or_else(|| request_id::made_of(self.random.borrow_mut().u128(..)))
         });

@@ -18,7 +18,8 @@ use crate::{
 impl Arrival {
     /// Refuses it, and takes what its client is still sending off its hands.
     pub(super) fn refuse(self, error: &ProxyError, reached: &Reached) -> Response<Answer> {
-        discard(self.body, self.waits_for_continue);
+        let waits_for_continue = self.waits_for_continue();
+        discard(self.body, waits_for_continue);
         let (client, exchange) = (self.client.address, self.exchange);
         let goes_on = self.message_id.as_ref().is_some_and(|id| id.goes_on());
         let id = self.message_id.and_then(|id| id.known());

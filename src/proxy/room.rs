@@ -149,7 +149,7 @@ impl Delivery<'_> {
 
     /// Ends a session at its backend, in a task of its own.
     pub(super) fn end_session(&self, entry: &Entry, mut head: Unannounced, id: HeaderValue) {
-        if headers::needs_host(&head.headers, self.pool.options.host) {
+        if self.asked.needs_host(self.pool) {
             headers::set_host(&mut head.headers, &entry.backend.endpoint.authority());
         }
         let client = self.proxy.client.clone();

@@ -163,6 +163,6 @@ pub(super) fn pool_of<'a>(
     head: &request::Parts,
 ) -> Result<&'a Pool, ProxyError> {
     table
-        .pool_for(headers::host_of(head), head.uri.path())
+        .pool_for(|| headers::host_of(head), head.uri.path())
         .ok_or(ProxyError::NoPool)
 }

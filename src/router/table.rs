@@ -6,7 +6,12 @@
 mod pool;
 mod rings;
 
-use std::{cell::RefCell, fmt, rc::Rc, sync::Arc};
+use std::{
+    cell::{LazyCell, RefCell},
+    fmt,
+    rc::Rc,
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use data_encoding::HEXLOWER;
@@ -55,9 +60,15 @@ pub struct RoutingTable {
 }
 
 impl RoutingTable {
-    /// The pool for a request to `host` (lower case, without port) and `path`.
+    /// The pool for a request to `host` (lower case, without port), which is only found out if a pool wants to know, and
+    /// `path`.
     #[must_use]
-    pub fn pool_for(&self, host: Option<&str>, path: &str) -> Option<&Pool> {
+    pub fn pool_for<'h>(
+        &self,
+        host: impl FnOnce() -> Option<&'h str>,
+        path: &str,
+    ) -> Option<&Pool> {
+        let host = LazyCell::new(host);
         let path = described_path(path);
         let fits = |pool: &&Pool| {
             let wanted = &pool.options.matcher;

@@ -70,8 +70,8 @@ fn every_bad_pin_has_its_own_refusal() {
     let both = "[[pools]]\nname = \"one\"\nbackends = [{ name = \"a\", url = \"http://h:1\" }]\n\
                 [[pools]]\nname = \"two\"\nmatch = { path = \"/two\" }\nbackends = [{ name = \"b\", url = \"http://h:2\" }]";
     let table = table(&config(both));
-    let pool = table.pool_for(None, "/").unwrap();
-    let other = table.pool_for(None, "/two/x").unwrap();
+    let pool = table.pool_for(|| None, "/").unwrap();
+    let other = table.pool_for(|| None, "/two/x").unwrap();
     let refusal =
         |id| route(&table, pool, &Asker::Anybody, &RequestKind::Session(id), 0).unwrap_err();
 
@@ -210,7 +210,7 @@ fn the_longest_path_of_the_named_host_wins() {
     let table = table(&config(&text.concat()));
     let name = |host, path| {
         table
-            .pool_for(host, path)
+            .pool_for(|| host, path)
             .map(|pool| pool.options.name.clone())
             .unwrap()
     };

@@ -28,7 +28,7 @@ pub(super) use self::{
 };
 use self::{
     answer::Lease,
-    head::{Head, Limits, Malformed},
+    head::{Delimited, Head, Limits, Malformed},
 };
 use super::{Failure, Interrupted, Options, Replay};
 use crate::{backend::BackendId, net::Deadline};
@@ -37,9 +37,10 @@ use crate::{backend::BackendId, net::Deadline};
 /// for as long as the answer may take to begin.
 const MOST_INTERIM: usize = 256 * 1024;
 
-/// A connection to this backend that can take a request now, as far as is known.
-pub(super) fn checkout(shared: &Shared, id: BackendId) -> Option<Connection> {
-    shared.pool.checkout(id)
+/// A connection to this backend that can take a request now, as far as is known. The task of `cx` wakes when something
+/// comes over it.
+pub(super) fn checkout(shared: &Shared, id: BackendId, cx: &mut Context<'_>) -> Option<Connection> {
+    shared.pool.checkout(id, cx)
 }
 
 /// Sends `request` as [`super::Client::send`] does. It is left if the backend has seen nothing.
@@ -76,16 +77,19 @@ where
     };
     let mut is_asked = false;
     poll_fn(|cx| {
+        let mut is_to_wait = false;
         if let Some(lease) = lease.as_mut().filter(|_| !is_asked) {
             lease.ask(request, cx)?;
             is_asked = true;
+            // Nothing had come when the connection was taken, and it is watched since then.
+            is_to_wait = lease.sending.is_none() && lease.connection.is_watched();
         }
-        match heads.poll(&mut lease, cx) {
-            Poll::Ready(answered) => Poll::Ready(answered),
-            Poll::Pending => deadline
-                .poll_expired(cx)
-                .map(|()| Err(Failure::HeadTimeout(limit))),
+        if !is_to_wait && let Poll::Ready(answered) = heads.poll(&mut lease, cx) {
+            return Poll::Ready(answered);
         }
+        deadline
+            .poll_expired(cx)
+            .map(|()| Err(Failure::HeadTimeout(limit)))
     })
     .await
 }
@@ -170,16 +174,16 @@ impl Heads {
         &mut self,
         bytes: &[u8],
         shared: &Shared,
-    ) -> Result<Option<(Response<()>, usize)>, Malformed> {
+    ) -> Result<Option<(Head, usize)>, Malformed> {
         let mut at = 0;
         let map = || shared.map();
-        while let Some(Head { answer, length }) = head::parse(&bytes[at..], self.limits, map)? {
-            at += length;
-            let status = answer.status();
+        while let Some(head) = head::parse(&bytes[at..], self.limits, map)? {
+            at += head.length;
+            let status = head.answer.status();
             if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
-                return Ok(Some((answer, at)));
+                return Ok(Some((head, at)));
             }
-            self.interim += length;
+            self.interim += head.length;
             if self.interim > MOST_INTERIM {
                 return Err(Malformed::Interim);
             }
@@ -190,7 +194,7 @@ impl Heads {
 
     fn answer<B>(
         &self,
-        head: Response<()>,
+        Head { answer, behind, .. }: Head,
         body: &mut [u8],
         lease: &mut Option<Lease<B>>,
     ) -> Result<Response<Answer<B>>, Malformed>
@@ -198,11 +202,14 @@ impl Heads {
         B: Replay + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let framing = head::framing_of(&head, self.of_head)?;
+        let Delimited {
+            framing,
+            is_reusable,
+        } = head::delimited(&answer, self.of_head)?;
         let mut lease = lease.take().expect("one answer comes");
-        if !head::is_reusable(&head, self.of_head) {
+        if !is_reusable {
             lease.keep_alive = None;
         }
-        Ok(head.map(|()| Answer::new(lease, framing, body)))
+        Ok(answer.map(|()| Answer::new(lease, framing, body, &behind)))
     }
 }

@@ -19,7 +19,7 @@ use std::{
 
 pub(crate) use self::{
     admin::{administrated, administrated_by_tcp, ask, server_with_admin, socket_in},
-    backend::{Arrivals, Asked, Backend, Closed, Received, Unreachable, anywhere, ok},
+    backend::{Arrivals, Asked, Backend, Closed, Received, Unreachable, anywhere, listening, ok},
     client::{Answer, Chunk, Client, request},
     dns::{Dns, at_one_port},
     metrics::Scrape,

@@ -51,6 +51,17 @@ impl Events {
         }
     }
 
+    /// Passes over `bytes`, of which nobody wants the pieces, if no event is cut by their end; `false` if one may be.
+    /// Whether one is cut by their beginning, the caller knows, as far as it had data.
+    pub(super) fn pass_whole(&mut self, bytes: &[u8]) -> bool {
+        let begins_line = matches!(self.line, Line::Mark(0) | Line::Name(0));
+        let is_whole = begins_line && (bytes.ends_with(b"\n\n") || bytes.ends_with(b"\r\n\r\n"));
+        if is_whole {
+            (self.line, self.after_cr) = (Line::Name(0), false);
+        }
+        is_whole
+    }
+
     /// Reads `bytes` from `at` to behind the next piece; `None` if there is none.
     pub(super) fn next(&mut self, bytes: &[u8], at: &mut usize) -> Option<Piece> {
         while let Some(byte) = bytes.get(*at) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     Carrier, Splicing,
     place::{Field, Side},
+    plain::is_plain,
     scan::Scanner,
     text::Text,
 };
@@ -17,9 +18,9 @@ use super::{
 pub const MAX_FOUND: usize = 1024;
 
 /// A request's body, read.
+#[derive(Clone)]
 pub struct Request {
     body: Bytes,
-    id: Option<Range<usize>>,
     found: Vec<Found>,
 }
 
@@ -38,34 +39,29 @@ impl Request {
     /// Reads a body: a JSON-RPC request or notification. Of anything else nothing is found, and it comes back as it is.
     #[must_use]
     pub fn read(body: Bytes) -> Self {
-        let (mut id, mut found) = (None, Vec::new());
-        // A body has a limit of its own, and what is pinned is longer than what was.
-        let mut scanner = Scanner::new(Side::Request, usize::MAX);
-        let mut at = 0;
-        while let Some(field) = scanner.next(&body, &mut at) {
-            match (field, scanner.string()) {
-                (Field::Id, _) => {
-                    let quotes = if body[at - 1] == b'"' { 2 } else { 0 };
-                    id = Some(at - scanner.raw_len() - quotes..at);
-                }
-                (Field::Carrier(carrier), Some(string)) if found.len() < MAX_FOUND => {
-                    found.push(Found {
-                        carrier,
-                        string: string.to_owned(),
-                        written: at - 1 - scanner.raw_len()..at - 1,
-                    });
-                }
-                (Field::Carrier(_), _) => {}
-            }
-        }
-        Self { body, id, found }
+        let found = if is_plain(&body) {
+            Vec::new()
+        } else {
+            find(&body)
+        };
+        Self { body, found }
     }
 
     /// The id as it is written, or what stands in its place; the last where there are several, as in nearly all
-    /// parsers.
+    /// parsers. It is looked for anew: only errors of pinring's own repeat it.
     #[must_use]
     pub fn id(&self) -> Option<&[u8]> {
-        self.body.get(self.id.clone()?)
+        let (mut scanner, mut at, mut id) = (scanner(), 0, None);
+        while let Some(field) = scanner.next(&self.body, &mut at) {
+            match field {
+                Field::Id => {
+                    let quotes = if self.body[at - 1] == b'"' { 2 } else { 0 };
+                    id = Some(at - scanner.raw_len() - quotes..at);
+                }
+                Field::Carrier(_) => {}
+            }
+        }
+        self.body.get(id?)
     }
 
     /// All carriers, in the order of the body.
@@ -100,6 +96,29 @@ impl Request {
         }
         spliced.finish()
     }
+}
+
+/// All carriers of `body`, in its order.
+fn find(body: &[u8]) -> Vec<Found> {
+    let (mut scanner, mut at, mut found) = (scanner(), 0, Vec::new());
+    while let Some(field) = scanner.next(body, &mut at) {
+        match (field, scanner.string()) {
+            (Field::Carrier(carrier), Some(string)) if found.len() < MAX_FOUND => {
+                found.push(Found {
+                    carrier,
+                    string: string.to_owned(),
+                    written: at - 1 - scanner.raw_len()..at - 1,
+                });
+            }
+            (Field::Id | Field::Carrier(_), _) => {}
+        }
+    }
+    found
+}
+
+/// A body has a limit of its own, and what is pinned is longer than what was.
+fn scanner() -> Scanner {
+    Scanner::new(Side::Request, usize::MAX)
 }
 
 /// What stands between the quotes of a string; `None` if that is not its whole.

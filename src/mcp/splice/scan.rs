@@ -71,6 +71,11 @@ impl Scanner {
         self.state = State::Expects(Token::Message);
     }
 
+    /// Whether nothing of the text has come yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        matches!(self.state, State::Expects(Token::Message))
+    }
+
     /// The string that ended last; `None` if it is empty, too long, no valid JSON or no valid Unicode.
     pub(super) fn string(&self) -> Option<&str> {
         self.text.string().filter(|string| !string.is_empty())

@@ -47,10 +47,16 @@ impl Held {
         before + bytes <= budget.most
     }
 
+    /// Whether nothing was taken: the body came in one piece.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.all.is_none()
+    }
+
     /// The body itself: it counts until its last clone is dropped.
     #[must_use]
     pub fn until_dropped(self, body: Bytes) -> Bytes {
-        if self.all.is_none() {
+        if self.is_nothing() {
             return body;
         }
         Bytes::from_owner(Counted { body, _held: self })

@@ -22,12 +22,12 @@ pub struct Forwarded<'a> {
 }
 
 impl Forwarded<'_> {
-    /// Says where the request comes from: nobody was believed before.
+    /// Says where the request comes from: nobody was believed before, and nothing is left of what was said.
     pub(super) fn tell(self, headers: &mut HeaderMap) {
-        headers.insert(FOR, self.peer.clone());
-        headers.insert(PROTO, HeaderValue::from_static(self.scheme.as_str()));
+        headers.append(FOR, self.peer.clone());
+        headers.append(PROTO, HeaderValue::from_static(self.scheme.as_str()));
         if let Some(host) = headers.get(header::HOST).cloned() {
-            headers.insert(HOST, host);
+            headers.append(HOST, host);
         }
     }
 

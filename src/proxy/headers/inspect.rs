@@ -7,7 +7,7 @@ use std::net::Ipv6Addr;
 
 use http::{HeaderMap, HeaderName, Method, Version, header, request::Parts};
 
-use super::{forwarded::PROTO, target};
+use super::{Seen, forwarded::PROTO, target};
 use crate::{config::Limits, mcp::era};
 
 /// Why a request's head is refused: servers would not agree about what it means.
@@ -103,6 +103,8 @@ pub struct Scan {
     pub(super) stop: Vec<HeaderName>,
     /// Whether a trusted proxy has sent them.
     pub(super) by_trusted: bool,
+    /// What of all that is done with headers there was to do.
+    pub(super) seen: Seen,
 }
 
 impl Scan {
@@ -126,13 +128,13 @@ impl Scan {
     }
 }
 
-/// Looks once over all header names: what stops here, and what is ambiguous. What a trusted proxy says of clients goes
-/// on.
+/// Looks for what stops here, and what is ambiguous, in a head with what was `seen` of it. What a trusted proxy says of
+/// clients goes on.
 ///
 /// # Errors
 ///
 /// When servers would not agree about what the head means.
-pub fn scan(head: &Parts, by_trusted: bool) -> Result<Scan, Ambiguous> {
+pub fn scan(head: &Parts, seen: Seen, by_trusted: bool) -> Result<Scan, Ambiguous> {
     if head.method == Method::CONNECT {
         return Err(Ambiguous::Connect);
     }
@@ -143,23 +145,46 @@ pub fn scan(head: &Parts, by_trusted: bool) -> Result<Scan, Ambiguous> {
         return Err(Ambiguous::Target);
     }
     check_host(head)?;
-    if !is_plainly_framed(&head.headers) {
+    if seen.has(Seen::CODING) && !is_plainly_framed(&head.headers) {
         return Err(Ambiguous::TransferCoding);
     }
-    if asks_for_other_protocol(&head.headers) {
+    if seen.has(Seen::UPGRADE) && asks_for_other_protocol(&head.headers) {
         return Err(Ambiguous::Upgrade);
     }
+    let stop = stopped(&head.headers, seen, by_trusted)?;
+    check_single(&head.headers)?;
+    Ok(Scan {
+        stop,
+        by_trusted,
+        seen,
+    })
+}
+
+/// The headers that stop here.
+fn stopped(
+    headers: &HeaderMap,
+    seen: Seen,
+    by_trusted: bool,
+) -> Result<Vec<HeaderName>, Ambiguous> {
+    let mut stopping = Seen::OF_CONNECTION;
+    if !by_trusted {
+        stopping = stopping.or(Seen::FORWARDED);
+    }
     let mut stop = Vec::new();
-    for name in head.headers.keys() {
-        if stops_here(name) || (is_forwarded(name) && !by_trusted) {
-            stop.push(name.clone());
-        } else if name.as_str().contains('_') && is_twin(name) {
-            return Err(Ambiguous::Underscore(name.clone()));
+    if seen.has(stopping.or(Seen::UNDERSCORE)) {
+        for name in headers.keys() {
+            let seen = Seen::of_name(name.as_str());
+            if seen.has(stopping) {
+                stop.push(name.clone());
+            } else if seen.has(Seen::UNDERSCORE) && is_twin(name) {
+                return Err(Ambiguous::Underscore(name.clone()));
+            }
         }
     }
-    nominated(&head.headers, &mut stop)?;
-    check_single(&head.headers)?;
-    Ok(Scan { stop, by_trusted })
+    if seen.has(Seen::CONNECTION) {
+        nominated(headers, &mut stop)?;
+    }
+    Ok(stop)
 }
 
 /// Servers take the first of several, the last, or all of them joined. Several session ids and versions are told
@@ -208,27 +233,6 @@ fn asks_for_other_protocol(headers: &HeaderMap) -> bool {
         !name.is_empty() && !is_offer
     };
     names.any(is_other)
-}
-
-/// Headers of one connection (RFC 9110, section 7.6.1), and `Expect`, which pinring answers itself.
-pub(super) fn stops_here(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization"
-            | "te"
-            | "trailer"
-            | "transfer-encoding"
-            | "upgrade"
-            | "expect"
-    )
-}
-
-fn is_forwarded(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-forwarded-") || name == header::FORWARDED
 }
 
 /// Whether a server that maps `-` and `_` to one character, as CGI does, would take it for a header of

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use http::{Method, request::Parts};
 
+use crate::mcp::session::is_graphic;
+
 /// Whether the target names one path of an HTTP server, whoever reads it.
 ///
 /// It goes on as it came, and which pool it is of is decided by its path as it stands. A server that resolves `..`, or
@@ -22,16 +24,22 @@ pub(super) fn is_plain(head: &Parts) -> bool {
     // hyper lets bytes beyond ASCII through; the query may hold a backslash.
     let query = uri.query().unwrap_or_default();
     path.starts_with('/')
-        && path
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b'\\')
-        && query.bytes().all(|byte| byte.is_ascii_graphic())
+        && is_graphic(path.as_bytes())
+        && !has(path, b'\\')
+        && is_graphic(query.as_bytes())
         && !has_dot_segment(path)
+}
+
+fn has(text: &str, byte: u8) -> bool {
+    memchr::memchr(byte, text.as_bytes()).is_some()
 }
 
 /// Whether there is a segment `.` or `..`, also where it or a slash beside it is percent-encoded, or where `;` and
 /// parameters follow it, which some servers take off first.
 fn has_dot_segment(path: &str) -> bool {
+    if !has(path, b'.') && !has(path, b'%') {
+        return false;
+    }
     let decoded = if path.contains('%') {
         let lower = path.to_ascii_lowercase();
         let dotted = lower.replace("%2e", ".");

@@ -117,6 +117,7 @@ impl Renewal<'_> {
             method: Method::POST,
             has_session: false,
             waits_for_continue: false,
+            has_host: request.headers().contains_key(header::HOST),
             listens: false,
             client_id: None,
             endpoint: None,

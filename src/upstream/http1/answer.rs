@@ -131,8 +131,8 @@ where
     B: Replay + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    /// The body behind a head, of which `read` has come already.
-    pub(super) fn new(lease: Lease<B>, framing: Framing, read: &mut [u8]) -> Self {
+    /// The body behind a head, of which `read` has come already. The beginning of that is `copied`.
+    pub(super) fn new(lease: Lease<B>, framing: Framing, read: &mut [u8], copied: &Bytes) -> Self {
         let mut answer = Self {
             lease: None,
             framing,
@@ -146,7 +146,12 @@ where
             None
         } else {
             let decoded = answer.framing.decode(read);
-            answer.data = Bytes::copy_from_slice(&read[decoded.data.clone()]);
+            let is_copied = answer.framing.is_verbatim() && decoded.data.end <= copied.len();
+            answer.data = if is_copied {
+                copied.slice(decoded.data.clone())
+            } else {
+                Bytes::copy_from_slice(&read[decoded.data.clone()])
+            };
             decoded.end_of(read.len())
         };
         match end {

@@ -4,9 +4,9 @@
 
 use std::{
     cell::RefCell,
-    io,
+    io, mem,
     pin::{Pin, pin},
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use bytes::BytesMut;
@@ -73,6 +73,8 @@ impl Shared {
 /// A connection that takes one request after the other.
 pub(in crate::upstream) struct Connection {
     socket: Socket,
+    /// The task that has it wakes when something comes.
+    is_watched: bool,
     _entered: Entered,
 }
 
@@ -80,14 +82,15 @@ impl Connection {
     pub(in crate::upstream) fn new(socket: Socket, entered: Entered) -> Self {
         Self {
             socket,
+            is_watched: false,
             _entered: entered,
         }
     }
 
     /// Whether nothing has come and the backend has not closed it, as far as the runtime knows: it looks at sockets
     /// whenever it has nothing else to do. To ask the kernel would cost a system call for each request, and what comes on
-    /// the way to the backend is not seen by that either.
-    pub(super) fn is_quiet(&mut self) -> bool {
+    /// the way to the backend is not seen by that either. If so, the task of `cx` wakes when that changes.
+    pub(super) fn is_quiet(&mut self, cx: &mut Context<'_>) -> bool {
         let reading = std::future::poll_fn(|cx| {
             let mut byte = [0];
             let mut byte = ReadBuf::new(&mut byte);
@@ -99,10 +102,13 @@ impl Connection {
         });
         // Without this, a task that has done much in its turn is told that nothing has come.
         let reading = pin!(tokio::task::unconstrained(reading));
-        matches!(
-            reading.poll(&mut Context::from_waker(Waker::noop())),
-            Poll::Ready(true)
-        )
+        self.is_watched = matches!(reading.poll(cx), Poll::Ready(true));
+        self.is_watched
+    }
+
+    /// Whether the task that has it wakes without another look when something comes: asked once.
+    pub(super) fn is_watched(&mut self) -> bool {
+        mem::take(&mut self.is_watched)
     }
 
     /// Reads into `buffer`; 0 is the end.

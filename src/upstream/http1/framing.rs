@@ -126,6 +126,15 @@ impl Framing {
         }
     }
 
+    /// Whether data stand where they came, with nothing between them.
+    #[must_use]
+    pub fn is_verbatim(&self) -> bool {
+        match self {
+            Self::Length(_) | Self::UntilClose => true,
+            Self::Chunked(_) => false,
+        }
+    }
+
     /// Whether nothing is to come, from the beginning.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The head of an answer: read by httparse, and what it says of the body and of its connection.
 //!
-//! Pure. Two servers must not be able to take one answer for two different ones: see [`framing_of`].
+//! Pure. Two servers must not be able to take one answer for two different ones: see [`delimited`].
 
 use std::mem::MaybeUninit;
 
@@ -13,6 +13,9 @@ use super::framing::{Chunks, Framing};
 
 /// Fields for which there is room without an allocation. The limit may be higher.
 const FIELDS: usize = 128;
+
+/// So much of a body shares the memory of its head: most answers of a call are one allocation.
+const TOGETHER: usize = 4096;
 
 /// Most of a head that is allowed.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +33,8 @@ pub struct Head {
     pub answer: Response<()>,
     /// Its bytes, up to the body.
     pub length: usize,
+    /// What has come behind it, as far as that shares the memory of the head.
+    pub behind: Bytes,
 }
 
 /// Why what came is no head.
@@ -95,7 +100,8 @@ fn parse_into<'b>(
     if parsed.is_partial() {
         return Ok(None);
     }
-    let own = Bytes::copy_from_slice(bytes.split_at(length).0);
+    let copied = bytes.len().min(length + TOGETHER);
+    let own = Bytes::copy_from_slice(bytes.split_at(copied).0);
     let mut headers = map();
     headers.reserve(head.headers.len());
     for field in &*head.headers {
@@ -118,7 +124,11 @@ fn parse_into<'b>(
     {
         answer.extensions_mut().insert(reason);
     }
-    Ok(Some(Head { answer, length }))
+    Ok(Some(Head {
+        answer,
+        length,
+        behind: own.slice(length..),
+    }))
 }
 
 /// Whether a backend says what a status is in words of its own.
@@ -126,36 +136,95 @@ fn is_own(status: StatusCode, reason: &str) -> bool {
     !reason.is_empty() && Some(reason) != status.canonical_reason()
 }
 
+/// What an answer says of its body and its connection. Found in one look: to ask a map for each costs a hash and a search.
+#[derive(Default)]
+struct Said {
+    coding: Option<Coding>,
+    length: Option<Result<u64, Malformed>>,
+    closes: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Chunked,
+    Other,
+}
+
+impl Said {
+    fn of(headers: &HeaderMap) -> Self {
+        let mut said = Self::default();
+        for (name, value) in headers {
+            if *name == header::CONTENT_LENGTH {
+                parts_of(value).for_each(|part| said.length(number(part)));
+            } else if *name == header::TRANSFER_ENCODING {
+                let is_chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
+                said.coding = Some(if is_chunked && said.coding.is_none() {
+                    Coding::Chunked
+                } else {
+                    Coding::Other
+                });
+            } else if *name == header::CONNECTION {
+                let is_close = |option: &[u8]| option.trim_ascii().eq_ignore_ascii_case(b"close");
+                said.closes |= parts_of(value).any(is_close);
+            }
+        }
+        said
+    }
+
+    fn length(&mut self, length: Option<u64>) {
+        self.length = Some(match (&self.length, length) {
+            (None, Some(length)) => Ok(length),
+            (Some(Ok(before)), Some(length)) if *before == length => Ok(length),
+            _ => Err(Malformed::Length),
+        });
+    }
+}
+
+fn parts_of(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',')
+}
+
+/// Where the body of an answer ends, and what becomes of its connection then.
+#[derive(Debug)]
+pub struct Delimited {
+    /// Where the body ends.
+    pub framing: Framing,
+    /// Whether the backend may be asked again on this connection. It may not, if it says so; if it speaks HTTP/1.0; and
+    /// if it may send more than was read of this answer: it says two things of its body, or there is none by the rules and
+    /// it speaks of one. Some servers then send it, and the next answer would begin with it.
+    pub is_reusable: bool,
+}
+
 /// Where the body of the answer to a request ends, which asked for the head alone if `of_head` (RFC 9112, section 6.3).
 ///
 /// # Errors
 ///
 /// When that is not clear.
-pub fn framing_of(answer: &Response<()>, of_head: bool) -> Result<Framing, Malformed> {
-    let headers = answer.headers();
-    if has_no_body(answer.status(), of_head) {
-        return Ok(Framing::Length(0));
-    }
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        let is_chunked = coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-        if !is_chunked || codings.next().is_some() || answer.version() == Version::HTTP_10 {
-            return Err(Malformed::Coding);
-        }
-        return Ok(Framing::Chunked(Chunks::default()));
-    }
-    let mut lengths = headers
-        .get_all(header::CONTENT_LENGTH)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    let Some(first) = lengths.next() else {
-        return Ok(Framing::UntilClose);
+pub fn delimited(answer: &Response<()>, of_head: bool) -> Result<Delimited, Malformed> {
+    let said = Said::of(answer.headers());
+    let is_http_11 = answer.version() == Version::HTTP_11;
+    let no_body = has_no_body(answer.status(), of_head);
+    let says_too_much = if no_body {
+        said.coding.is_some()
+            || said
+                .length
+                .as_ref()
+                .is_some_and(|said| !matches!(said, Ok(0)))
+    } else {
+        said.coding.is_some() && said.length.is_some()
     };
-    let length = number(first).ok_or(Malformed::Length)?;
-    if lengths.any(|other| number(other) != Some(length)) {
-        return Err(Malformed::Length);
-    }
-    Ok(Framing::Length(length))
+    let framing = match (said.coding, said.length) {
+        _ if no_body => Framing::Length(0),
+        (Some(Coding::Chunked), _) if is_http_11 => Framing::Chunked(Chunks::default()),
+        (Some(_), _) => return Err(Malformed::Coding),
+        (None, Some(length)) => Framing::Length(length?),
+        (None, None) => Framing::UntilClose,
+    };
+    let is_switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    Ok(Delimited {
+        framing,
+        is_reusable: is_http_11 && !says_too_much && !is_switched && !said.closes,
+    })
 }
 
 fn has_no_body(status: StatusCode, of_head: bool) -> bool {
@@ -171,33 +240,10 @@ fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    let number = digits.iter().try_fold(0_u64, |number, digit| {
+        number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
+    })?;
     (number <= u64::MAX / 2).then_some(number)
-}
-
-/// Whether the backend may be asked again on this connection, once the body has ended. It may not, if it says so; if it
-/// speaks HTTP/1.0; and if it may send more than was read of this answer: it says two things of its body, or there is none by
-/// the rules and it speaks of one. Some servers then send it, and the next answer would begin with it.
-#[must_use]
-pub fn is_reusable(answer: &Response<()>, of_head: bool) -> bool {
-    let headers = answer.headers();
-    let is_coded = headers.contains_key(header::TRANSFER_ENCODING);
-    let length = headers.get(header::CONTENT_LENGTH);
-    let says_too_much = if has_no_body(answer.status(), of_head) {
-        is_coded || length.is_some_and(|length| length.as_bytes() != b"0")
-    } else {
-        is_coded && length.is_some()
-    };
-    let is_last = || {
-        let options = headers.get_all(header::CONNECTION).iter();
-        options
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
-    };
-    answer.version() == Version::HTTP_11
-        && !says_too_much
-        && answer.status() != StatusCode::SWITCHING_PROTOCOLS
-        && !is_last()
 }
 
 #[cfg(test)]
@@ -215,7 +261,8 @@ mod tests {
     #[test]
     fn an_answer_that_says_too_much_of_its_body_leaves_its_connection_in_doubt() {
         let reusable = |status: u16, headers: &[(&str, &str)], of_head| {
-            is_reusable(&answer(status, headers), of_head)
+            let delimited = delimited(&answer(status, headers), of_head);
+            delimited.unwrap().is_reusable
         };
         let (length, none) = (("content-length", "5"), ("content-length", "0"));
         let coded = ("transfer-encoding", "chunked");
@@ -230,7 +277,7 @@ mod tests {
         assert!(!reusable(200, &[("connection", "x, Close")], false));
         let mut old = answer(200, &[]);
         *old.version_mut() = Version::HTTP_10;
-        assert!(!is_reusable(&old, false));
+        assert!(!delimited(&old, false).unwrap().is_reusable);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    task::{Context, Waker},
     time::Duration,
 };
 
@@ -33,8 +34,8 @@ impl Pool {
         }
     }
 
-    /// A connection that can take a request now, as far as is known.
-    pub(super) fn checkout(&self, id: BackendId) -> Option<Connection> {
+    /// A connection that can take a request now, as far as is known. The task of `cx` wakes when something comes over it.
+    pub(super) fn checkout(&self, id: BackendId, cx: &mut Context<'_>) -> Option<Connection> {
         let mut pool = self.idle.borrow_mut();
         let idle = pool.get_mut(&id)?;
         while let Some(Idle {
@@ -42,7 +43,7 @@ impl Pool {
             until,
         }) = idle.pop()
         {
-            if until > self.swept.get() && connection.is_quiet() {
+            if until > self.swept.get() && connection.is_quiet(cx) {
                 return Some(connection);
             }
         }
@@ -61,8 +62,9 @@ impl Pool {
     /// Closes what was idle too long, was closed by the backend, or says what nobody has asked for.
     pub(in crate::upstream) fn sweep(&self, now: Instant) {
         self.swept.set(now);
+        let nobody = &mut Context::from_waker(Waker::noop());
         self.idle.borrow_mut().retain(|_, idle| {
-            idle.retain_mut(|idle| idle.until > now && idle.connection.is_quiet());
+            idle.retain_mut(|idle| idle.until > now && idle.connection.is_quiet(nobody));
             !idle.is_empty()
         });
     }

@@ -9,7 +9,7 @@ use http::{HeaderMap, header};
 use libfuzzer_sys::fuzz_target;
 use pinring::upstream::http1::{
     framing::{Chunks, Framing},
-    head::{self, Head, Limits, Malformed},
+    head::{self, Delimited, Head, Limits, Malformed},
 };
 use slow_reader::Outcome;
 
@@ -56,7 +56,7 @@ fuzz_target!(|input: (u8, bool, &[u8])| {
         read(Framing::Chunked(Chunks::default()), bytes, cut),
         slow_reader::read(bytes)
     );
-    let Ok(Some(Head { answer, length })) = parsed(bytes) else {
+    let Ok(Some(Head { answer, length, behind })) = parsed(bytes) else {
         return;
     };
     // No beginning of a head is another one, or garbage.
@@ -64,10 +64,11 @@ fuzz_target!(|input: (u8, bool, &[u8])| {
         assert!(matches!(parsed(&bytes[..end]), Ok(None)));
     }
     let (text, body) = bytes.split_at(length);
+    assert!(body.starts_with(&behind));
     let lines = text.split(|byte| *byte == b'\n');
     let lines = lines.filter(|line| !line.trim_ascii().is_empty());
     assert_eq!(answer.headers().len() + 1, lines.count());
-    let Ok(framing) = head::framing_of(&answer, of_head) else {
+    let Ok(Delimited { framing, .. }) = head::delimited(&answer, of_head) else {
         return;
     };
     let is_chunked = matches!(framing, Framing::Chunked(_));

@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use pinring::{
     backend::Scheme,
     mcp,
-    proxy::headers::{Forwarded, scan, to_backend, to_client},
+    proxy::headers::{Forwarded, Seen, scan, to_backend, to_client},
 };
 
 const STOP: [&str; 8] = [
@@ -52,7 +52,7 @@ fuzz_target!(|lines: &[u8]| {
     let coded = headers.contains_key(header::TRANSFER_ENCODING);
     let _kind = mcp::classify(&head);
     let by_trusted = lines.len().is_multiple_of(2);
-    if let Ok(scan) = scan(&head, by_trusted) {
+    if let Ok(scan) = scan(&head, Seen::of(&head.headers), by_trusted) {
         assert_eq!(headers.get_all(header::HOST).iter().count(), 1);
         to_backend(
             &mut head,

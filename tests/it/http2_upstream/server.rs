@@ -119,7 +119,7 @@ impl Server {
         settings: h2::server::Builder,
         serve: impl Fn(Call) -> F + Clone + Send + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(at).unwrap();
+        let listener = crate::support::listening(at);
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (orders, ordered) = watch::channel(Order::Serve);

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{SocketAddr, TcpStream},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -10,7 +10,7 @@ use std::{
 use super::{
     SOON, answer, call, call_until_lost, handshakes, header, mark, open_at, server, server_that,
 };
-use crate::support::{Backend, Client, Pinring, anywhere, eventually, listing};
+use crate::support::{Backend, Client, Closed, Pinring, anywhere, eventually, listing};
 
 /// A Redis that keeps nothing when it is gone.
 struct Redis {
@@ -20,8 +20,7 @@ struct Redis {
 
 impl Redis {
     fn start() -> Self {
-        let free = TcpListener::bind(anywhere()).unwrap().local_addr().unwrap();
-        Self::on(free)
+        Self::on(Closed::new().address())
     }
 
     fn on(address: SocketAddr) -> Self {

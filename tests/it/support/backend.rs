@@ -131,6 +131,17 @@ pub(crate) fn anywhere() -> SocketAddr {
     SocketAddr::from(([127, a + 1, b, c], 0))
 }
 
+/// A listener at this address, also where there was one a moment ago: a program that another test is starting may
+/// hold a copy of the socket that was there before.
+pub(crate) fn listening(address: SocketAddr) -> TcpListener {
+    let mut listener = None;
+    eventually("the address is free", || {
+        listener = TcpListener::bind(address).ok();
+        listener.is_some()
+    });
+    listener.unwrap()
+}
+
 /// An address that refuses connections, and that nobody else gets meanwhile.
 pub(crate) struct Closed(socket2::Socket);
 
@@ -139,6 +150,7 @@ impl Closed {
     pub(crate) fn new() -> Self {
         let socket =
             socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap(); // for whoever listens there afterwards
         socket.bind(&anywhere().into()).unwrap();
         Self(socket)
     }
@@ -238,13 +250,7 @@ impl Backend {
         address: SocketAddr,
         serve: impl Fn(TcpStream, usize) + Send + Sync + 'static,
     ) -> Self {
-        let mut listener = None;
-        // A program that another test is starting may hold a copy of the socket that was there before.
-        eventually("the address is free", || {
-            listener = TcpListener::bind(address).ok();
-            listener.is_some()
-        });
-        Self::accepting(listener.unwrap(), serve)
+        Self::accepting(listening(address), serve)
     }
 
     fn accepting(
@@ -286,10 +292,16 @@ impl Backend {
     pub(crate) fn manual_at(address: SocketAddr) -> (Self, Arrivals) {
         let (sender, receiver) = mpsc::channel();
         let sender = Mutex::new(sender);
-        let backend = Self::on(address, move |_, stream| {
-            let _unwanted = sender.lock().unwrap().send(Asked::of(stream));
-            false
+        let received: Arc<Mutex<Vec<Received>>> = Arc::default();
+        let sink = Arc::clone(&received);
+        let mut backend = Self::raw(address, move |mut stream, number| {
+            if let Some(request) = Received::read(&mut stream, &mut Vec::new(), number) {
+                sink.lock().unwrap().push(request);
+                // The test's alone: its drop closes the connection at once.
+                let _unwanted = sender.lock().unwrap().send(Asked { stream });
+            }
         });
+        backend.received = received;
         (backend, Arrivals(receiver))
     }
 

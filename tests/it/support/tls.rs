@@ -1,7 +1,7 @@
 //! Certificates made for a test, and relays that speak TLS on one side and none on the other.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -160,7 +160,7 @@ impl Relay {
         at: SocketAddr,
         relay: impl Fn(TcpStream) -> F + Send + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(at).unwrap();
+        let listener = super::listening(at);
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (end, ended) = oneshot::channel();

@@ -1,6 +1,6 @@
 //! Backends that speak TLS, well or not.
 
-use crate::support::Pair;
+use crate::support::{Pair, listening};
 
 use super::*;
 
@@ -178,13 +178,8 @@ fn a_backend_that_restarts_within_the_handshake_is_tried_again() {
     let (at, target) = (behind.relay.address(), behind.backend.address());
     let server = right(&behind.authority).server(None);
     drop(behind.relay);
-    let mut listener = None;
-    eventually("its port is free", || {
-        listener = std::net::TcpListener::bind(at).ok();
-        listener.is_some()
-    });
+    let first = listening(at);
     let restart = std::thread::spawn(move || {
-        let first = listener.unwrap();
         drop(first.accept().unwrap()); // its client has begun to speak: a reset
         drop(first);
         Relay::before_at(at, target, server)
