@@ -266,6 +266,10 @@ impl Proxy {
         };
         let mut request = Some(Request::from_parts(taken(&mut arrival.head), body));
 
+        if let Some(gathering) = part.gather(&classified.asked, &mut request) {
+            gathering.await?;
+        }
+
         // 4 send: again, or elsewhere, only as long as no backend has seen it, or it knows nothing of the session.
         delivery.waits_for_loss = part.waits_for_loss(&decision);
         let (mut delivered, exchanged) = match delivery.run(decision, &mut request).await {

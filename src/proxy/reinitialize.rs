@@ -11,6 +11,7 @@ mod handshake;
 mod renewal;
 
 use std::{
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -18,12 +19,13 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, Method, Response, request};
+use http::{HeaderName, HeaderValue, Method, Request, Response, request};
 
 use self::flights::Flights;
 pub(super) use self::renewal::Renewal;
 use super::{
-    body::{Answer, Kept},
+    asked::Asked,
+    body::{Answer, Kept, RequestBody, RequestBodyError},
     classify::Classified,
     deliver::{Delivered, Delivery},
     error::ProxyError,
@@ -33,7 +35,7 @@ use super::{
 use crate::{
     config::OnLoss,
     mcp::{RequestKind, era, initialize},
-    pin::{Kind, Pin},
+    pin::{self, Kind},
     router::{
         self, Decision, Moved,
         table::{Pool, RoutingTable},
@@ -106,6 +108,9 @@ pub(super) enum Part<'a> {
     Continues(Box<Renewal<'a>>),
 }
 
+/// See [`Part::gather`].
+pub(super) type Gathering<'a> = Pin<Box<dyn Future<Output = Result<(), RequestBodyError>> + 'a>>;
+
 /// What comes of a request that was routed.
 pub(super) enum Recovered {
     /// It goes there.
@@ -143,7 +148,7 @@ impl<'a> Delivery<'a> {
                     kept,
                 }))
             }
-            RequestKind::Session(id) if Pin::parse(Kind::Session, id.as_bytes()).is_some() => {
+            RequestKind::Session(id) if pin::Pin::parse(Kind::Session, id.as_bytes()).is_some() => {
                 let mut rewritten = head.clone();
                 let strip = pool.options.strip_prefix.as_ref();
                 headers::to_backend(&mut rewritten, &classified.scan, forwarded, strip, None);
@@ -206,6 +211,23 @@ impl Part<'_> {
             Self::Opens(opening) => Some(opening.kept.clone()),
             Self::Continues(renewal) => Some(renewal.kept.clone()),
         }
+    }
+
+    /// Waits for the body, if it is still to come, so that all is known that the request's end needs should the backend go
+    /// before it has come: many clients send it a moment after the head. In a box, for that is rare.
+    pub(super) fn gather<'r>(
+        &'r self,
+        asked: &Asked,
+        request: &'r mut Option<Request<RequestBody>>,
+    ) -> Option<Gathering<'r>> {
+        let Self::Continues(renewal) = self else {
+            return None;
+        };
+        if asked.waits_for_continue || !renewal.kept.is_coming() {
+            return None;
+        }
+        let body = request.as_mut()?.body_mut();
+        Some(Box::pin(body.gather(&renewal.kept)))
     }
 
     /// Where the id of its message is to be found: in `kept`.

@@ -264,6 +264,33 @@ fn a_call_that_its_backend_dies_with_fails_alone_and_its_session_goes_on() {
     assert_eq!((answer.status, &*answer.text()), (200, "b:1"));
 }
 
+/// Many clients send the body a moment after the head, and until it has come nobody knows which call failed.
+#[test]
+fn a_call_whose_backend_goes_before_its_body_has_come_goes_on_elsewhere() {
+    for drains in [false, true] {
+        let (a, b) = (server("a", anywhere()), server("b", anywhere()));
+        let backends = listing(&[("a", &a, ""), ("b", &b, "")]);
+        let pinring = administrated(&format!("{backends}{SOON}"));
+        let id = open_at("a", pinring.address());
+        let whole = request("POST", &header(&id), CALL);
+        let (head, body) = whole.split_at(whole.len() - CALL.len());
+        let mut client = Client::connect(pinring.address());
+        client.send(head);
+        assert!(client.is_quiet_for(Duration::from_millis(100)));
+        if drains {
+            let now = json!({ "backend": "a", "now": true }).to_string();
+            assert_eq!(ask(&pinring.admin(), "POST", "/drain", &now).0, 200);
+        }
+        drop(a);
+        let answer = client.send(body).answer();
+        assert_eq!(
+            (answer.status, &*answer.text()),
+            (200, "b:1"),
+            "drains: {drains}"
+        );
+    }
+}
+
 #[test]
 fn a_restarted_backend_that_knows_nothing_is_told_again() {
     let (a, b) = (server("a", anywhere()), server("b", anywhere()));
@@ -303,10 +330,12 @@ fn a_body_that_comes_behind_the_backend_s_404_is_sent_again_whole() {
             }
         }
     });
-    let whole = request("POST", &header(&id), CALL);
-    let (first, rest) = whole.split_at(whole.len() - 20);
+    // It is asked for before the server's answer is read.
+    let expecting = format!("{}Expect: 100-continue\r\n", header(&id));
+    let whole = request("POST", &expecting, CALL);
+    let (head, rest) = whole.split_at(whole.len() - CALL.len());
     let mut client = Client::connect(pinring.address());
-    client.send(first);
+    assert!(client.send(head).head().starts_with("HTTP/1.1 100"));
     assert!(client.is_quiet_for(Duration::from_millis(200)));
     let answer = client.send(rest).answer();
     assert_eq!((answer.status, mark(&answer)), (200, Some("reinitialized")));

@@ -74,6 +74,12 @@ impl Kept {
         self.0.borrow().state == State::NoRoom
     }
 
+    /// Whether more of the body is to come, and to be kept.
+    #[must_use]
+    pub fn is_coming(&self) -> bool {
+        self.0.borrow().state == State::Coming
+    }
+
     /// Waits until the body has ended: a server may answer by the head alone. Cancel safe.
     pub async fn ended(&self) {
         poll_fn(|cx| {

@@ -76,6 +76,29 @@ pub enum Collected {
 }
 
 impl RequestBody {
+    /// Waits for all of it that `kept` has room for, which then still is to be sent. Not cancel safe: what was read is lost.
+    ///
+    /// # Errors
+    ///
+    /// When it breaks off.
+    pub async fn gather(&mut self, kept: &Kept) -> Result<(), RequestBodyError> {
+        let Self::Passing(passing) = self else {
+            return Ok(());
+        };
+        let mut read = Pieces::default();
+        while kept.is_coming()
+            && let Some(frame) = poll_fn(|cx| passing.poll(cx)).await
+        {
+            if let Ok(data) = frame?.into_data() {
+                read.push(data);
+            }
+        }
+        if !read.is_empty() {
+            self.put_back(kept.whole().unwrap_or_else(|| read.into_bytes())); // one copy is enough
+        }
+        Ok(())
+    }
+
     /// Reads what nobody was sent, so that it is kept where it is to be kept.
     pub async fn keep(self) {
         match self {
